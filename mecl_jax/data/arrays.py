@@ -1,0 +1,97 @@
+"""A data set from one .npz file of plain arrays: needs neither TFDS nor a network.
+
+Keys: `{train,test}_images` (uint8 [N, H, W, C], or [N, H, W] for grey images) and
+`{train,test}_labels` (integers [N]); optional `{train,test}_ids` (str [N]) and `class_names`
+(str [classes]).
+"""
+
+from collections.abc import Mapping
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from mecl_jax.data import dataset
+from mecl_jax.errors import UserError
+
+_SPLITS = ('train', 'test')
+
+
+def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Split, list[str]]:
+  """Reads the training split, the test split and the class names.
+
+  Args:
+    path: the .npz file.
+    label: which labels to read; `'label'` means the keys `train_labels` and `test_labels`.
+
+  Raises:
+    UserError: no such file, not an .npz, missing keys, a wrong dtype or shape, lengths that
+      differ, a class without training examples.
+  """
+  arrays = _read_npz(path, label)
+  train, test = (_split(path, arrays, role, label) for role in _SPLITS)
+  return train, test, _class_names(path, arrays.get('class_names'), train.labels)
+
+
+def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
+  required = [f'{role}_{what}s' for role in _SPLITS for what in ('image', label)]
+  wanted = [*required, *(f'{role}_ids' for role in _SPLITS), 'class_names']
+  if not os.path.exists(path):
+    raise UserError(f'{path}: no such file')
+  if not zipfile.is_zipfile(path):
+    raise UserError(f'{path}: not a readable .npz of plain arrays (cut short, or another format)')
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      missing = [key for key in required if key not in file.files]
+      if missing:
+        raise UserError(
+          f'{path}: missing {", ".join(missing)}; the file has {", ".join(sorted(file.files))}'
+        )
+      return {key: file[key] for key in wanted if key in file.files}
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise UserError(f'{path}: not a readable .npz of plain arrays ({error})') from None
+
+
+def _split(
+  path: str | os.PathLike, arrays: Mapping[str, np.ndarray], role: str, label: str
+) -> dataset.Split:
+  images, labels = arrays[f'{role}_images'], arrays[f'{role}_{label}s']
+  if images.dtype != np.uint8 or images.ndim not in (3, 4):
+    raise UserError(
+      f'{path}: {role}_images must be uint8 [N, H, W, C] or [N, H, W], '
+      f'but is {images.dtype} {list(images.shape)}'
+    )
+  if labels.dtype.kind not in 'iu' or labels.ndim != 1:
+    raise UserError(
+      f'{path}: {role}_{label}s must be integers [N], but is {labels.dtype} {list(labels.shape)}'
+    )
+  ids = arrays.get(f'{role}_ids', dataset.position_ids(role, len(labels)))
+  if ids.dtype.kind != 'U' or ids.ndim != 1:
+    raise UserError(f'{path}: {role}_ids must be text [N], but is {ids.dtype} {list(ids.shape)}')
+  if not len(images) == len(labels) == len(ids):
+    lengths = f'{len(images)} images, {len(labels)} labels, {len(ids)} ids'
+    raise UserError(f'{path}: the {role} arrays differ in length: {lengths}')
+  images = images[..., None] if images.ndim == 3 else images
+  return dataset.sorted_split(images, labels, ids)
+
+
+def _class_names(
+  path: str | os.PathLike, names: np.ndarray | None, labels: np.ndarray
+) -> list[str]:
+  """Returns the names given, or the numbers up to the largest training label."""
+  if not len(labels):
+    raise UserError(f'{path}: the train arrays are empty')
+  if labels.min() < 0:
+    raise UserError(f'{path}: {int((labels < 0).sum())} training labels are negative')
+  if names is not None and (names.dtype.kind != 'U' or names.ndim != 1):
+    raise UserError(f'{path}: class_names must be text [classes], but is {names.dtype}')
+  found = names.tolist() if names is not None else [str(i) for i in range(labels.max() + 1)]
+  counts = np.bincount(labels, minlength=len(found))
+  empty = [name for name, count in zip(found, counts, strict=False) if not count]
+  if empty:
+    raise UserError(
+      f'{path}: {len(empty)} of {len(found)} classes have no training example: '
+      f'{", ".join(empty[:10])}'
+    )
+  return found

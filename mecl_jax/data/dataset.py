@@ -1,0 +1,177 @@
+"""Images, labels and ids as plain arrays; the validation cut; channel statistics."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+
+from mecl_jax.errors import UserError
+
+_CHUNK = 4096  # images a step: the widened copies stay in tens of megabytes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+  """One part of a data set, in the order of its ids.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    labels: int32 [N], in 0..classes-1.
+    ids: str [N], ascending and unique, like `'train_00042'`.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  ids: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def take(self, where: np.ndarray) -> 'Split':
+    """Returns the examples at `where`, a boolean mask [N] or integer positions."""
+    return Split(self.images[where], self.labels[where], self.ids[where])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+  """A named image-classification set; the validation split was cut from the training split."""
+
+  name: str
+  class_names: tuple[str, ...]
+  train: Split
+  validation: Split
+  test: Split
+
+  @property
+  def num_classes(self) -> int:
+    return len(self.class_names)
+
+  @property
+  def image_shape(self) -> tuple[int, int, int]:
+    """Height, width, channels."""
+    height, width, channels = self.train.images.shape[1:]
+    return height, width, channels
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """16 hex digits of a SHA-256 over ids, labels, image shape and pixels of the training split."""
+    digest = hashlib.sha256('\n'.join(self.train.ids.tolist()).encode())
+    digest.update(self.train.labels.astype('<i4').tobytes())
+    digest.update(repr(self.train.images.shape).encode())
+    digest.update(np.ascontiguousarray(self.train.images).data)
+    return digest.hexdigest()[:16]
+
+
+def position_ids(prefix: str, count: int) -> np.ndarray:
+  """Returns `prefix_00000`.. as str [count], wide enough to sort like the numbers they hold."""
+  width = max(5, len(str(count - 1)))
+  return np.array([f'{prefix}_{i:0{width}d}' for i in range(count)], dtype=np.str_)
+
+
+def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
+  """Returns a `Split` in the order of its ids, so that the order of the source does not matter.
+
+  Raises:
+    UserError: some ids occur more than once.
+  """
+  split = Split(images, labels.astype(np.int32), ids)
+  if not (ids[1:] > ids[:-1]).all():
+    split = split.take(np.argsort(ids, kind='stable'))
+  repeated = int((split.ids[1:] == split.ids[:-1]).sum())
+  if repeated:
+    first = split.ids[1:][split.ids[1:] == split.ids[:-1]][0]
+    raise UserError(f'ids must be unique, but {repeated} of {len(ids)} repeat, as {str(first)!r}')
+  return split
+
+
+def assemble(
+  name: str,
+  class_names: tuple[str, ...],
+  train: Split,
+  test: Split,
+  *,
+  validation_size: int,
+  split_seed: int,
+) -> Dataset:
+  """Checks that the splits belong together and cuts the validation split from `train`.
+
+  Raises:
+    UserError: an empty split, image shapes that differ, labels outside the classes, or a
+      `validation_size` that does not leave examples on both sides.
+  """
+  for role, split in (('training', train), ('test', test)):
+    if not len(split):
+      raise UserError(f'{name}: the {role} split is empty')
+    outside = (split.labels < 0) | (split.labels >= len(class_names))
+    if outside.any():
+      raise UserError(
+        f'{name}: {outside.sum()} of {len(split)} {role} labels lie outside '
+        f'0..{len(class_names) - 1}, as {split.labels[outside][0]}'
+      )
+  if train.images.shape[1:] != test.images.shape[1:]:
+    shapes = f'{train.images.shape[1:]} in training and {test.images.shape[1:]} in test'
+    raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
+  train, validation = split_validation(train, validation_size, split_seed)
+  return Dataset(name, class_names, train, validation, test)
+
+
+def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
+  """Cuts a validation split that has the class proportions of `train`.
+
+  Args:
+    train: the whole training split.
+    size: examples to cut, exactly; 1..N-1.
+    seed: which examples of each class are cut; class sizes do not depend on it.
+
+  Returns:
+    The rest of `train`, and the validation split; both keep the order of `train`.
+
+  Raises:
+    UserError: `size` does not leave examples on both sides.
+  """
+  if not 1 <= size < len(train):
+    raise UserError(
+      f'the validation split takes {size} of {len(train)} training examples; '
+      f'choose a size from 1 to {len(train) - 1}'
+    )
+  generator = np.random.default_rng(seed)
+  held_out = np.zeros(len(train), bool)
+  counts = np.bincount(train.labels)
+  for label, share in enumerate(_proportional(counts, size)):
+    members = np.flatnonzero(train.labels == label)
+    held_out[generator.permutation(members)[:share]] = True
+  return train.take(~held_out), train.take(held_out)
+
+
+def _proportional(counts: np.ndarray, size: int) -> np.ndarray:
+  """Returns integers near `counts * size / sum(counts)` that sum to `size` (largest remainder)."""
+  shares, remainders = np.divmod(counts * size, counts.sum())
+  largest = np.argsort(-remainders, kind='stable')[: size - shares.sum()]
+  shares[largest] += 1
+  return shares
+
+
+def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Mean and standard deviation of every channel, exact up to the final rounding.
+
+  Args:
+    images: uint8 [N, H, W, C].
+
+  Returns:
+    mean and std, float32 [C], of pixels scaled to 0..1; std is at least one grey level
+    (1/255), so that a constant channel can be divided by it.
+  """
+  channels = images.shape[-1]
+  total = np.zeros(channels, np.int64)
+  squares = np.zeros(channels, np.int64)
+  for start in range(0, len(images), _CHUNK):
+    pixels = images[start : start + _CHUNK].reshape(-1, channels)
+    for channel in range(channels):
+      counts = np.bincount(pixels[:, channel], minlength=256)
+      total[channel] += counts @ np.arange(256)
+      squares[channel] += counts @ np.arange(256) ** 2
+  count = images.size // channels
+  mean = total / count
+  std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
+  return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)
