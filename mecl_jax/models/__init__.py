@@ -1,0 +1,22 @@
+"""Backbones as named stages, exit heads, and the network that joins them."""
+
+from mecl_jax.models.factory import build
+from mecl_jax.models.macs import ExitCost, StageCost, count_macs, exit_costs, stage_costs
+from mecl_jax.models.multi_exit import FINAL, MultiExit, PixelStatistic, set_trainable
+from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS
+
+__all__ = [
+  'BACKBONES',
+  'DTYPES',
+  'FINAL',
+  'HEADS',
+  'ExitCost',
+  'MultiExit',
+  'PixelStatistic',
+  'StageCost',
+  'build',
+  'count_macs',
+  'exit_costs',
+  'set_trainable',
+  'stage_costs',
+]

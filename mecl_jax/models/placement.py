@@ -1,0 +1,57 @@
+"""Where the exits sit: from stage names and shares of MACs to stages."""
+
+from collections.abc import Mapping, Sequence
+import itertools
+
+from mecl_jax.errors import UserError, choose
+
+FIELD = 'model.exits'  # as messages call it
+
+
+def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[str, str]:
+  """Finds the stage of every early exit.
+
+  Args:
+    exits: in any order; each a stage name, the name of a group of stages (`stage1`: the last of
+      `stage1_block1`, `stage1_block2`, ..), or a share of the backbone's MACs between 0 and 1,
+      which takes the stage whose cumulative share is nearest (never the first stage, the stem).
+    macs: of every stage, first to last.
+
+  Returns:
+    exit name -> stage, earliest first. An exit is named as in `exits`, or as its stage where a
+    share was given.
+
+  Raises:
+    UserError: no exits, no such stage, a share outside 0..1, two exits at one stage, or an exit
+      at the last stage, where the final exit is.
+  """
+  stages = tuple(macs)
+  if not exits:
+    raise UserError(f'{FIELD} is empty; name at least one of: {", ".join(stages[:-1])}')
+  placed: dict[str, str] = {}
+  for wanted in exits:
+    stage = _by_name(wanted, stages) if isinstance(wanted, str) else _by_share(wanted, macs)
+    if stage == stages[-1]:
+      raise UserError(
+        f'{FIELD}: {wanted!r} is the last stage, {stage}, where the final exit is anyway;'
+        f' choose from: {", ".join(stages[:-1])}'
+      )
+    if stage in placed.values():
+      raise UserError(f'{FIELD}: two exits at one stage, {stage} ({wanted!r} is the second)')
+    placed[wanted if isinstance(wanted, str) else stage] = stage
+  return dict(sorted(placed.items(), key=lambda item: stages.index(item[1])))
+
+
+def _by_name(name: str, stages: Sequence[str]) -> str:
+  groups = {stage.rpartition('_')[0]: stage for stage in stages if '_' in stage}
+  names = {**groups, **{stage: stage for stage in stages}}
+  return names[choose(FIELD, name, names)]
+
+
+def _by_share(share: float, macs: Mapping[str, int]) -> str:
+  if not 0 < share < 1:
+    raise UserError(f'{FIELD} has the share {share}; a share of MACs lies between 0 and 1')
+  total = sum(macs.values())
+  cumulative = zip(macs, itertools.accumulate(macs.values()), strict=True)
+  _, *eligible = cumulative
+  return min(eligible, key=lambda stage: abs(stage[1] / total - share))[0]

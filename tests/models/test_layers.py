@@ -1,0 +1,88 @@
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.test_util import check_grads
+import numpy as np
+import pytest
+
+from mecl_jax.models.layers import BatchNorm, conv3x3, global_average, linear
+
+X = np.random.default_rng(0).normal(3, 2, (6, 4, 5, 3)).astype(np.float32)
+
+
+def make_norm(dtype=jnp.float32):
+  norm = BatchNorm(3, dtype=dtype)
+  norm.scale[...] = jnp.array([1.0, 2.0, 0.5], norm.scale.dtype)
+  norm.bias[...] = jnp.array([0.0, -1.0, 3.0], norm.bias.dtype)
+  return norm
+
+
+def test_batch_norm_in_training_uses_and_averages_the_statistics_of_the_batch():
+  norm = make_norm()
+  norm.train()
+  y = norm(jnp.asarray(X))
+  mean, var = X.mean((0, 1, 2)), X.var((0, 1, 2))
+  expected = (X - mean) / np.sqrt(var + 1e-5) * [1, 2, 0.5] + [0, -1, 3]
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  np.testing.assert_allclose(norm.mean[...], 0.1 * mean, rtol=1e-5)
+  np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * var, rtol=1e-5)
+
+
+def test_batch_norm_in_evaluation_uses_the_averages_and_leaves_them():
+  norm = make_norm()
+  norm.mean[...] = jnp.array([1.0, 2.0, 3.0])
+  norm.var[...] = jnp.array([4.0, 1.0, 9.0])
+  norm.eval()
+  y = norm(jnp.asarray(X))
+  expected = (X - [1, 2, 3]) / np.sqrt(np.array([4, 1, 9]) + 1e-5) * [1, 2, 0.5] + [0, -1, 3]
+  np.testing.assert_allclose(y, expected, atol=1e-5)
+  np.testing.assert_array_equal(norm.mean[...], [1, 2, 3])
+  np.testing.assert_array_equal(norm.var[...], [4, 1, 9])
+
+
+def test_batch_norm_gradient_agrees_with_finite_differences():
+  norm = make_norm()
+  norm.train()
+  graphdef, state = nnx.split(norm)
+  state = nnx.to_pure_dict(state)
+  weights = np.random.default_rng(1).normal(size=X.shape)
+
+  def loss(x, scale):
+    return (nnx.merge(graphdef, {**state, 'scale': scale})(x) * weights).sum()
+
+  with jax.enable_x64(True):
+    state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
+    arguments = jnp.asarray(X, jnp.float64), state['scale']
+    check_grads(loss, arguments, order=1, modes=('rev',), rtol=1e-4)
+
+
+@pytest.mark.parametrize('train', [True, False])
+def test_batch_norm_keeps_float32_statistics_for_bfloat16(train):
+  norm = make_norm(jnp.bfloat16)
+  norm.set_attributes(use_running_average=not train)
+  norm.mean[...] = jnp.full(3, 1.001, jnp.float32)  # 1.0 in bfloat16
+  x = jnp.asarray(X, jnp.bfloat16)
+  y = norm(x)
+  assert y.dtype == jnp.bfloat16
+  assert norm.mean.dtype == norm.var.dtype == norm.scale.dtype == jnp.float32
+  if not train:
+    expected = (np.asarray(x, np.float32) - 1.001) * [1, 2, 0.5] + [0, -1, 3]
+    np.testing.assert_allclose(np.asarray(y, np.float32), expected, rtol=2**-7, atol=1e-2)
+
+
+def test_a_stride_of_two_pads_alike_on_all_sides():
+  conv = conv3x3(1, 1, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  conv.kernel[...] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+  np.testing.assert_array_equal(conv(x)[0, :, :, 0], [[0, 2], [8, 10]])
+
+
+def test_kernels_are_he_initialised():
+  conv = conv3x3(64, 64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  assert conv.bias is None
+  assert np.std(conv.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
+
+
+def test_logits_are_computed_in_float32():
+  layer = linear(3, 2, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+  assert layer(global_average(jnp.asarray(X, jnp.bfloat16))).dtype == jnp.float32
