@@ -1,0 +1,16 @@
+"""From a trained network to numbers: predict once, then pure functions of the logits."""
+
+from mecl_jax.evaluation.metrics import accuracy, ece, nll, top_k_accuracy
+from mecl_jax.evaluation.predict import predict
+from mecl_jax.evaluation.report import exit_rows, exit_table, load_predictions
+
+__all__ = [
+  'accuracy',
+  'ece',
+  'exit_rows',
+  'exit_table',
+  'load_predictions',
+  'nll',
+  'predict',
+  'top_k_accuracy',
+]
