@@ -1,0 +1,21 @@
+"""CIFAR-10: classifier-wise Multi-Exit Curriculum Learning on a ResNet-20.
+
+The recipe for one GPU or TPU:
+
+  python -m mecl_jax.main --config=configs/cifar10.py
+
+The same program made small, for a laptop (under five minutes on two CPU cores):
+
+  python -m mecl_jax.main --config=configs/cifar10.py:smoke
+"""
+
+from mecl_jax import config
+
+
+def get_config(variant=''):
+  config.check_variant(variant, ('smoke',))
+  c = config.default()
+  c.data.name = 'cifar10'
+  if variant == 'smoke':
+    config.make_small(c)
+  return c

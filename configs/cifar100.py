@@ -1,0 +1,19 @@
+"""CIFAR-100: classifier-wise Multi-Exit Curriculum Learning on a ResNet-32.
+
+  python -m mecl_jax.main --config=configs/cifar100.py
+
+`--config.data.label=coarse_label` learns the 20 superclasses instead. `:smoke` is the same program
+made small.
+"""
+
+from mecl_jax import config
+
+
+def get_config(variant=''):
+  config.check_variant(variant, ('smoke',))
+  c = config.default()
+  c.data.name = 'cifar100'
+  c.model.backbone = 'resnet32'
+  if variant == 'smoke':
+    config.make_small(c)
+  return c

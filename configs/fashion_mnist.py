@@ -1,0 +1,19 @@
+"""Fashion-MNIST: classifier-wise Multi-Exit Curriculum Learning on a ResNet-20, 28x28 gray images.
+
+  python -m mecl_jax.main --config=configs/fashion_mnist.py
+
+`:smoke` is the same program made small.
+"""
+
+from mecl_jax import config
+
+
+def get_config(variant=''):
+  config.check_variant(variant, ('smoke',))
+  c = config.default()
+  c.data.name = 'fashion_mnist'
+  c.augment.crop = 2
+  c.phases.backbone.duration = c.phases.joint.duration = '60 epochs'
+  if variant == 'smoke':
+    config.make_small(c)
+  return c

@@ -1,0 +1,33 @@
+"""Durations as people write them: '300 steps', '20 epochs', '8%' of the phase they stand in."""
+
+import math
+import re
+
+from mecl_jax.errors import UserError
+
+_FORM = re.compile(r'\s*([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)\s*')
+
+
+def to_steps(
+  text: str, *, epoch: float, phase: int | None = None, field: str = 'a duration'
+) -> int:
+  """Converts a duration to optimiser steps, rounded to the nearest.
+
+  Args:
+    text: a number and its unit: 'steps', 'epochs', or '%' of the phase.
+    epoch: steps in one epoch (training examples / batch size, not rounded).
+    phase: steps in the whole phase; None where a share of it makes no sense.
+    field: the name of the config field, for the message.
+
+  Raises:
+    UserError: the text has no such form, or gives a share where there is no phase.
+  """
+  match = _FORM.fullmatch(str(text))
+  if not match:
+    forms = "'300 steps' or '20 epochs'" if phase is None else "'300 steps', '20 epochs' or '8%'"
+    raise UserError(f'{field} is {text!r}; write it as {forms}')
+  number, unit = float(match[1]), match[2]
+  if unit == '%' and phase is None:
+    raise UserError(f'{field} is {text!r}; it must be in steps or epochs')
+  per_unit = {'s': 1, 'e': epoch, '%': (phase or 0) / 100}[unit[0]]
+  return math.floor(number * per_unit + 0.5)
