@@ -4,7 +4,8 @@ import numpy as np
 
 from mecl_jax.errors import choose
 
-ORDERS = ('easy_first', 'anti', 'random', 'none')
+NEED_TEACHER = ('easy_first', 'anti')
+ORDERS = (*NEED_TEACHER, 'random', 'none')
 
 
 def make_order(

@@ -11,6 +11,12 @@ from mecl_jax.curriculum.permutation import permute
 from mecl_jax.errors import UserError
 
 
+def visible_count(share: float, size: int, batch_size: int) -> int:
+  """How many of `size` examples a share makes visible: rounded up, and at least one batch."""
+  # 1,800 of 45,000 at a share of 0.04, although 45,000 * 0.04 is a little more in floating point.
+  return min(max(math.ceil(size * share * (1 - 1e-12)), batch_size), size)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curriculum:
   """Draws the batch of step t from the examples that are visible at t; a pure function of t.
@@ -37,11 +43,8 @@ class Curriculum:
       )
 
   def visible(self, step: int) -> int:
-    """How many examples are visible at `step`: `ceil(N * share)`, and at least one batch."""
-    size = len(self.order)
-    # 1,800 of 45,000 at a share of 0.04, although 45,000 * 0.04 is a little more in floating point.
-    count = math.ceil(size * self.pacing(step) * (1 - 1e-12))
-    return min(max(count, self.batch_size), size)
+    """How many examples are visible at `step`."""
+    return visible_count(self.pacing(step), len(self.order), self.batch_size)
 
   def ranks(self, steps: int | Sequence[int]) -> np.ndarray:
     """Places in the order (0 is first shown) of the examples of a step, or of several at once.

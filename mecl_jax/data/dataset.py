@@ -128,7 +128,7 @@ def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
     The rest of `train`, and the validation split; both keep the order of `train`.
 
   Raises:
-    UserError: `size` does not leave examples on both sides.
+    UserError: `size` does not leave examples on both sides, or leaves a class without any.
   """
   if not 1 <= size < len(train):
     raise UserError(
@@ -138,7 +138,14 @@ def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
   generator = np.random.default_rng(seed)
   held_out = np.zeros(len(train), bool)
   counts = np.bincount(train.labels)
-  for label, share in enumerate(_proportional(counts, size)):
+  shares = _proportional(counts, size)
+  emptied = np.flatnonzero((shares == counts) & (counts > 0))
+  if len(emptied):
+    raise UserError(
+      f'a validation split of {size} leaves no training example of {len(emptied)} classes'
+      f' (label {emptied[0]} has {counts[emptied[0]]}); choose a smaller one'
+    )
+  for label, share in enumerate(shares):
     members = np.flatnonzero(train.labels == label)
     held_out[generator.permutation(members)[:share]] = True
   return train.take(~held_out), train.take(held_out)

@@ -37,7 +37,7 @@ def test_repeated_ids_are_counted():
     dataset.sorted_split(images, np.zeros(4), np.array(['b', 'a', 'a', 'a']))
 
 
-@pytest.mark.parametrize('size', [1, 7, 10, 33, 99])
+@pytest.mark.parametrize('size', [1, 7, 10, 33, 95])
 def test_validation_has_class_proportions_and_exact_size(size):
   whole = _split([0] * 50 + [1] * 30 + [2] * 20)
   train, validation = dataset.split_validation(whole, size, seed=3)
@@ -61,6 +61,13 @@ def test_seed_alone_decides_the_cut():
   whole = _split([0, 1] * 100)
   cut = [dataset.split_validation(whole, 50, seed)[1].ids.tolist() for seed in (0, 0, 1)]
   assert cut[0] == cut[1] != cut[2]
+
+
+def test_a_class_without_training_examples_is_an_error():
+  with pytest.raises(
+    UserError, match=r'26 leaves no training example of 1 classes \(label 1 has 1\)'
+  ):
+    dataset.split_validation(_split([0] * 50 + [1, 2]), 26, seed=0)
 
 
 @pytest.mark.parametrize('size', [0, -1, 4, 5])

@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import tiny_sets
 
 from mecl_jax import data
 from mecl_jax.data import network, official, prepare, tfds_source
 from mecl_jax.errors import UserError
+from tests.data import tiny_sets
 
 TRAIN = tiny_sets.images(40, (32, 32, 3))
 TEST = tiny_sets.images(10, (32, 32, 3), seed=1)

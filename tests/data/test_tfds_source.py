@@ -4,11 +4,11 @@ import os
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-import tiny_sets
 
 from mecl_jax import data
 from mecl_jax.data import cache, tfds_source
 from mecl_jax.errors import UserError
+from tests.data import tiny_sets
 
 TRAIN, TEST = tiny_sets.images(12), tiny_sets.images(6, seed=1)
 

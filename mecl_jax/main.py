@@ -1,0 +1,86 @@
+"""The program: flags, logging, and dispatch on --mode.
+
+python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
+python -m mecl_jax.main --mode=evaluate --workdir=DIR
+"""
+
+import logging
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from mecl_jax import config as config_lib
+from mecl_jax.errors import RunError, UserError
+
+MODES = ('train', 'evaluate')
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
+_WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
+_MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work directory.')
+
+
+def _workdir() -> pathlib.Path:
+  """As given, or runs/cifar10 for configs/cifar10.py, and runs/cifar10-smoke for its :smoke."""
+  if _CONFIG.value is None:
+    if _MODE.value == 'evaluate' and _WORKDIR.value:
+      return pathlib.Path(_WORKDIR.value)
+    raise UserError('give --config=configs/NAME.py (or --mode=evaluate --workdir=DIR of a run)')
+  name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+  file = pathlib.Path(name)
+  if not file.is_file():
+    there = ', '.join(sorted(map(str, pathlib.Path('configs').glob('*.py'))))
+    raise UserError(f'there is no config file {file}{there and f"; there are: {there}"}')
+  return pathlib.Path(_WORKDIR.value or f'runs/{"-".join(filter(None, (file.stem, variant)))}')
+
+
+def _run() -> None:
+  """Does what the flags say."""
+  workdir = _workdir()
+  # Here, so that a misspelt flag is told before JAX has started.
+  from mecl_jax import compiler
+  from mecl_jax.training import train
+
+  compiler.use_cache()
+  if _MODE.value == 'train':
+    train.train(_CONFIG.value, workdir)
+  else:
+    train.evaluate(workdir, _CONFIG.value)
+
+
+def _main(argv: list[str]) -> None:
+  logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
+  absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
+  from mecl_jax.training.interruption import Interrupted
+
+  try:
+    if len(argv) > 1:
+      raise UserError(f'{argv[1]!r} is no flag; every one starts with --')
+    _run()
+  except (UserError, RunError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(error.exit_code)
+  except Interrupted as stop:
+    print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
+    sys.exit(stop.exit_code)
+  except KeyboardInterrupt:
+    print('stopped at once; the same command goes on from the last checkpoint', file=sys.stderr)
+    sys.exit(130)
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses flags; a wrong one ends the program with one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+    line = config_lib.unknown_field(argv) or ' '.join(str(error).split())
+    print(f'error: {line}', file=sys.stderr)
+    sys.exit(UserError.exit_code)
+
+
+if __name__ == '__main__':
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's banners
+  app.run(_main, flags_parser=_parse)

@@ -1,0 +1,1 @@
+"""Training in phases: `train` and `evaluate` run a whole configuration in a work directory."""

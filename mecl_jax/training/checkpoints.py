@@ -1,0 +1,187 @@
+"""Checkpoints: saved in the background by Orbax, read back from the newest one that is whole."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import dataclasses
+import gc
+import logging
+import pathlib
+import sys
+import time
+from typing import Any
+
+from flax import nnx
+import jax
+import orbax.checkpoint as ocp
+
+from mecl_jax.errors import RunError
+from mecl_jax.models import MultiExit
+from mecl_jax.training.step import Arrays
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+  """Where a run stands.
+
+  Attributes:
+    phase: index of the phase that trains next; the number of phases once all have ended.
+    step: optimiser steps of that phase that are done; at 0 the optimiser starts anew.
+    total: optimiser steps of the run that are done.
+    run: digest of the run's configuration and data; a checkpoint of another is not taken.
+    wall_seconds: that the run has taken so far, over all its starts.
+  """
+
+  phase: int = 0
+  step: int = 0
+  total: int = 0
+  wall_seconds: float = 0.0
+  run: str = ''
+
+
+class Checkpoints:
+  """The checkpoints of one run; use as a context, which waits for the last save to end.
+
+  Args:
+    folder: where they are.
+    run: digest that a checkpoint must have to be taken; None: any.
+    keep: newest ones kept.
+    read_only: for reading another run's; damaged ones are passed over and left where they are.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, *, run: str | None = None, keep: int = 1, read_only: bool = False
+  ):
+    self._folder, self._run, self._read_only = folder.absolute(), run, read_only
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=None if read_only else keep,
+      read_only=read_only,
+      create=not read_only,
+      cleanup_tmp_directories=not read_only,
+    )
+    self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, *_) -> None:
+    with _told(self._folder):
+      self._manager.close()
+
+  def save(self, position: Position, model: MultiExit, optimizer: Any) -> None:
+    """Copies the state off the device and goes on; the files are written meanwhile.
+
+    Args:
+      position: where the run stands.
+      model: all of its state is saved.
+      optimizer: its state; None between phases, where the next one starts anew.
+    """
+    if position.total in self._manager.all_steps():
+      return  # it is there already: a stop at the very step of a save
+    items = {
+      'position': ocp.args.JsonSave(dataclasses.asdict(position)),
+      'model': ocp.args.StandardSave(_state(model)),
+    }
+    if optimizer is not None:
+      items['optimizer'] = ocp.args.StandardSave(optimizer)
+    with _told(self._folder):
+      self._manager.save(position.total, args=ocp.args.Composite(**items))
+
+  def restore(
+    self,
+    model: MultiExit,
+    sharding: jax.sharding.Sharding,
+    optimizer: Callable[[Position], Any] = lambda position: None,
+  ) -> tuple[Position, Any] | None:
+    """Reads the newest checkpoint that is whole into the model; None if there is none.
+
+    A damaged or foreign one is moved to `damaged_checkpoints/` beside the folder, never deleted,
+    and the one before it is tried.
+
+    Args:
+      model: takes the state, on whatever number of devices it was saved.
+      sharding: to restore to.
+      optimizer: gives a state like the one that was saved at a position; None: not wanted.
+
+    Returns:
+      the position, and the optimiser's state if it was wanted.
+    """
+    damaged = False
+    for total in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        with _quiet():
+          position, state, moments = self._read(total, model, sharding, optimizer)
+      except (MemoryError, PermissionError):
+        raise  # not the checkpoint's fault
+      except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
+        self._set_aside(total, error)
+        damaged = True
+      else:
+        nnx.update(model, state)
+        return position, moments
+    if damaged and not self._read_only:
+      logger.warning('no checkpoint is left: training starts from the beginning')
+    return None
+
+  def _read(self, total: int, model, sharding, optimizer) -> tuple[Position, Arrays, Any]:
+    read = ocp.args.Composite(position=ocp.args.JsonRestore())
+    position = Position(**self._manager.restore(total, args=read).position)
+    if self._run is not None and position.run != self._run:
+      raise ValueError('it is of another run')
+    items, moments = {'model': _abstract(_state(model), sharding)}, optimizer(position)
+    if moments is not None:
+      items['optimizer'] = _abstract(moments, sharding)
+    wanted = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+    restored = self._manager.restore(total, args=ocp.args.Composite(**wanted))
+    return position, restored.model, restored.get('optimizer')
+
+  def _set_aside(self, total: int, error: Exception) -> None:
+    reason = str(error).partition(':')[0][:100] or type(error).__name__
+    if self._read_only:
+      logger.warning('checkpoint %d in %s cannot be read (%s)', total, self._folder, reason)
+      return
+    aside = self._folder.parent / 'damaged_checkpoints'
+    aside.mkdir(exist_ok=True)
+    target = aside / str(total)
+    while target.exists():
+      target = target.with_name(target.name + '_')
+    (self._folder / str(total)).rename(target)
+    self._manager.reload()
+    logger.warning('checkpoint %d cannot be read and was moved to %s (%s)', total, target, reason)
+
+
+def _state(model: MultiExit) -> Arrays:
+  return nnx.to_pure_dict(nnx.state(model))
+
+
+def _abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+@contextlib.contextmanager
+def _told(folder: pathlib.Path) -> Iterator[None]:
+  """Turns a failure to write, also that of the save before, into one line."""
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    raise RunError(f'cannot save to {folder}: {reason}') from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps what Orbax's worker tasks print of a failure off the screen: the caller reports it."""
+  hook, asyncio_logger = sys.unraisablehook, logging.getLogger('asyncio')
+  level = asyncio_logger.level
+  sys.unraisablehook = lambda _: None
+  asyncio_logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  except BaseException:
+    gc.collect()  # unawaited tasks speak up when they are collected, others a moment later
+    time.sleep(0.5)
+    raise
+  finally:
+    sys.unraisablehook = hook
+    asyncio_logger.setLevel(level)

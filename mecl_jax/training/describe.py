@@ -1,0 +1,85 @@
+"""What a run says before it starts: devices, data, network, and the plan of its phases."""
+
+import jax
+from rich.table import Table
+
+from mecl_jax.curriculum import visible_count
+from mecl_jax.evaluation.report import quantity
+from mecl_jax.models import exit_costs
+from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.run import Run
+
+
+def print_run(run: Run) -> None:
+  """Prints it all."""
+  devices, data = jax.local_devices(), run.dataset
+  height, width, channels = data.image_shape
+  facts = {
+    'work directory': str(run.workdir),
+    'devices': f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}',
+    'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,}'
+    f' validation, {len(data.test):,} test images, {height}x{width}x{channels},'
+    f' {data.num_classes} classes',
+    'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
+    f' {run.config.model.dtype}',
+  }
+  for name, fact in facts.items():
+    run.console.print(f'{name:<15}{fact}', soft_wrap=True)
+  run.console.print(_network(run))
+  run.console.print(_phases(run))
+
+
+def _network(run: Run) -> Table:
+  model, config = run.model, run.config.model
+  table = Table(title=f'{config.backbone}, {config.head} heads', title_justify='left')
+  for column in ('exit', 'stages up to it'):
+    table.add_column(column)
+  for column in ('MACs up to it', 'of the last', 'parameters'):
+    table.add_column(column, justify='right')
+  costs = exit_costs(model, run.dataset.image_shape)
+  for name, segment, cost in zip(model.exit_names, model.segments, costs, strict=True):
+    stages = segment[0] if len(segment) == 1 else f'{segment[0]} .. {segment[-1]}'
+    share = cost.macs / costs[-1].macs
+    table.add_row(name, stages, quantity(cost.macs), f'{share:.0%}', quantity(cost.parameters))
+  return table
+
+
+def _phases(run: Run) -> Table:
+  table = Table(title='phases', title_justify='left')
+  for column in (
+    'phase',
+    'steps',
+    'epochs',
+    'optimiser',
+    'loss of exits',
+    'order',
+    'visible images',
+  ):
+    table.add_column(column, justify='right' if column in ('steps', 'epochs') else 'left')
+  size = len(run.dataset.train)
+  for plan in run.plans:
+    settings = plan.settings
+    table.add_row(
+      plan.phase.name,
+      f'{plan.steps:,}',
+      f'{plan.steps * run.config.batch_size / size:.1f}',
+      f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
+      ', '.join(plan.phase.exits),
+      plan.order,
+      _visible(run, plan),
+    )
+  return table
+
+
+def _visible(run: Run, plan: PhasePlan) -> str:
+  """How many images are visible at first, and from which step on all of them."""
+  size, batch_size = len(run.dataset.train), run.config.batch_size
+
+  def visible(step: int) -> int:
+    return visible_count(plan.pacing(step), size, batch_size)
+
+  if visible(0) == size:
+    return 'all'
+  full = next((step for step in range(plan.steps) if visible(step) == size), None)
+  end = 'never all' if full is None else f'all from step {full:,}'
+  return f'{visible(0):,} at first, {end}'

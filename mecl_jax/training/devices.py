@@ -1,0 +1,49 @@
+"""Devices: one mesh axis over which batches are split, and how much fits."""
+
+import os
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from mecl_jax.errors import UserError
+
+AXIS = 'data'
+
+
+def make_mesh(batch_size: int) -> Mesh:
+  """A mesh over all local devices.
+
+  Raises:
+    UserError: the batch cannot be split evenly over them.
+  """
+  devices = jax.local_devices()
+  if batch_size % len(devices):
+    raise UserError(f'batch_size is {batch_size}; it must be a multiple of {len(devices)} devices')
+  return Mesh(np.array(devices), (AXIS,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Every device holds all of it."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def split_over(mesh: Mesh, axis: int = 0) -> NamedSharding:
+  """Every device holds its share along `axis`."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+
+
+def for_batch(mesh: Mesh, batch_size: int) -> NamedSharding:
+  """Split over the devices where the batch can be split evenly, else on every device."""
+  return replicated(mesh) if batch_size % mesh.size else split_over(mesh)
+
+
+def memory_budget() -> int:
+  """Bytes on one device that data may fill: half of its memory, of the machine's on a CPU."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // jax.local_device_count()
+  return stats.get('bytes_limit', machine) // 2
+
+
+def on_cpu() -> bool:
+  return jax.default_backend() == 'cpu'

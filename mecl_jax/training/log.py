@@ -1,0 +1,123 @@
+"""What a run tells while it runs: the console, metrics.jsonl and TensorBoard."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import json
+import pathlib
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboardX import SummaryWriter
+
+from mecl_jax.files import write_text
+
+PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal to draw a bar in
+
+
+def make_console() -> Console:
+  """The console; wide enough for the tables where the output is no terminal."""
+  console = Console(highlight=False)
+  return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+class Bar:
+  """The progress of one piece of work: a live bar, or now and then a line of plain text."""
+
+  def __init__(self, console: Console, name: str, total: int, done: int = 0):
+    self._console, self._name, self._total = console, name, total
+    self._live = None
+    self._next_line = time.monotonic() + PLAIN_SECONDS
+    self._done, self._text = done, ''
+    if console.is_terminal:
+      self._live = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn('{task.fields[text]}'),
+        console=console,
+      )
+      self._task = self._live.add_task(name, total=total, completed=done, text='')
+
+  def __enter__(self) -> 'Bar':
+    if self._live:
+      self._live.start()
+    return self
+
+  def __exit__(self, *_) -> None:
+    if self._live:
+      self._live.stop()
+    elif self._text:
+      self._print()
+
+  def update(self, done: int, text: str | None = None) -> None:
+    """Moves to `done` of the total; `text` replaces what stands beside the bar."""
+    self._done, self._text = done, self._text if text is None else text
+    if self._live:
+      self._live.update(self._task, completed=done, text=self._text)
+    elif time.monotonic() >= self._next_line:
+      self._print()
+
+  def _print(self) -> None:
+    self._console.print(f'{self._name} {self._done}/{self._total}  {self._text}', soft_wrap=True)
+    self._next_line = time.monotonic() + PLAIN_SECONDS
+
+
+class Metrics:
+  """metrics.jsonl and TensorBoard events of a run, without what came after the step it resumes at.
+
+  Args:
+    workdir: of the run.
+    step: steps of the run that are done.
+  """
+
+  def __init__(self, workdir: pathlib.Path, step: int):
+    path = workdir / 'metrics.jsonl'
+    kept = [record for record in read_metrics(path) if record['step'] <= step]
+    write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
+    self._lines = path.open('a', buffering=1)
+    self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
+
+  def __enter__(self) -> 'Metrics':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._lines.close()
+    self._events.close()
+
+  def write(self, record: Mapping[str, Any]) -> None:
+    """Appends a record; it has a 'step', and its numbers become TensorBoard curves."""
+    self._lines.write(json.dumps(record) + '\n')
+    for name, value in _numbers(record):
+      if name != 'step':
+        self._events.add_scalar(name, value, record['step'])
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The records of a metrics.jsonl; none if there is no file, and not a last line cut short."""
+  if not path.exists():
+    return []
+  lines = path.read_text().splitlines(keepends=True)
+  return [json.loads(line) for line in lines if line.endswith('\n')]
+
+
+def _numbers(record: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:
+  for key, value in record.items():
+    if isinstance(value, Mapping):
+      yield from _numbers(value, f'{prefix}{key}/')
+    elif isinstance(value, int | float):
+      yield prefix + key, value
+
+
+@contextlib.contextmanager
+def work(console: Console, name: str, total: int, check: Callable[[], None]) -> Iterator[Callable]:
+  """A bar for work that is counted in images; gives the callback that moves it."""
+  with Bar(console, name, total) as bar:
+
+    def on_batch(done: int) -> None:
+      check()
+      bar.update(done)
+
+    yield on_batch

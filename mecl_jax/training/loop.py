@@ -1,0 +1,270 @@
+"""The loop of one phase: dispatch steps, log, validate, save, stop when asked to."""
+
+from collections.abc import Callable
+import dataclasses
+import time
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+import numpy as np
+
+from mecl_jax.curriculum import Curriculum
+from mecl_jax.data.augment import augment
+from mecl_jax.errors import RunError
+from mecl_jax.evaluation import accuracy, predict
+from mecl_jax.models import MultiExit, set_trainable
+from mecl_jax.training import devices, sources
+from mecl_jax.training.checkpoints import Checkpoints, Position
+from mecl_jax.training.interruption import Interrupted
+from mecl_jax.training.log import Bar, Metrics, work
+from mecl_jax.training.optimizers import make_optimizer
+from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.run import Run
+from mecl_jax.training.step import Arrays, Batches, Moving, make_step, split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+  """Where a phase is taken up.
+
+  Attributes:
+    position: in the run.
+    optimizer: its state there; None at the beginning of the phase.
+    began: `time.monotonic()` at which the run would have begun, had it never stopped.
+  """
+
+  position: Position
+  optimizer: Any
+  began: float
+
+
+def train_phase(
+  run: Run,
+  plan: PhasePlan,
+  curriculum: Curriculum,
+  start: Start,
+  checkpoints: Checkpoints,
+  metrics: Metrics,
+) -> Position:
+  """Trains a phase from where it stands to its end; the run's model is changed in place.
+
+  Args:
+    run: the run.
+    plan: of this phase.
+    curriculum: what is shown when.
+    start: where it is taken up.
+    checkpoints: saved to every now and then.
+    metrics: written to.
+
+  Returns:
+    the position at the beginning of the next phase, which is saved too.
+
+  Raises:
+    Interrupted: a stop was asked for; everything up to it is saved.
+    RunError: the loss is not a number; the last checkpoint before it stays.
+  """
+  set_trainable(run.model, plan.phase.trainable)
+  optimizer = make_optimizer(plan.settings)
+  graphdef, moving, frozen = split(run.model, plan.phase.trainable, optimizer)
+  if start.optimizer is not None:
+    moving = moving._replace(optimizer=start.optimizer)
+  everywhere = devices.replicated(run.mesh)
+  moving, frozen = jax.device_put((moving, frozen), everywhere)
+  source = _source(run, plan)
+  step = make_step(
+    graphdef,
+    optimizer,
+    exits=plan.phase.exits,
+    label_smoothing=plan.settings.label_smoothing,
+    augment=_augmentation(run, plan),
+  )
+  key = jax.device_put(jax.random.key(plan.seeds[2]), everywhere)
+  layout = _layout(run.mesh, streamed=source is None)
+  make = _batch_maker(run, plan, curriculum, streamed=source is None)
+  keeper = _Keeper(run, plan, start.began, checkpoints)
+  meter = _Meter(run, plan, curriculum, metrics)
+  done = start.position.step
+  with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
+    for steps, batches in sources.dispatches(
+      make, range(done, plan.steps), _per_dispatch(run.config), source is None
+    ):
+      with jax.transfer_guard('disallow'):
+        moving, measured = step(moving, frozen, source or {}, key, jax.device_put(batches, layout))
+      if meter.due:  # the step just sent runs while the ones before it are read
+        bar.update(steps.start, meter.report())
+      meter.add(steps, measured)
+      bar.update(steps.stop)
+      if _passes(steps, plan.validate_every) and steps.stop < plan.steps:
+        bar.update(steps.stop, meter.report())
+        meter.validate(steps.stop, moving)
+      if keeper.due() or run.interruption.signal:
+        bar.update(steps.stop, meter.report())  # raises on a loss that is not a number
+        keeper.save(steps.stop, moving)
+        if run.interruption.signal:
+          raise Interrupted(run.interruption.signal)
+    bar.update(plan.steps, meter.report())
+    meter.validate(plan.steps, moving)
+  return keeper.save(plan.steps, moving)
+
+
+def _source(run: Run, plan: PhasePlan) -> Arrays | None:
+  """Images or cached features on the device; None where the host streams."""
+  train = run.dataset.train
+  if plan.phase.frozen_backbone and run.config.cache_features:
+    with work(run.console, 'features', len(train), run.interruption.check) as on_batch:
+      features = sources.cached_features(
+        run.model, train, plan.phase.exits, run.mesh, on_batch=on_batch
+      )
+    if features is not None:
+      return features
+    run.console.print('features do not fit in memory: the frozen backbone runs in every step')
+  return sources.resident(train, run.config.data.placement, run.mesh)
+
+
+def _augmentation(run: Run, plan: PhasePlan) -> Callable | None:
+  """`(key, images) -> images`; None where nothing is augmented."""
+  wanted = run.config.augment
+  if not any(wanted.values()) or (plan.phase.frozen_backbone and run.config.cache_features):
+    return None
+  fill = jnp.asarray(np.round(255 * run.pixel_mean), jnp.uint8)
+  return lambda key, images: augment(key, images, **wanted, fill=fill)
+
+
+def _layout(mesh: Mesh, streamed: bool) -> Batches:
+  """Shardings of what the host sends: the batch axis is split over the devices."""
+  by_batch, everywhere = devices.split_over(mesh, axis=1), devices.replicated(mesh)
+  examples = {'images': by_batch, 'labels': by_batch} if streamed else None
+  return Batches(by_batch, by_batch, everywhere, everywhere, examples)
+
+
+def _batch_maker(
+  run: Run, plan: PhasePlan, curriculum: Curriculum, streamed: bool
+) -> Callable[[range], Batches]:
+  train, weights = run.dataset.train, np.asarray(plan.exit_weights, np.float32)
+
+  def make(steps: range) -> Batches:
+    ids = curriculum.batch_ids(steps).astype(np.int32)
+    return Batches(
+      ids=ids,
+      weights=np.broadcast_to(weights, (*ids.shape, len(weights))),
+      learning_rate=plan.learning_rates[steps.start : steps.stop],
+      step=np.asarray(steps, np.uint32),
+      examples={'images': train.images[ids], 'labels': train.labels[ids]} if streamed else None,
+    )
+
+  return make
+
+
+def _per_dispatch(config: ConfigDict) -> int:
+  return config.steps_per_dispatch or (1 if devices.on_cpu() else 16)
+
+
+def _passes(steps: range, every: int) -> bool:
+  """Whether a multiple of `every` is reached by these steps."""
+  return bool(every) and steps.stop // every > steps.start // every
+
+
+def _update(model: MultiExit, moving: Moving) -> None:
+  """Puts what moved back into the model; the next step makes it stale again (donation)."""
+  nnx.update(model, moving.params, moving.statistics)
+
+
+class _Keeper:
+  """Saves checkpoints when it is time to."""
+
+  def __init__(self, run: Run, plan: PhasePlan, began: float, checkpoints: Checkpoints):
+    self._run, self._plan, self._began, self._checkpoints = run, plan, began, checkpoints
+    self._saved = time.monotonic()
+
+  def due(self) -> bool:
+    return time.monotonic() - self._saved >= self._run.config.checkpoints.every_seconds
+
+  def save(self, done: int, moving: Moving) -> Position:
+    ended = done == self._plan.steps
+    position = Position(
+      phase=self._plan.index + ended,
+      step=0 if ended else done,
+      total=self._plan.before + done,
+      wall_seconds=time.monotonic() - self._began,
+      run=self._run.digest,
+    )
+    _update(self._run.model, moving)
+    self._checkpoints.save(position, self._run.model, None if ended else moving.optimizer)
+    self._saved = time.monotonic()
+    return position
+
+
+class _Meter:
+  """Collects what the steps measured and reports the mean since the last report."""
+
+  def __init__(self, run: Run, plan: PhasePlan, curriculum: Curriculum, metrics: Metrics):
+    self._run, self._plan, self._curriculum, self._metrics = run, plan, curriculum, metrics
+    self._pending: list[tuple[range, Any]] = []
+    self._text = ''
+    self._since = time.monotonic()
+    self.due = False
+
+  def add(self, steps: range, measured: Any) -> None:
+    self._pending.append((steps, measured))
+    self.due = _passes(steps, self._plan.log_every)
+
+  def report(self) -> str:
+    """Writes one record of the steps since the last; returns it as text for the progress bar."""
+    self.due = False
+    if not self._pending:
+      return self._text
+    first, last = self._pending[0][0].start, self._pending[-1][0].stop
+    measured = jax.device_get([m for _, m in self._pending])
+    self._pending = []
+    loss, exit_loss, correct, finite = map(np.concatenate, zip(*measured, strict=True))
+    self._check(loss, finite, first)
+    now = time.monotonic()
+    rate = (last - first) * self._run.config.batch_size / (now - self._since)
+    self._since = now
+    share = self._curriculum.visible(last - 1) / len(self._curriculum.order)
+    exits = self._by_exit(correct)
+    self._write(
+      last,
+      loss=float(loss.mean()),
+      exit_loss=self._by_exit(exit_loss),
+      accuracy=exits,
+      visible=share,
+      learning_rate=float(self._plan.learning_rates[last - 1]),
+      images_per_second=round(rate, 1),
+    )
+    accuracies = '  '.join(f'{name} {value:.1%}' for name, value in exits.items())
+    self._text = f'loss {loss.mean():.3f}  {accuracies}  visible {share:.0%}  {rate:,.0f} images/s'
+    return self._text
+
+  def _by_exit(self, values: np.ndarray) -> dict[str, float]:
+    """Means over the steps of values [steps, exits]."""
+    return dict(zip(self._plan.phase.exits, values.mean(axis=0).tolist(), strict=True))
+
+  def _check(self, loss: np.ndarray, finite: np.ndarray, first: int) -> None:
+    bad = np.flatnonzero(~finite)
+    if len(bad):
+      step = first + int(bad[0])
+      what = 'parameters are not finite after' if np.isfinite(loss[bad[0]]) else 'loss is nan at'
+      raise RunError(
+        f'{what} step {step + 1} of phase {self._plan.phase.name}'
+        f' (learning rate {self._plan.learning_rates[step]:.3g}); the checkpoint before it stays;'
+        f' try a lower phases.{self._plan.phase.settings}.learning_rate in a new work directory'
+      )
+
+  def validate(self, done: int, moving: Moving) -> None:
+    """Accuracy of the phase's exits on the validation split."""
+    run, exits = self._run, self._plan.phase.exits
+    _update(run.model, moving)
+    split_ = run.dataset.validation
+    logits = predict(run.model, split_.images, exits, mesh=run.mesh)
+    values = {name: accuracy(logits[:, k], split_.labels) for k, name in enumerate(exits)}
+    self._write(done, validation=values)
+    self._since = time.monotonic()
+
+  def _write(self, done: int, **values: Any) -> None:
+    step = self._plan.before + done
+    self._metrics.write({'step': step, 'phase': self._plan.phase.name, **values})

@@ -1,0 +1,76 @@
+"""What a run leaves behind: predictions, summary, pictures and the table of its exits."""
+
+from typing import Any
+
+import mecl_jax
+from mecl_jax.curriculum import NEED_TEACHER, visible_count
+from mecl_jax.evaluation import plots, predict, report
+from mecl_jax.files import write_json
+from mecl_jax.models import exit_costs
+from mecl_jax.training.checkpoints import Position
+from mecl_jax.training.log import read_metrics, work
+from mecl_jax.training.run import Run
+
+
+def write_outcome(run: Run, position: Position) -> dict[str, Any]:
+  """Evaluates the run's model on validation and test and writes the report.
+
+  Args:
+    run: its model is what is evaluated.
+    position: where training stands.
+
+  Returns:
+    the summary, which is also in summary.json: the report of a run is complete once that is there.
+  """
+  splits = {'validation': run.dataset.validation, 'test': run.dataset.test}
+  predictions = {}
+  for name, split in splits.items():
+    with work(run.console, name, len(split), run.interruption.check) as on_batch:
+      logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
+    predictions[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
+  report.save_predictions(run.workdir / 'predictions.npz', run.model.exit_names, predictions)
+  summary = _summary(run, position, predictions)
+  folder = run.workdir / 'report'
+  plots.exit_curve(summary, folder / 'exits.png')
+  records = read_metrics(run.workdir / 'metrics.jsonl')
+  if any('loss' in record for record in records):
+    plots.training_curves(records, run.model.exit_names, folder / 'training.png')
+  write_json(run.workdir / 'summary.json', summary)
+  run.console.print(report.exit_table(summary))
+  if not summary['complete']:
+    run.console.print(f'training has not ended: this is step {position.total}')
+  run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
+  return summary
+
+
+def _summary(run: Run, position: Position, predictions: dict[str, Any]) -> dict[str, Any]:
+  config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
+  rows = {
+    name: report.exit_rows(v['logits'], v['labels'], run.model.exit_names, costs)
+    for name, v in predictions.items()
+  }
+  curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
+  size = len(run.dataset.train)
+  ordered, taught = config.curriculum.order != 'none', curriculum.order in NEED_TEACHER
+  plain = report.load_summary(run.workdir / 'teacher' / 'summary.json') or {}
+  first = visible_count(curriculum.pacing(0), size, config.batch_size)
+  return {
+    'dataset': run.dataset.name,
+    'backbone': config.model.backbone,
+    'strategy': config.strategy,
+    'seed': config.seed,
+    'complete': position.phase == len(run.plans),
+    'steps': position.total,
+    'examples_seen': position.total * config.batch_size,
+    'wall_seconds': round(position.wall_seconds, 1),
+    'curriculum': {
+      'order': config.curriculum.order,
+      'pacing': config.curriculum.pacing if ordered else None,
+      'teacher': config.curriculum.teacher if taught else None,
+      'teacher_steps': plain.get('steps', 0),  # of a plain run made first, not in `steps`
+      'visible_at_start': first / size,  # share of the training split
+    },
+    'exits': rows['test'],
+    'validation': rows['validation'],
+    'version': mecl_jax.__version__,
+  }

@@ -1,0 +1,100 @@
+"""What all parts of a run share, and how it is set up."""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+from flax import nnx
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+import numpy as np
+from rich.console import Console
+
+from mecl_jax import config as config_lib
+from mecl_jax import data, models
+from mecl_jax.data import Dataset
+from mecl_jax.errors import UserError
+from mecl_jax.models import MultiExit
+from mecl_jax.training import devices
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.plan import PhasePlan, make_plan
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """A run that is set up; only the model's state changes, in place.
+
+  Attributes:
+    config: resolved.
+    workdir: held by this process.
+    dataset: in memory.
+    pixel_mean, pixel_std: per channel of the training split, pixels in 0..1.
+    model: its state lies on every device of the mesh.
+    mesh: over the local devices.
+    plans: of the phases.
+    console: to print to.
+    interruption: whether a stop was asked for.
+    opened: `time.monotonic()` when it was set up.
+  """
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  dataset: Dataset
+  pixel_mean: np.ndarray
+  pixel_std: np.ndarray
+  model: MultiExit
+  mesh: Mesh
+  plans: tuple[PhasePlan, ...]
+  console: Console
+  interruption: Interruption
+  opened: float
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of what the run computes: its configuration and its data."""
+    return config_lib.digest(self.config, self.dataset.fingerprint)
+
+
+def open_run(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  console: Console,
+  interruption: Interruption,
+  dataset: Dataset | None = None,
+) -> Run:
+  """Loads the data, builds the network with fresh parameters and plans the phases.
+
+  Raises:
+    UserError: any of it cannot be done as the configuration says.
+  """
+  opened = time.monotonic()
+  mesh = devices.make_mesh(config.batch_size)
+  if dataset is None:
+    chosen = {key: value for key, value in config.data.items() if key != 'placement'}
+    dataset = data.load(**chosen)
+  side = min(dataset.image_shape[:2])
+  for field in ('crop', 'cutout'):
+    if config.augment[field] > side:
+      raise UserError(f'augment.{field} is {config.augment[field]}; the images are {side} pixels')
+  mean, std = data.channel_statistics(dataset.train.images)
+  model = build_model(config, dataset, mean, std, mesh)
+  plans = make_plan(config, model.exit_names, model.segments, len(dataset.train))
+  return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
+
+
+def build_model(
+  config: ConfigDict, dataset: Dataset, mean: np.ndarray, std: np.ndarray, mesh: Mesh
+) -> MultiExit:
+  """The network of a configuration for a data set, with fresh parameters, on every device."""
+  model = models.build(
+    **config.model,
+    num_classes=dataset.num_classes,
+    image_shape=dataset.image_shape,
+    mean=mean,
+    std=std,
+    seed=config.seed,
+  )
+  nnx.update(model, jax.device_put(nnx.state(model), devices.replicated(mesh)))
+  return model

@@ -1,0 +1,34 @@
+"""What all tests share; the tiny data set and configuration are in toys.py."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+
+# Before JAX starts: one place for compiled programs, shared with the processes that tests start.
+_CACHE = tempfile.mkdtemp(prefix='mecl_jax-xla-')
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', _CACHE)
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+
+@pytest.fixture(scope='session')
+def toy_file(tmp_path_factory):
+  """An .npz of the tiny data set."""
+  from tests.toys import make_arrays
+
+  path = tmp_path_factory.mktemp('toy') / 'toy.npz'
+  np.savez(path, **make_arrays())
+  return path
+
+
+@pytest.fixture
+def toy_config(toy_file):
+  """A configuration whose whole run takes seconds."""
+  from tests.toys import make_config
+
+  return make_config(toy_file)

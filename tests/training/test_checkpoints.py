@@ -1,0 +1,114 @@
+import logging
+
+from flax import nnx
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mecl_jax.training import devices
+from mecl_jax.training.checkpoints import Checkpoints, Position
+from tests.training.test_step import make_model
+
+
+def state(model):
+  return nnx.to_pure_dict(nnx.state(model))
+
+
+@pytest.fixture
+def everywhere():
+  return devices.replicated(devices.make_mesh(8))
+
+
+def optimizer(model):
+  return optax.trace(0.9).init(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+
+
+def save(folder, *seeds):
+  """Checkpoints at steps 1, 2, ..., each of a network of its own."""
+  with Checkpoints(folder, keep=5) as checkpoints:
+    for step, seed in enumerate(seeds, 1):
+      model = make_model(seed=seed)
+      checkpoints.save(Position(0, step, step, step * 1.5), model, optimizer(model))
+
+
+def restore(folder, sharding, **options):
+  model = make_model(seed=99)
+  with Checkpoints(folder, keep=5, **options) as checkpoints:
+    return checkpoints.restore(model, sharding, lambda position: optimizer(model)), model
+
+
+def truncate(folder):
+  """Cuts every array file of a checkpoint short."""
+  files = [path for path in folder.rglob('*') if path.is_file() and path.parent.name == 'd']
+  assert files
+  for path in files:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_newest_comes_back_bit_for_bit(tmp_path, everywhere):
+  save(tmp_path / 'c', 1, 2)
+  (position, moments), model = restore(tmp_path / 'c', everywhere)
+  assert position == Position(0, 2, 2, 3.0)
+  jax.tree.map(np.testing.assert_array_equal, state(model), state(make_model(seed=2)))
+  jax.tree.map(np.testing.assert_array_equal, moments, optimizer(model))
+
+
+def test_nothing_saved_is_none(tmp_path, everywhere):
+  assert restore(tmp_path / 'c', everywhere)[0] is None
+
+
+def test_a_truncated_one_is_set_aside_and_the_one_before_it_read(tmp_path, everywhere, caplog):
+  save(tmp_path / 'c', 1, 2)
+  truncate(tmp_path / 'c' / '2')
+  with caplog.at_level(logging.WARNING):
+    (position, _), model = restore(tmp_path / 'c', everywhere)
+  assert position.step == 1
+  jax.tree.map(np.testing.assert_array_equal, state(model), state(make_model(seed=1)))
+  assert 'checkpoint 2 cannot be read' in caplog.text
+  assert (tmp_path / 'damaged_checkpoints' / '2').is_dir()
+  assert not (tmp_path / 'c' / '2').exists()
+
+
+def test_an_unfinished_save_is_not_seen(tmp_path, everywhere):
+  save(tmp_path / 'c', 1)
+  (tmp_path / 'c' / '7.orbax-checkpoint-tmp').mkdir()
+  assert restore(tmp_path / 'c', everywhere)[0][0].step == 1
+
+
+def test_a_foreign_one_is_set_aside(tmp_path, everywhere, caplog):
+  save(tmp_path / 'c', 1)
+  with Checkpoints(tmp_path / 'c', keep=5) as checkpoints:
+    other = make_model(width=8)
+    checkpoints.save(Position(0, 2, 2), other, optimizer(other))
+  with caplog.at_level(logging.WARNING):
+    (position, _), _ = restore(tmp_path / 'c', everywhere)
+  assert position.step == 1 and 'checkpoint 2 cannot be read' in caplog.text
+
+
+def test_reading_alone_moves_nothing(tmp_path, everywhere):
+  save(tmp_path / 'c', 1, 2)
+  truncate(tmp_path / 'c' / '2')
+  (position, _), _ = restore(tmp_path / 'c', everywhere, read_only=True)
+  assert position.step == 1 and (tmp_path / 'c' / '2').is_dir()
+  assert not (tmp_path / 'damaged_checkpoints').exists()
+
+
+def test_the_next_step_may_write_over_what_is_being_saved(tmp_path, everywhere):
+  """Buffers are donated to the next step while the files are still being written."""
+  model = make_model(seed=1)
+  overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
+  with Checkpoints(tmp_path / 'c') as checkpoints:
+    checkpoints.save(Position(0, 1, 1), model, None)
+    jax.block_until_ready(overwrite(state(model)))
+  again = make_model(seed=3)
+  with Checkpoints(tmp_path / 'c') as checkpoints:
+    assert checkpoints.restore(again, everywhere)
+  jax.tree.map(np.testing.assert_array_equal, state(again), state(make_model(seed=1)))
+
+
+def test_keeps_as_many_as_asked(tmp_path):
+  with Checkpoints(tmp_path / 'c', keep=2) as checkpoints:
+    for step in range(1, 5):
+      checkpoints.save(Position(0, step, step), make_model(), None)
+  assert sorted(p.name for p in (tmp_path / 'c').iterdir() if p.name.isdigit()) == ['3', '4']

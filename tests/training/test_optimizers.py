@@ -1,0 +1,86 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mecl_jax import config
+from mecl_jax.errors import UserError
+from mecl_jax.training.optimizers import OPTIMIZERS, learning_rates, make_optimizer
+
+
+def settings(**changes):
+  s = config.default().phases.joint
+  s.warmup = '0 steps'
+  s.update(changes)
+  return s
+
+
+def rates(steps=10, **changes):
+  return learning_rates(settings(**changes), steps=steps, epoch=5, field='phases.joint')
+
+
+def test_constant():
+  np.testing.assert_allclose(rates(schedule='constant'), [0.1] * 10)
+
+
+def test_cosine_at_every_step():
+  expected = 0.05 * (1 + np.cos(np.pi * np.arange(10) / 10))
+  np.testing.assert_allclose(rates(schedule='cosine'), expected, rtol=1e-6)
+
+
+def test_warmup_rises_to_the_peak_and_does_not_begin_at_zero():
+  got = rates(schedule='cosine', warmup='4 steps')
+  np.testing.assert_allclose(got[:5], [0.02, 0.04, 0.06, 0.08, 0.1], rtol=1e-6)
+  np.testing.assert_allclose(got[4:], 0.05 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-5)
+
+
+def test_step_multiplies_at_its_milestones():
+  got = rates(schedule='step', milestones=('50%', '8 steps'), decay=0.5)
+  np.testing.assert_allclose(got, [0.1] * 5 + [0.05] * 3 + [0.025] * 2)
+
+
+def test_step_milestones_count_from_the_beginning_of_the_phase():
+  got = rates(schedule='step', warmup='2 steps', milestones=('1 epochs',))
+  np.testing.assert_allclose(got[2:], [0.1] * 3 + [0.01] * 5, rtol=1e-6)
+
+
+def test_milestones_within_the_warmup_all_count():
+  got = rates(schedule='step', warmup='5 steps', milestones=('25%', '50%'), decay=0.5)
+  np.testing.assert_allclose(got[5:], [0.025] * 5, rtol=1e-6)
+
+
+def test_one_cycle_rises_then_falls():
+  got = rates(schedule='one_cycle', warmup='30%')
+  assert got.argmax() == 3 and got[3] == pytest.approx(0.1)
+  assert (np.diff(got[:4]) > 0).all() and (np.diff(got[3:]) < 0).all() and got[-1] < 0.01
+
+
+def test_a_warmup_as_long_as_the_phase_is_an_error():
+  with pytest.raises(UserError, match=r'phases\.joint\.warmup is 10 steps; the phase has 10'):
+    rates(warmup='10 steps')
+
+
+REFERENCE = {
+  'sgd': lambda mask: optax.chain(
+    optax.add_decayed_weights(0.01, mask), optax.sgd(0.1, momentum=0.9, nesterov=True)
+  ),
+  'adam': lambda mask: optax.chain(optax.add_decayed_weights(0.01, mask), optax.adam(0.1)),
+  'adamw': lambda mask: optax.adamw(0.1, weight_decay=0.01, mask=mask),
+}
+
+
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_with_the_learning_rate_it_is_the_optimiser_of_optax(name):
+  """And weight decay touches the kernel alone."""
+  params = {'layer': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}}
+  ours = make_optimizer(settings(optimizer=name, weight_decay=0.01))
+  theirs = REFERENCE[name]({'layer': {'kernel': True, 'bias': False}})
+  mine, other, state, reference = params, params, ours.init(params), theirs.init(params)
+  for seed in range(4):
+    grads = jax.tree.map(lambda p, s=seed: jax.random.normal(jax.random.key(s), p.shape), params)
+    updates, state = ours.update(grads, state, mine)
+    mine = jax.tree.map(lambda p, u: p - 0.1 * u, mine, updates)
+    updates, reference = theirs.update(grads, reference, other)
+    other = optax.apply_updates(other, updates)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), mine, other)

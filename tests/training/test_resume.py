@@ -1,0 +1,128 @@
+"""Real processes, killed at any moment, end where a run that was left alone ends, bit for bit."""
+
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.toys import make_config, write_config_file
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def start(config_file, workdir):
+  command = [sys.executable, '-m', 'mecl_jax.main', f'--config={config_file}']
+  return subprocess.Popen(
+    [*command, f'--workdir={workdir}'], cwd=ROOT, text=True,
+    stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def config_file(toy_file, tmp_path_factory):
+  """A run of some seconds that saves after every step."""
+  folder = tmp_path_factory.mktemp('resume')
+  c = make_config(toy_file)
+  c.checkpoints.every_seconds = 0.0
+  c.phases.backbone.duration = c.phases.heads.duration = '60 steps'
+  return write_config_file(c, folder / 'resumed.py')
+
+
+@pytest.fixture(scope='module')
+def whole(config_file, tmp_path_factory):
+  """What a run leaves that nobody disturbs."""
+  workdir = tmp_path_factory.mktemp('whole')
+  finish(config_file, workdir)
+  return result(workdir)
+
+
+def finish(config_file, workdir):
+  process = start(config_file, workdir)
+  output, _ = process.communicate(timeout=200)
+  assert process.returncode == 0, output
+  return output
+
+
+def wait_for_step(workdir, step, process):
+  """Waits until training has come to `step` (or the process has ended)."""
+  deadline = time.monotonic() + 120
+  while process.poll() is None and time.monotonic() < deadline:
+    saved = [int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit()]
+    if saved and max(saved) >= step:
+      return
+    time.sleep(0.002)
+  assert process.poll() is None, process.communicate()[0]
+
+
+def result(workdir):
+  """The parameters after the last step, all predictions, and the summary but for its seconds."""
+  last = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
+  read = ocp.StandardCheckpointer().restore(workdir / 'checkpoints' / str(last) / 'model')
+  with np.load(workdir / 'predictions.npz') as predictions:
+    logits = dict(predictions)
+  summary = json.loads((workdir / 'summary.json').read_text())
+  summary.pop('wall_seconds')
+  return last, [np.asarray(x) for x in jax.tree.leaves(read)], logits, summary
+
+
+def assert_same(a, b):
+  assert a[0] == b[0] and a[3] == b[3]
+  for mine, other in zip(a[1], b[1], strict=True):
+    assert np.array_equal(mine, other)
+  for key in a[2]:
+    assert np.array_equal(a[2][key], b[2][key]), key
+
+
+def test_killed_at_random_moments_it_ends_bit_identical(config_file, whole, tmp_path):
+  """Every step saves, so that kills fall before, into and after saves."""
+  chance = random.Random(0)
+  for step in (5, 40, 75, 110):
+    process = start(config_file, tmp_path)
+    wait_for_step(tmp_path, step, process)
+    time.sleep(chance.uniform(0, 0.05))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / 'summary.json').exists()
+  output = finish(config_file, tmp_path)
+  assert 'going on from step' in output
+  assert_same(whole, result(tmp_path))
+  steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').open()]
+  assert steps == sorted(steps)
+
+
+def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_file, tmp_path):
+  c = make_config(toy_file)
+  c.strategy, c.data.placement, c.steps_per_dispatch = 'joint', 'host', 2
+  c.checkpoints.every_seconds = 0.0
+  c.phases.joint.duration = '30 steps'
+  config_file = write_config_file(c, tmp_path / 'joint.py')
+  finish(config_file, tmp_path / 'whole')
+  killed = tmp_path / 'killed'
+  for workdir, step in ((killed / 'teacher', 10), (killed, 10)):
+    process = start(config_file, killed)
+    wait_for_step(workdir, step, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  finish(config_file, killed)
+  assert_same(result(tmp_path / 'whole'), result(killed))
+
+
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(config_file, whole, tmp_path):
+  for step, number, exit_code in ((20, signal.SIGTERM, 0), (80, signal.SIGINT, 130)):
+    process = start(config_file, tmp_path)
+    wait_for_step(tmp_path, step, process)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == exit_code
+    assert f'stopped by {number.name}; the same command goes on from here' in output
+    assert 'Traceback' not in output
+  assert 'going on from step' in finish(config_file, tmp_path)
+  assert_same(whole, result(tmp_path))

@@ -1,0 +1,150 @@
+import functools
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from mecl_jax import config, models
+from mecl_jax.data.augment import augment
+from mecl_jax.training.optimizers import make_optimizer
+from mecl_jax.training.step import Batches, make_step, split
+from mecl_jax.training.strategies import make_phases
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
+LABELS = (np.arange(32) % 4).astype(np.int32)
+SOURCE = {'images': IMAGES, 'labels': LABELS}
+
+
+def make_model(**changes):
+  settings = {
+    'backbone': 'resnet8',
+    'exits': ('stage1', 'stage2'),
+    'head': 'conv',
+    'width': 4,
+    'head_width': 4,
+    'num_classes': 4,
+    'image_shape': (8, 8, 1),
+    'mean': np.array([0.5], np.float32),
+    'std': np.array([0.2], np.float32),
+    'seed': 0,
+  }
+  return models.build(**{**settings, **changes})
+
+
+def phase(strategy='joint', index=0):
+  model = make_model()
+  return make_phases(strategy, model.exit_names, model.segments)[index]
+
+
+def prepare(phase, augment=None, **settings):
+  """A compiled step and its beginning."""
+  s = config.default().phases.heads
+  s.update(settings)
+  model, optimizer = make_model(), make_optimizer(s)
+  models.set_trainable(model, phase.trainable)
+  graphdef, moving, frozen = split(model, phase.trainable, optimizer)
+  step = make_step(graphdef, optimizer, exits=phase.exits, label_smoothing=0.0, augment=augment)
+  return step, moving, frozen
+
+
+def batches(steps, exits, start=0, rate=0.1, weights=1.0, size=8):
+  ids = np.stack([np.random.default_rng(start + i).permutation(32)[:size] for i in range(steps)])
+  return Batches(
+    ids=ids.astype(np.int32),
+    weights=np.broadcast_to(np.float32(weights), (steps, size, exits)),
+    learning_rate=np.full(steps, rate, np.float32),
+    step=np.arange(start, start + steps, dtype=np.uint32),
+  )
+
+
+KEY = jax.random.key(0)
+
+
+def test_the_loss_falls():
+  step, moving, frozen = prepare(phase())
+  losses = []
+  for t in range(30):
+    moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, 3, start=t))
+    losses.append(float(metrics.loss[0]))
+  assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_several_steps_in_one_call_are_the_same_steps():
+  step, moving, frozen = prepare(phase(), augment)
+  _, again, _ = prepare(phase())
+  together, metrics = step(moving, frozen, SOURCE, KEY, batches(4, 3))
+  one_by_one = []
+  for t in range(4):
+    again, m = step(again, frozen, SOURCE, KEY, batches(1, 3, start=t))
+    one_by_one.append(m)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  jax.tree.map(close, together, again)
+  np.testing.assert_allclose(metrics.loss, [m.loss[0] for m in one_by_one], rtol=1e-5)
+  assert metrics.accuracy.shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+  ('strategy', 'index'),
+  [('classifier_wise', 0), ('classifier_wise', 1), ('layer_wise', 0), ('layer_wise', 1)],
+)
+def test_moves_what_the_phase_trains_and_nothing_else(strategy, index):
+  """Frozen means parameters and batch statistics, bit for bit."""
+  phase_ = phase(strategy, index)
+  step, moving, frozen = prepare(phase_)
+  before = dict(nnx.to_flat_state(nnx.state(make_model())))
+  for t in range(3):
+    moving, _ = step(moving, frozen, SOURCE, KEY, batches(1, len(phase_.exits), start=t))
+  after = make_model()
+  nnx.update(after, moving.params, moving.statistics, frozen)
+  kinds = set()
+  for path, value in nnx.to_flat_state(nnx.state(after)):
+    trained = any(path[: len(prefix)] == prefix for prefix in phase_.trainable)
+    same = np.array_equal(before[path][...], value[...])
+    assert same != trained, path
+    kinds.add((type(value).__name__, trained))
+  assert {('Param', True), ('Param', False), ('BatchStat', True), ('BatchStat', False)} <= kinds
+
+
+def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
+  step, moving, frozen = prepare(phase(), momentum=0.0, weight_decay=0.0)
+  before = jax.tree.map(np.array, moving.params)
+  weights = np.array([1, 0, 0], np.float32)
+  moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, 3, weights=weights))
+  heads = moving.params['heads']
+
+  def moved(name):
+    pairs = zip(jax.tree.leaves(heads[name]), jax.tree.leaves(before['heads'][name]), strict=True)
+    return not all(np.array_equal(a, b) for a, b in pairs)
+
+  changed = {name: moved(name) for name in heads}
+  assert changed == {'stage1': True, 'stage2': False, 'final': False}
+  np.testing.assert_allclose(metrics.loss, metrics.exit_loss[:, 0], rtol=1e-6)
+
+
+def test_no_number_that_changes_compiles_anything_anew():
+  step, moving, frozen = prepare(phase(), augment)
+  for t, rate in enumerate((0.1, 0.05, 1e-3)):
+    sent = batches(1, 3, start=t, rate=rate, weights=1.0 + t)
+    moving, _ = step(moving, frozen, SOURCE, jax.random.key(t), sent)
+  assert step._cache_size() == 1
+
+
+def test_examples_that_come_along_are_the_same_examples():
+  step, moving, frozen = prepare(phase())
+  _, again, _ = prepare(phase())
+  sent = batches(1, 3)
+  resident, _ = step(moving, frozen, SOURCE, KEY, sent)
+  examples = {'images': IMAGES[sent.ids], 'labels': LABELS[sent.ids]}
+  streamed, _ = step(again, frozen, {}, KEY, sent._replace(examples=examples))
+  jax.tree.map(np.testing.assert_array_equal, resident, streamed)
+
+
+def test_augmentation_depends_on_the_step():
+  step, moving, frozen = prepare(phase(), augment)
+  results = []
+  for t in (0, 0, 1):
+    _, moving, _ = prepare(phase())
+    sent = batches(1, 3)._replace(step=np.array([t], np.uint32))
+    results.append(float(step(moving, frozen, SOURCE, KEY, sent)[1].loss[0]))
+  assert results[0] == results[1] != results[2]
