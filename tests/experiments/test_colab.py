@@ -1,0 +1,32 @@
+"""The notebook runs from top to bottom, on the CPU and the digits."""
+
+import json
+import pathlib
+import shutil
+
+import nbclient
+import nbformat
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_all_cells_run_and_show_the_exits(tmp_path):
+  """In a copy of the checkout, so that nothing is left in it."""
+  for name in ('mecl_jax', 'configs'):
+    shutil.copytree(ROOT / name, tmp_path / name)
+  for name in ('pyproject.toml', 'README.md'):
+    shutil.copy(ROOT / name, tmp_path)
+  (tmp_path / 'experiments').mkdir()
+  notebook = nbformat.read(ROOT / 'experiments' / 'colab.ipynb', as_version=4)
+  for cell in notebook.cells:
+    cell.source = cell.source.replace("'configs/cifar10.py'  #", "'configs/digits.py'  #")
+    # The package is installed already, in the environment that runs this test.
+    cell.source = cell.source.replace('pip install', 'pip install --no-deps --dry-run')
+  nbclient.NotebookClient(
+    notebook, timeout=280, resources={'metadata': {'path': tmp_path / 'experiments'}}
+  ).execute()
+  summary = json.loads((tmp_path / 'runs/colab-digits/summary.json').read_text())
+  assert summary['dataset'] == 'digits' and len(summary['exits']) >= 3
+  shown = [out for cell in notebook.cells for out in cell.get('outputs', ())]
+  assert any('final  accuracy' in out.get('text', '') for out in shown)
+  assert sum('image/png' in out.get('data', {}) for out in shown) == 2
