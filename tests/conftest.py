@@ -8,10 +8,12 @@ import tempfile
 import numpy as np
 import pytest
 
-# Before JAX starts: one place for compiled programs, shared with the processes that tests start.
-_CACHE = tempfile.mkdtemp(prefix='mecl_jax-xla-')
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
-os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', _CACHE)
+# Before JAX starts: one place for compiled programs, shared by all workers and the processes that
+# tests start.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
+  _cache = tempfile.mkdtemp(prefix='mecl_jax-xla-')
+  atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+  os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
