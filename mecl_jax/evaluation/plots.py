@@ -23,7 +23,7 @@ def exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
   for row, x, y in zip(summary['exits'], macs, accuracy, strict=True):
     label = f'{row["name"]} {y:.1f}'
     axes.annotate(label, (x, y), xytext=(-6, 4), textcoords='offset points', ha='right')
-  axes.margins(x=0.25, y=0.15)
+  axes.margins(x=0.3, y=0.15)
   axes.grid(alpha=0.3)
   axes.set(xlabel='million multiply-accumulates up to the exit', ylabel='test accuracy (%)')
   curriculum = summary['curriculum']

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax import lax
 
-CHUNKS = 4  # that a batch is cut into; 8 compile for longer and are no faster
+CHUNKS = 4  # that a batch is cut into; 8 gain 5 % more and compile half as long again
 LARGE = 64  # images; a smaller batch is not worth the longer compilation
 
 
