@@ -20,6 +20,7 @@ from mecl_jax.models import MultiExit
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
+from mecl_jax.training.workdir import read_identity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +55,8 @@ class Run:
   @functools.cached_property
   def digest(self) -> str:
     """Of what the run computes: its configuration and its data."""
-    return config_lib.digest(self.config, self.dataset.fingerprint)
+    kept = read_identity(self.workdir).get('digest')
+    return kept or config_lib.digest(self.config, self.dataset.fingerprint)
 
 
 def open_run(

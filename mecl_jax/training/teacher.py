@@ -14,7 +14,7 @@ from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.log import work
 from mecl_jax.training.run import Run, build_model
-from mecl_jax.training.workdir import read_fingerprint
+from mecl_jax.training.workdir import read_identity
 
 
 def difficulty_scores(
@@ -74,7 +74,7 @@ def _load_model(workdir: pathlib.Path, run: Run) -> MultiExit:
     UserError: the folder holds no run, or one that saw other data.
   """
   config = config_lib.read(workdir / 'config.json')
-  saw = read_fingerprint(workdir)
+  saw = read_identity(workdir).get('fingerprint')
   if saw != run.dataset.fingerprint:
     raise UserError(
       f'the teacher in {workdir} saw other data than this run: {config.data.name} with fingerprint'

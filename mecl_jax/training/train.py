@@ -60,7 +60,7 @@ def train(
     run = open_run(config, workdir, console, interruption, dataset)
     workdirs.check_data(workdir, run.dataset)
     describe.print_run(run)
-    workdirs.describe_run(workdir, config, run.dataset)
+    workdirs.describe_run(workdir, config, run.dataset, run.digest)
     interruption.wait_for_safe_points()
     keep = config.checkpoints.keep
     with Checkpoints(workdir / 'checkpoints', run=run.digest, keep=keep) as checkpoints:

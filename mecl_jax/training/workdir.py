@@ -58,25 +58,35 @@ def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
   Raises:
     UserError: other images, labels or splits.
   """
-  made_with = read_fingerprint(workdir)
-  if made_with not in (None, dataset.fingerprint):
+  made_with = read_identity(workdir).get('fingerprint', dataset.fingerprint)
+  if made_with != dataset.fingerprint:
     raise UserError(
       f'{workdir} was made with other data: the training split of {dataset.name} has fingerprint'
       f' {dataset.fingerprint}, was {made_with}; choose another --workdir'
     )
 
 
-def read_fingerprint(workdir: pathlib.Path) -> str | None:
-  """Of the training split that the run in a work directory saw; None in a new one."""
-  path = workdir / 'data.json'
+def read_identity(workdir: pathlib.Path) -> dict[str, str]:
+  """Which data the run in a work directory sees (`name`, `fingerprint`), and its `digest`.
+
+  Nothing in a new one. The digest is kept, not made anew, so that a later version of the program,
+  whose configuration has more fields, still knows the run's checkpoints as its own.
+
+  Raises:
+    UserError: the file is damaged.
+  """
+  path = workdir / 'identity.json'
+  if not path.exists():
+    return {}
   try:
-    return json.loads(path.read_text())['fingerprint'] if path.exists() else None
+    found = json.loads(path.read_text())
+    return {key: found[key] for key in ('name', 'fingerprint', 'digest')}
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(f'{path} is damaged: {error}') from None
 
 
-def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset) -> None:
-  """Keeps the resolved configuration of a run, and which data it sees."""
+def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
+  """Keeps the resolved configuration of a run, which data it sees, and the digest of both."""
   write_json(workdir / 'config.json', json.loads(config.to_json()))
-  facts = {'name': dataset.name, 'fingerprint': dataset.fingerprint}
-  write_json(workdir / 'data.json', facts)
+  identity = {'name': dataset.name, 'fingerprint': dataset.fingerprint, 'digest': digest}
+  write_json(workdir / 'identity.json', identity)

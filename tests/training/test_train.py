@@ -177,6 +177,14 @@ def test_other_data_in_the_same_work_directory_are_refused(toy_config, toy_file,
     run(toy_config, tmp_path / 'run', **{'data.arrays': str(tmp_path / 'other.npz')})
 
 
+def test_a_later_version_knows_the_checkpoints_of_a_run(toy_config, tmp_path, monkeypatch):
+  """Its configuration has more fields, so that the digest would come out differently."""
+  first = run(toy_config, tmp_path)
+  (tmp_path / 'summary.json').unlink()
+  monkeypatch.setattr(train_lib.config_lib, 'digest', lambda *_: 'another')
+  assert evaluate(tmp_path, console=QUIET)['exits'] == first['exits']
+
+
 def test_data_may_move(toy_config, toy_file, tmp_path):
   first = run(toy_config, tmp_path / 'run')
   moved = shutil.copy(toy_file, tmp_path / 'moved.npz')
