@@ -5,8 +5,9 @@ import pathlib
 
 from mecl_jax.data import dataset
 from mecl_jax.data.dataset import Dataset, Split, channel_statistics
+from mecl_jax.data.label_noise import flip_labels
 
-__all__ = ['Dataset', 'Split', 'channel_statistics', 'load']
+__all__ = ['Dataset', 'Split', 'channel_statistics', 'flip_labels', 'load']
 
 
 def load(
@@ -19,6 +20,8 @@ def load(
   split_seed: int = 0,
   train_split: str = 'train',
   test_split: str = 'test',
+  label_noise: float = 0.0,
+  noise_seed: int = 0,
 ) -> Dataset:
   """Loads an image-classification set; prepares it first where it is a TFDS set not on disk.
 
@@ -32,6 +35,8 @@ def load(
     split_seed: which examples are cut.
     train_split: the TFDS split to train on, as `'train'` or `'train[:80%]'`.
     test_split: the TFDS split to test on.
+    label_noise: share of the training labels that are flipped, see `flip_labels`.
+    noise_seed: which ones.
 
   Raises:
     UserError: one line that says what is wrong with the data or how to get them.
@@ -47,7 +52,7 @@ def load(
     train, test, class_names = tfds_source.read(
       prepare.prepared(name, root), label=label, train_split=train_split, test_split=test_split
     )
-  return dataset.assemble(
+  assembled = dataset.assemble(
     name,
     tuple(class_names),
     train,
@@ -55,3 +60,4 @@ def load(
     validation_size=validation_size,
     split_seed=split_seed,
   )
+  return flip_labels(assembled, label_noise, noise_seed)

@@ -35,13 +35,22 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """A named image-classification set; the validation split was cut from the training split."""
+  """A named image-classification set; the validation split was cut from the training split.
+
+  Attributes:
+    name: as in TFDS.
+    class_names: one per label.
+    train, validation, test: the splits.
+    clean_labels: int32 [N], labels of the training split before `flip_labels`; None: they are as
+      they came.
+  """
 
   name: str
   class_names: tuple[str, ...]
   train: Split
   validation: Split
   test: Split
+  clean_labels: np.ndarray | None = None
 
   @property
   def num_classes(self) -> int:
@@ -52,6 +61,11 @@ class Dataset:
     """Height, width, channels."""
     height, width, channels = self.train.images.shape[1:]
     return height, width, channels
+
+  @property
+  def flipped(self) -> np.ndarray | None:
+    """Whether the label of a training example is wrong by intention, bool [N]; or None."""
+    return None if self.clean_labels is None else self.clean_labels != self.train.labels
 
   @functools.cached_property
   def fingerprint(self) -> str:
