@@ -8,7 +8,14 @@ permutation (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 
 import numpy as np
 
 _ROUNDS = 8
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: spreads neighbouring inputs
+_BLOCK = 16384  # values at a time
+_FEW = 16  # as many as this are quicker one by one than as an array
+
+# Arrays without dimensions: NumPy's own scalars take it longer, which counts when few values are
+# asked for.
+_MULTIPLIER = np.array(0x9E3779B97F4A7C15, np.uint64)  # 2^64 / golden ratio: spreads neighbours
+_HALF = np.array(32, np.uint64)
+_DROPPED = np.array(29, np.uint64)  # the low bits of the last product, which are mixed least
 
 
 def permute(positions: np.ndarray, size: int, *seed: int) -> np.ndarray:
@@ -24,29 +31,81 @@ def permute(positions: np.ndarray, size: int, *seed: int) -> np.ndarray:
   """
   bits = max(2, (size - 1).bit_length())
   keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)
-  result = _feistel(np.asarray(positions, np.uint64), bits, keys)
-  outside = result >= size
-  while outside.any():
-    result[outside] = _feistel(result[outside], bits, keys)
-    outside = result >= size
-  return result.astype(np.int64)
+  result = np.array(positions, np.uint64, order='C')
+  flat = result.reshape(-1)  # a view
+  _feistel(flat, bits, keys)
+  outside = np.flatnonzero(flat >= size)
+  while len(outside) > _FEW:
+    walked = flat[outside]
+    _feistel(walked, bits, keys)
+    flat[outside] = walked
+    outside = outside[walked >= size]
+  numbers = keys.tolist()
+  for index in outside.tolist():
+    flat[index] = _walk(int(flat[index]), size, bits, numbers)
+  return result.view(np.int64)
 
 
-def _feistel(values: np.ndarray, bits: int, keys: np.ndarray) -> np.ndarray:
-  """A permutation of the numbers of `bits` bits: each half is changed by a hash of the other."""
-  low_bits = np.uint64(bits // 2)
-  low_mask, high_mask = np.uint64((1 << bits // 2) - 1), np.uint64((1 << (bits - bits // 2)) - 1)
-  low, high = values & low_mask, values >> low_bits
-  for round_, key in enumerate(keys):
-    if round_ % 2:
-      high = high ^ (_hash(low, key) & high_mask)
-    else:
-      low = low ^ (_hash(high, key) & low_mask)
-  return (high << low_bits) | low
+def _feistel(values: np.ndarray, bits: int, keys: np.ndarray) -> None:
+  """Permutes the numbers of `bits` bits, in place: each half is changed by a hash of the other.
+
+  Args:
+    values: uint64 [n], overwritten; taken block by block, so that what a block needs stays in the
+      processor's cache.
+    bits: at least 2.
+    keys: uint64 [rounds].
+  """
+  low_bits = np.array(bits // 2, np.uint64)
+  low_mask = np.array((1 << bits // 2) - 1, np.uint64)
+  high_mask = np.array((1 << (bits - bits // 2)) - 1, np.uint64)
+  for start in range(0, len(values), _BLOCK):
+    block = values[start : start + _BLOCK]
+    low, high = block & low_mask, block >> low_bits
+    mixed, shifted = np.empty_like(block), np.empty_like(block)
+    for round_, key in enumerate(keys[:, None]):
+      if round_ % 2:
+        high ^= _hash(low, key, high_mask, mixed, shifted)
+      else:
+        low ^= _hash(high, key, low_mask, mixed, shifted)
+    np.left_shift(high, low_bits, out=block)
+    block |= low
 
 
-def _hash(values: np.ndarray, key: np.uint64) -> np.ndarray:
-  """Mixes 64 bits (wrapping), so that the low bits of the result depend on all of the input."""
-  mixed = (values ^ key) * _MULTIPLIER
-  mixed = (mixed ^ (mixed >> np.uint64(32))) * _MULTIPLIER
-  return mixed >> np.uint64(29)
+def _hash(
+  values: np.ndarray, key: np.ndarray, mask: np.ndarray, mixed: np.ndarray, shifted: np.ndarray
+) -> np.ndarray:
+  """Mixes 64 bits (wrapping), so that the low bits of the result depend on all of the input.
+
+  Args:
+    values: uint64 [n].
+    key: uint64 [1], chooses the hash.
+    mask: uint64 [], the bits of the result to keep.
+    mixed: uint64 [n], overwritten by the result.
+    shifted: uint64 [n], overwritten.
+
+  Returns:
+    `mixed`.
+  """
+  np.bitwise_xor(values, key, out=mixed)
+  mixed *= _MULTIPLIER
+  np.right_shift(mixed, _HALF, out=shifted)
+  mixed ^= shifted
+  mixed *= _MULTIPLIER
+  mixed >>= _DROPPED
+  mixed &= mask
+  return mixed
+
+
+def _walk(value: int, size: int, bits: int, keys: list[int]) -> int:
+  """Applies `_feistel` to a single number until it is below `size`, without NumPy's overhead."""
+  low_bits, factor, all_bits = bits // 2, int(_MULTIPLIER), (1 << 64) - 1
+  masks = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
+  while value >= size:
+    halves = [value & masks[0], value >> low_bits]
+    for round_, key in enumerate(keys):
+      changed = round_ % 2
+      mixed = (halves[1 - changed] ^ key) * factor & all_bits
+      mixed = (mixed ^ mixed >> 32) * factor & all_bits
+      halves[changed] ^= mixed >> 29 & masks[changed]
+    value = halves[1] << low_bits | halves[0]
+  return value

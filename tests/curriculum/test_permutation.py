@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mecl_jax.curriculum import permutation
 from mecl_jax.curriculum.permutation import permute
 
 
@@ -34,3 +35,40 @@ def test_neighbours_do_not_stay_neighbours():
 def test_a_billion_needs_no_memory():
   far = permute(np.arange(10**12 - 5, 10**12), 10**12, 0)
   assert len(set(far.tolist())) == 5 and far.min() >= 0 and far.max() < 10**12
+
+
+def test_values_stay_what_they_were():
+  """Runs resume in the middle of a permutation, also after an update of this package."""
+  assert permute(np.arange(6), 45000, 3, 1).tolist() == [21801, 7008, 16700, 26587, 5568, 35355]
+  assert permute(np.arange(3) + 10**8, 10**9, 0).tolist() == [962180059, 683121630, 819909490]
+  assert permute(np.arange(3), 2**40 + 1, 0).tolist() == [797441392693, 1086696789633, 904753230990]
+
+
+def test_blocks_join():
+  """More positions than fit in a block give what each gives by itself."""
+  size = 3 * permutation._BLOCK + 5
+  whole = permute(np.arange(size), size, 1)
+  assert np.array_equal(np.sort(whole), np.arange(size))
+  some = np.random.default_rng(0).integers(0, size, 100)
+  assert np.array_equal(permute(some, size, 1), whole[some])
+
+
+@pytest.mark.parametrize('size', [3, 33, 70, 1025, 45000, 2**40 + 1])
+def test_few_positions_are_sent_where_many_are(size):
+  """The last few that are outside are sent on one by one, by other code."""
+  positions = np.arange(min(size, 500))
+  together = permute(positions, size, 2)
+  assert np.array_equal([permute(position, size, 2) for position in positions], together)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(permutation, '_FEW', 0)
+    assert np.array_equal(permute(positions, size, 2), together)
+
+
+def test_any_shape_and_leaves_its_argument_alone():
+  positions = np.arange(100, dtype=np.uint64)
+  there = permute(positions, 100, 1)
+  assert there.dtype == np.int64
+  assert np.array_equal(positions, np.arange(100))
+  square = positions.reshape(10, 10).T
+  assert np.array_equal(permute(square, 100, 1), there.reshape(10, 10).T)
+  assert permute(7, 100, 1) == there[7] and permute(7, 100, 1).shape == ()
