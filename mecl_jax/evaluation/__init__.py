@@ -1,7 +1,7 @@
 """From a trained network to numbers: predict once, then pure functions of the logits."""
 
 from mecl_jax.evaluation.metrics import accuracy, ece, nll, top_k_accuracy
-from mecl_jax.evaluation.predict import predict
+from mecl_jax.evaluation.predict import penultimate_features, predict
 from mecl_jax.evaluation.report import exit_rows, exit_table, load_predictions
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
   'exit_table',
   'load_predictions',
   'nll',
+  'penultimate_features',
   'predict',
   'top_k_accuracy',
 ]

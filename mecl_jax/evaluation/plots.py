@@ -5,12 +5,14 @@ import os
 from typing import Any
 
 from matplotlib.figure import Figure
+import numpy as np
 
 from mecl_jax.files import atomic
 
 # Okabe and Ito's colours: distinct in print and to the colour-blind.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 MARKERS = 'osD^vP*'
+DPI = 150
 
 
 def exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
@@ -30,7 +32,7 @@ def exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
   axes.set_title(
     f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}, {curriculum["order"]}'
   )
-  _save(figure, path)
+  save(figure, path)
 
 
 def training_curves(
@@ -69,9 +71,17 @@ def training_curves(
   visible.set(ylabel='visible share of\nthe training split (%)', xlabel='step', ylim=(0, 105))
   for axes in (loss, accuracy, visible):
     axes.grid(alpha=0.3)
-  _save(figure, path)
+  save(figure, path)
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def evenly(values: np.ndarray, most: int) -> np.ndarray:
+  """Returns `values` [K], or `most` of them at even distances, the first and last among them."""
+  if len(values) <= most:
+    return values
+  return values[np.linspace(0, len(values) - 1, most).round().astype(int)]
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+  """Writes a figure as a PNG of `DPI` dots an inch."""
   with atomic(path) as file:
-    figure.savefig(file, format='png', dpi=150)
+    figure.savefig(file, format='png', dpi=DPI)

@@ -9,17 +9,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
 from mecl_jax.compiler import compiler_options
-from mecl_jax.models import MultiExit
+from mecl_jax.models import FINAL, MultiExit
 
 
 @functools.cache
 def _compiled_forward() -> Callable:
-  """Compiles once per form of the network, exits and batch; the backend is known at the call."""
+  """Compiles once per form of the network, function, exits and batch.
 
-  def forward(graphdef, exits, state, images):
-    return nnx.merge(graphdef, state)(images, exits)
+  Made at the first call, when the backend is known.
+  """
 
-  return jax.jit(forward, static_argnums=(0, 1), compiler_options=compiler_options())
+  def forward(graphdef, function, exits, state, images):
+    return function(nnx.merge(graphdef, state), images, exits)
+
+  return jax.jit(forward, static_argnums=(0, 1, 2), compiler_options=compiler_options())
 
 
 def predict(
@@ -45,20 +48,52 @@ def predict(
   Returns:
     float32 [N, exits, classes] (float64 if the model computes in it), earliest exit first.
   """
+  names = None if exits is None else tuple(exits)
+  return _over(images, model, MultiExit.__call__, names, batch_size, mesh, on_batch)
+
+
+def penultimate_features(
+  model: MultiExit,
+  images: np.ndarray,
+  *,
+  batch_size: int = 512,
+  mesh: Mesh | None = None,
+  on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+  """The last stage's feature map, averaged over the image, [N, channels] in the compute dtype.
+
+  Arguments as of `predict`.
+  """
+  return _over(images, model, _averaged_features, (FINAL,), batch_size, mesh, on_batch)
+
+
+def _averaged_features(model: MultiExit, images: jax.Array, exits: Sequence[str]) -> jax.Array:
+  return model.features(images, exits)[0].mean(axis=(1, 2))
+
+
+def _over(
+  images: np.ndarray,
+  model: MultiExit,
+  function: Callable,
+  names: tuple[str, ...] | None,
+  batch_size: int,
+  mesh: Mesh | None,
+  on_batch: Callable[[int], None],
+) -> np.ndarray:
+  """`function(model, images, names)` of all images, a batch at a time."""
   model.eval()
   graphdef, state = nnx.split(model)
   sharding = None
   if mesh is not None:
     sharding = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))
     batch_size += -batch_size % mesh.size
-  names = None if exits is None else tuple(exits)
-  logits = []
+  results = []
   for start in range(0, len(images), batch_size):
     batch = images[start : start + batch_size]
     padding = [(0, batch_size - len(batch))] + [(0, 0)] * (images.ndim - 1)
     out = _compiled_forward()(
-      graphdef, names, state, jax.device_put(np.pad(batch, padding), sharding)
+      graphdef, function, names, state, jax.device_put(np.pad(batch, padding), sharding)
     )
-    logits.append(jax.device_get(out)[: len(batch)])
+    results.append(jax.device_get(out)[: len(batch)])
     on_batch(start + len(batch))
-  return np.concatenate(logits)
+  return np.concatenate(results)
