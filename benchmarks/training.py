@@ -26,7 +26,7 @@ import torch.nn.functional as F
 
 from mecl_jax import compiler, config, models
 from mecl_jax.training.optimizers import make_optimizer
-from mecl_jax.training.step import Batches, make_step, split
+from mecl_jax.training.step import Batches, Objective, make_step, split
 from mecl_jax.training.strategies import make_phases
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), dtype=np.uint8)
@@ -54,7 +54,7 @@ def jax_step() -> Callable[[], float]:
   models.set_trainable(model, phase.trainable)
   optimizer = make_optimizer(c.phases.joint)
   graphdef, moving, frozen = split(model, phase.trainable, optimizer)
-  step = make_step(graphdef, optimizer, exits=phase.exits, label_smoothing=0.0, augment=None)
+  step = make_step(graphdef, optimizer, Objective(phase.exits))
   source = jax.device_put({'images': IMAGES, 'labels': LABELS})
   key, draw = jax.random.key(0), batch_ids(c.batch_size)
   weights = np.ones((1, c.batch_size, len(phase.exits)), np.float32)

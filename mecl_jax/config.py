@@ -1,24 +1,22 @@
-"""The configuration: every field with its default, meaning and unit, and the checks on it.
+"""The configuration: every field with its default, meaning and unit.
 
 A file in `configs/` starts from `default()` and changes what its data set wants. Durations are
 text with a unit: '300 steps', '20 epochs', or '8%' of the phase (see `durations.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import hashlib
 import json
-import math
 import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mecl_jax.durations import to_steps
 from mecl_jax.errors import UserError, choose
 
 # Fields that may change between two starts of one run: what it computes does not hang on them (that
 # the data are still the same is checked by their fingerprint).
-FREE = ('data.data_dir', 'data.arrays', 'data.placement', 'checkpoints.', 'logging.')
+FREE = ('data.data_dir', 'data.arrays', 'data.placement', 'checkpoints.', 'logging.', 'report.')
 
 
 def default() -> ConfigDict:
@@ -37,6 +35,8 @@ def default() -> ConfigDict:
   c.data.test_split = 'test'
   c.data.validation_size = 5000  # examples cut from the training split, balanced by class
   c.data.split_seed = 0  # of that cut; apart from `seed`, so that runs to compare share the cut
+  c.data.label_noise = 0.0  # share of the training labels flipped on purpose, evenly over classes
+  c.data.noise_seed = 0  # which ones; apart from `seed`, so that runs to compare share them
   c.data.placement = 'auto'  # device: whole set on the accelerator | host: streamed | auto: by size
 
   c.augment = ConfigDict()  # on the device, training images only
@@ -64,16 +64,13 @@ def default() -> ConfigDict:
   c.phases.heads.weight_decay = 0.0
   c.phases.joint = _phase('160 epochs')  # all at once (joint, mixed) or in turn (layer_wise)
 
-  c.curriculum = ConfigDict()
-  c.curriculum.order = 'easy_first'  # easy_first | anti | random | none (all data from the start)
-  c.curriculum.class_balanced = True  # every visible prefix holds the classes in equal shares
-  c.curriculum.pacing = 'fixed_exponential'  # how the visible share grows with the step
-  c.curriculum.start = 0.04  # share that is visible at first
-  c.curriculum.increase = 1.9  # factor by which the share grows, every `step_length`
-  c.curriculum.step_length = '8%'  # duration between two growths
-  c.curriculum.teacher = 'final_exit'  # final_exit | self_taught | checkpoint | file
-  c.curriculum.teacher_workdir = ''  # work directory of the run that scores (teacher=checkpoint)
-  c.curriculum.difficulty_file = ''  # a difficulty.npz, joined by example id (teacher=file)
+  c.curriculum = _curriculum()
+
+  c.distillation = ConfigDict()  # of the final exit into the earlier ones, beside the labels
+  c.distillation.weight = 0.0  # C of the loss (1 - C) label + C T^2 distillation; 0: none
+  c.distillation.temperature = 1.0  # T at first
+  c.distillation.growth = 1.05  # factor of T after a batch of a final exit that is surer than ..
+  c.distillation.growth_above = 0.5  # .. this mean of its highest probabilities at T
 
   c.steps_per_dispatch = 0  # optimiser steps per call to the device; 0: 1 on a CPU, 16 elsewhere
 
@@ -84,7 +81,46 @@ def default() -> ConfigDict:
   c.logging = ConfigDict()
   c.logging.every = '50 steps'  # between two lines of metrics.jsonl
   c.logging.validate_every = '10%'  # between two passes over the validation split; '0 steps': none
+
+  c.report = ConfigDict()
+  c.report.compare_with = ''  # 'DIR,FILE': runs or difficulty files to compare the scores with
   return c.lock()
+
+
+def _curriculum() -> ConfigDict:
+  c = ConfigDict()
+  c.order = 'easy_first'  # easy_first | anti | random | none (all data from the start)
+  c.class_balanced = True  # every visible prefix holds the classes in equal shares
+  c.max_share = 1.0  # of the order that is ever shown; 0.9 never shows its last tenth
+
+  c.pacing = 'fixed_exponential'  # how the visible share grows with the step:
+  # fixed_exponential | varied_exponential | single_step (Hacohen and Weinshall 2019)
+  # log | exp | step | root | linear | quadratic (Wu et al. 2021: b is start, a is full_after)
+  # constant (`start` at every step)
+  c.start = 0.04  # share that is visible at first
+  c.increase = 1.9  # factor by which the share grows (fixed_exponential, varied_exponential)
+  c.step_length = '8%'  # duration of each share (fixed_exponential), of the first (single_step)
+  c.boundaries = '8%,16%,24%,32%,40%,48%'  # where the share grows (varied_exponential)
+  c.full_after = '50%'  # duration after which everything is visible (log .. quadratic)
+
+  c.per_exit = 'shared'  # shared: all exits see the same | scaled: see exit_factors | own: ..
+  c.exit_factors = (1.0,)  # scaled: of the visible share, per exit, 'final' last; one: for all
+  c.exit_pacings = ''  # own: per exit, 'final' last, as 'root full_after=90%, constant start=1'
+  c.sample_weights = 'none'  # survivors: what earlier exits are unsure of | easy_weighted | none
+  c.easy_strength = 0.8  # easy_weighted: weights of the first exit go from 1 - this to 1 + this
+
+  c.teacher = 'final_exit'  # of the run's own backbone | self_taught: of a plain run made first |
+  # checkpoint: of another run | transfer: a classifier on a network's features | cross_validated |
+  # learning_speed | prediction_depth | file
+  c.measure = 'auto'  # confidence | loss | margin | entropy; learning_speed: learned_epoch |
+  # cumulative_errors; auto: what the teacher's paper takes
+  c.teacher_workdir = ''  # run that scores (checkpoint), or may (transfer, prediction_depth)
+  c.teacher_exit = 'final'  # exit of that run that scores (checkpoint)
+  c.difficulty_file = ''  # .npz, .csv or .parquet with id and score, larger is harder (file)
+  c.classifier = 'auto'  # svc | logistic_regression; auto: svc up to 10,000 examples (transfer)
+  c.folds = 4  # parts of the training split, each scored by training on the rest (cross_validated)
+  c.repeats = 10  # times that the split is cut anew; the scores are averaged (cross_validated)
+  return c
 
 
 def _phase(duration: str) -> ConfigDict:
@@ -156,19 +192,28 @@ def with_free_fields(config: ConfigDict, other: ConfigDict) -> ConfigDict:
 def resolve(config: ConfigDict) -> ConfigDict:
   """Checks a configuration and returns it as it will run and be stored.
 
-  Lists given as 'stage1,0.5' become tuples, and a teacher that the strategy cannot have (the final
-  exit of a backbone that is never trained alone) becomes a plain run made first.
+  Lists given as 'stage1,0.5' become tuples, a teacher that the strategy cannot have (the final
+  exit of a backbone that is never trained alone) becomes a plain run made first, and the measure
+  'auto' becomes the teacher's own.
 
   Raises:
     UserError: a misspelt choice or an impossible value; the message names the valid ones.
   """
+  # Here, so that a config file can be read without waiting for JAX.
+  from mecl_jax import config_check
+  from mecl_jax.training import teachers
+
   config = config.copy_and_resolve_references()
   with config.unlocked():
     config.model.exits = _items(config.model.exits)
     config.exit_weights = _items(config.exit_weights)
-    if config.strategy in ('joint', 'layer_wise') and config.curriculum.teacher == 'final_exit':
-      config.curriculum.teacher = 'self_taught'
-  check(config)
+    curriculum = config.curriculum
+    curriculum.exit_factors = _items(curriculum.exit_factors)
+    if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
+      curriculum.teacher = 'self_taught'
+    if curriculum.measure == 'auto' and curriculum.teacher in teachers.MEASURES_OF:
+      curriculum.measure = teachers.MEASURES_OF[curriculum.teacher][0]
+  config_check.check(config)
   return config.lock()
 
 
@@ -184,82 +229,6 @@ def _number(text: str) -> str | float:
     return float(text)
   except ValueError:
     return text
-
-
-def check(config: ConfigDict) -> None:
-  """Raises UserError for the first value that cannot work, before anything is loaded."""
-  # Here, so that a config file can be read without waiting for JAX.
-  from mecl_jax import curriculum, models
-  from mecl_jax.training import optimizers, strategies
-
-  fields = dict(flatten(config))
-  choices = {
-    'strategy': strategies.STRATEGIES,
-    'data.placement': ('auto', 'device', 'host'),
-    'model.backbone': models.BACKBONES,
-    'model.head': models.HEADS,
-    'model.dtype': models.DTYPES,
-    'curriculum.order': curriculum.ORDERS,
-    'curriculum.pacing': curriculum.PACINGS,
-    'curriculum.teacher': curriculum.TEACHERS,
-  }
-  for phase in config.phases:
-    choices[f'phases.{phase}.optimizer'] = optimizers.OPTIMIZERS
-    choices[f'phases.{phase}.schedule'] = optimizers.SCHEDULES
-  for field, valid in choices.items():
-    choose(field, fields[field], valid)
-  for field, valid_range in _RANGES.items():
-    for name in (n for n in fields if n == field or n.endswith('.' + field)):
-      _within(name, fields[name], *valid_range)
-  for name in (n for n in fields if n.rpartition('.')[2] in _DURATIONS):
-    for text in fields[name] if isinstance(fields[name], tuple) else (fields[name],):
-      # Long enough that only a duration of 0 has no step.
-      long = 10**9
-      share_makes_sense = not name.endswith('.duration')
-      steps = to_steps(text, epoch=long, phase=long if share_makes_sense else None, field=name)
-      if not steps and name.endswith(('.duration', '.step_length')):
-        raise UserError(f'{name} is {text!r}; it must be above 0')
-  for teacher, field in (('checkpoint', 'teacher_workdir'), ('file', 'difficulty_file')):
-    if config.curriculum.teacher == teacher and not config.curriculum[field]:
-      raise UserError(f'curriculum.teacher={teacher} needs curriculum.{field}')
-
-
-_DURATIONS = ('duration', 'warmup', 'milestones', 'step_length', 'every', 'validate_every')
-
-
-def _are_weights(values: Any) -> bool:
-  numbers = all(isinstance(v, float) and 0 <= v < math.inf for v in values)
-  return numbers and sum(values) > 0
-
-
-# field (anywhere in the tree): (test, what it must be)
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-  'seed': (lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1'),
-  'batch_size': (lambda v: v >= 1, 'at least 1'),
-  'validation_size': (lambda v: v >= 1, 'at least 1'),
-  'crop': (lambda v: v >= 0, 'at least 0'),
-  'cutout': (lambda v: v >= 0, 'at least 0'),
-  'width': (lambda v: v >= 1, 'at least 1'),
-  'input_channels': (lambda v: v >= 0, 'at least 0'),
-  'head_width': (lambda v: v >= 1, 'at least 1'),
-  'exit_weights': (_are_weights, 'numbers of 0 or more, one above 0'),
-  # Beyond 1e30 not even one step stays within float32.
-  'learning_rate': (lambda v: 0 < v <= 1e30, 'above 0, at most 1e30'),
-  'momentum': (lambda v: 0 <= v < 1, 'from 0 up to, not including, 1'),
-  'weight_decay': (lambda v: 0 <= v < math.inf, 'at least 0'),
-  'decay': (lambda v: 0 < v <= 1, 'above 0, at most 1'),
-  'label_smoothing': (lambda v: 0 <= v < 1, 'from 0 up to, not including, 1'),
-  'start': (lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
-  'increase': (lambda v: 1 < v < math.inf, 'above 1'),
-  'steps_per_dispatch': (lambda v: v >= 0, 'at least 0'),
-  'every_seconds': (lambda v: v >= 0, 'at least 0'),
-  'keep': (lambda v: v >= 1, 'at least 1'),
-}
-
-
-def _within(name: str, value: Any, test: Callable[[Any], bool], what: str) -> None:
-  if not test(value):
-    raise UserError(f'{name} is {value!r}; it must be {what}')
 
 
 def unknown_field(argv: Sequence[str]) -> str | None:

@@ -8,6 +8,11 @@ from mecl_jax.errors import UserError
 _FORM = re.compile(r'\s*([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)\s*')
 
 
+def listed(text: str) -> tuple[str, ...]:
+  """'8%, 300 steps' as ('8%', '300 steps'): how fields list durations and other texts."""
+  return tuple(part.strip() for part in text.split(',') if part.strip())
+
+
 def to_steps(
   text: str, *, epoch: float, phase: int | None = None, field: str = 'a duration'
 ) -> int:

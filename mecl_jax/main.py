@@ -2,6 +2,7 @@
 
 python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
 python -m mecl_jax.main --mode=evaluate --workdir=DIR
+python -m mecl_jax.main --mode=difficulty --config=configs/cifar10.py
 """
 
 import logging
@@ -16,7 +17,7 @@ from ml_collections import config_flags
 from mecl_jax import config as config_lib
 from mecl_jax.errors import RunError, UserError
 
-MODES = ('train', 'evaluate')
+MODES = ('train', 'evaluate', 'difficulty')
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
@@ -26,9 +27,11 @@ _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work dire
 def _workdir() -> pathlib.Path:
   """As given, or runs/cifar10 for configs/cifar10.py, and runs/cifar10-smoke for its :smoke."""
   if _CONFIG.value is None:
-    if _MODE.value == 'evaluate' and _WORKDIR.value:
+    if _MODE.value != 'train' and _WORKDIR.value:
       return pathlib.Path(_WORKDIR.value)
-    raise UserError('give --config=configs/NAME.py (or --mode=evaluate --workdir=DIR of a run)')
+    raise UserError(
+      'give --config=configs/NAME.py (or --mode=evaluate|difficulty and --workdir=DIR of a run)'
+    )
   name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
   file = pathlib.Path(name)
   if not file.is_file():
@@ -47,6 +50,8 @@ def _run() -> None:
   compiler.use_cache()
   if _MODE.value == 'train':
     train.train(_CONFIG.value, workdir)
+  elif _MODE.value == 'difficulty':
+    train.score(workdir, _CONFIG.value)
   else:
     train.evaluate(workdir, _CONFIG.value)
 

@@ -49,7 +49,7 @@ def test_unknown_fields_cannot_be_set():
     ('model.dtype', 'float16', 'float32, bfloat16'),
     ('curriculum.order', 'easyfirst', 'easy_first, anti, random, none'),
     ('curriculum.pacing', 'exponential', 'fixed_exponential'),
-    ('curriculum.teacher', 'me', 'final_exit, self_taught, checkpoint, file'),
+    ('curriculum.teacher', 'me', 'final_exit, self_taught, checkpoint, transfer'),
     ('phases.heads.optimizer', 'lamb', 'sgd, adam, adamw'),
     ('phases.joint.schedule', 'linear', 'constant, cosine, one_cycle, step'),
     ('data.placement', 'gpu', 'auto, device, host'),
@@ -71,6 +71,22 @@ def test_unknown_fields_cannot_be_set():
     ('curriculum.step_length', 'soon', "'300 steps', '20 epochs'"),
     ('exit_weights', (0.0,), 'one above 0'),
     ('exit_weights', (-1.0, 1.0), '0 or more'),
+    ('curriculum.per_exit', 'each', 'shared, scaled, own'),
+    ('curriculum.sample_weights', 'hard', 'none, survivors, easy_weighted'),
+    ('curriculum.classifier', 'svm', 'svc, logistic_regression'),
+    ('curriculum.measure', 'confidance', 'confidence, loss, margin, entropy'),
+    ('curriculum.full_after', '0%', 'above 0'),
+    ('curriculum.boundaries', '8%, later', "'300 steps', '20 epochs'"),
+    ('curriculum.max_share', 0.0, 'a share above 0'),
+    ('curriculum.exit_factors', (0.0, 1.0), 'above 0'),
+    ('curriculum.easy_strength', 1.5, 'from 0 to 1'),
+    ('curriculum.folds', 1, 'at least 2'),
+    ('curriculum.repeats', 0, 'at least 1'),
+    ('data.label_noise', 1.0, 'a share from 0'),
+    ('distillation.weight', 1.1, 'from 0 to 1'),
+    ('distillation.temperature', 0.0, 'above 0'),
+    ('distillation.growth', 0.9, 'at least 1'),
+    ('distillation.growth_above', 0.0, 'above 0'),
   ],
 )
 def test_impossible_values_are_errors_that_name_the_field(field, value, message):
@@ -158,3 +174,44 @@ def test_where_a_run_stores_and_logs_may_change():
 def test_unknown_field(argument, message):
   found = config.unknown_field(['main', '--workdir=x', argument])
   assert found is None if message is None else message in found
+
+
+@pytest.mark.parametrize(
+  ('teacher', 'measure'),
+  [
+    ('final_exit', 'confidence'),
+    ('cross_validated', 'loss'),
+    ('learning_speed', 'learned_epoch'),
+    ('prediction_depth', 'depth'),
+  ],
+)
+def test_the_measure_is_that_of_the_teachers_paper_unless_given(teacher, measure):
+  c = config.default()
+  c.curriculum.teacher = teacher
+  assert config.resolve(c).curriculum.measure == measure
+
+
+def test_a_measure_that_the_teacher_does_not_have_is_an_error():
+  c = config.default()
+  c.curriculum.teacher, c.curriculum.measure = 'learning_speed', 'margin'
+  with pytest.raises(UserError, match=r"learning_speed is 'margin'.*learned_epoch, cum"):
+    config.resolve(c)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'), [('curriculum.sample_weights', 'survivors'), ('distillation.weight', 0.5)]
+)
+def test_what_needs_several_exits_at_once_is_an_error_where_they_train_alone(field, value):
+  c = config.default()
+  c.update_from_flattened_dict({'strategy': 'layer_wise', field: value})
+  with pytest.raises(UserError, match=f'layer_wise trains one exit at a time.*{field}'):
+    config.resolve(c)
+
+
+def test_no_early_exit_is_for_joint_training_alone():
+  c = config.default()
+  c.model.exits = ()
+  with pytest.raises(UserError, match=r'model\.exits is empty'):
+    config.resolve(c)
+  c.strategy = 'joint'
+  assert config.resolve(c).model.exits == ()

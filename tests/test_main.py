@@ -29,11 +29,16 @@ def main(*arguments):
       'there is no field config.batchsize; config has: augment, batch_size, ',
     ),
     ([DIGITS, '--config.batch_size=many'], 'batch_size'),
-    ([DIGITS, '--mode=test'], 'train|evaluate'),
+    ([DIGITS, '--mode=test'], 'train|evaluate|difficulty'),
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
     ([DIGITS, 'stray'], "'stray' is no flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
     ([DIGITS, '--config.curriculum.start=3'], 'a share above 0, at most 1'),
+    ([DIGITS, '--config.curriculum.pacing=exponential'], 'constant, fixed_exponential, varied'),
+    (
+      [DIGITS, '--config.curriculum.per_exit=own', '--config.curriculum.exit_pacings=root, linaer'],
+      "'linaer'; choose one of: constant",
+    ),
   ],
 )
 def test_a_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
@@ -56,3 +61,6 @@ def test_trains_and_evaluates(toy_config, tmp_path):
   assert again.returncode == 0 and 'holds a run that has ended' in again.stdout
   evaluated = main('--mode=evaluate', f'--workdir={tmp_path / "w"}')
   assert evaluated.returncode == 0 and 'accuracy' in evaluated.stdout
+  scored = main('--mode=difficulty', f'--workdir={tmp_path / "w"}')
+  assert scored.returncode == 0 and 'scores and pictures' in scored.stdout
+  assert (tmp_path / 'w/report/easy_and_hard.png').exists()

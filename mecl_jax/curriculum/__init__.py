@@ -3,24 +3,19 @@
 NumPy only: a curriculum knows no model and no JAX.
 """
 
-from mecl_jax.curriculum.difficulty import Difficulty, from_confidence
+from mecl_jax.curriculum import pacing, scores, weights
+from mecl_jax.curriculum.difficulty import Difficulty
 from mecl_jax.curriculum.order import NEED_TEACHER, ORDERS, make_order
-from mecl_jax.curriculum.pacing import PACINGS, constant, fixed_exponential
 from mecl_jax.curriculum.sampler import Curriculum, visible_count
-
-# Who scores the examples: the run's own backbone, a plain run made first, another run, a file.
-TEACHERS = ('final_exit', 'self_taught', 'checkpoint', 'file')
 
 __all__ = [
   'NEED_TEACHER',
   'ORDERS',
-  'PACINGS',
-  'TEACHERS',
   'Curriculum',
   'Difficulty',
-  'constant',
-  'fixed_exponential',
-  'from_confidence',
   'make_order',
+  'pacing',
+  'scores',
   'visible_count',
+  'weights',
 ]

@@ -1,4 +1,4 @@
-"""Difficulty scores of the training examples, and the file that keeps them."""
+"""The difficulty of the training examples, and the files that it is kept in and read from."""
 
 import dataclasses
 import json
@@ -12,27 +12,6 @@ from mecl_jax.errors import UserError
 from mecl_jax.files import write_npz
 
 
-def from_confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """One minus a teacher's confidence in the true class (the transfer teacher's score).
-
-  Args:
-    logits: [N, classes], in evaluation mode on images that are not augmented.
-    labels: int [N].
-
-  Returns:
-    float64 [N] in [0, 1], larger is harder: the probability of the other classes, which tells very
-    sure predictions apart where `1 - p` would be 0 for all.
-
-  References:
-    Hacohen and Weinshall, ICML 2019, arXiv 1904.03626.
-  """
-  logits = logits.astype(np.float64)
-  odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-  total = odds.sum(axis=-1)
-  odds[np.arange(len(labels)), labels] = 0
-  return odds.sum(axis=-1) / total
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Difficulty:
   """What a teacher thinks of every training example.
@@ -41,13 +20,15 @@ class Difficulty:
     ids: str [N], the examples' ids in the data set.
     score: float64 [N], larger is harder.
     teacher: who scored.
-    dataset: name of the data set.
-    fingerprint: of the training split that was scored (`Dataset.fingerprint`).
+    measure: what the teacher's opinion was boiled down to, as 'confidence'.
+    dataset: name of the data set; '' where a file does not tell.
+    fingerprint: of the training split that was scored (`Dataset.fingerprint`); or ''.
   """
 
   ids: np.ndarray
   score: np.ndarray
   teacher: str
+  measure: str
   dataset: str
   fingerprint: str
 
@@ -55,33 +36,37 @@ class Difficulty:
     """Writes `id`, `score`, `rank` (0 is easiest) and a JSON `header`; see `load`."""
     rank = np.empty(len(self.score), np.int64)
     rank[np.argsort(self.score, kind='stable')] = np.arange(len(rank))
-    header = {key: getattr(self, key) for key in ('teacher', 'dataset', 'fingerprint')}
+    header = {key: getattr(self, key) for key in ('teacher', 'measure', 'dataset', 'fingerprint')}
     write_npz(
       path,
       {
         'id': np.asarray(self.ids, np.str_),
         'score': np.asarray(self.score, np.float64),
         'rank': rank,
-        'header': np.array(json.dumps({**header, 'measure': 'confidence'})),
+        'header': np.array(json.dumps(header)),
       },
     )
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Difficulty':
-    """Reads a file that `save` wrote.
+    """Reads what `save` wrote, or any .npz, .csv or .parquet with an `id` and a `score` per row.
 
     Raises:
       UserError: there is none, or it is no such file.
     """
+    path = pathlib.Path(path)
+    columns = {'.csv': _read_csv, '.parquet': _read_parquet}.get(path.suffix, _read_npz)
     try:
-      with np.load(pathlib.Path(path), allow_pickle=False) as file:
-        header = json.loads(str(file['header']))
-        facts = {key: header[key] for key in ('teacher', 'dataset', 'fingerprint')}
-        return cls(ids=file['id'], score=file['score'], **facts)
+      ids, score, header = columns(path)
+      facts = {'teacher': path.name, 'measure': 'score', 'dataset': '', 'fingerprint': ''} | header
+      if len(ids) != len(score):
+        raise ValueError(f'{len(ids)} ids and {len(score)} scores')
+      return cls(ids=ids, score=score, **facts)
     except FileNotFoundError:
       raise UserError(f'there is no difficulty file {path}') from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-      raise UserError(f'{path} is no difficulty file: {error}') from None
+      reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+      raise UserError(f'{path} is no difficulty file: {reason}') from None
 
   def align(self, ids: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     """Scores in the order of `ids`, joined by id and never by position.
@@ -103,9 +88,39 @@ class Difficulty:
     }
     if any(faults.values()):
       counts = ', '.join(f'{count} {fault}' for fault, count in faults.items() if count)
+      made_for = f' (it was made by {self.teacher} for {self.dataset})' if self.dataset else ''
       raise UserError(
-        f'{path} does not fit the training split of {len(ids)} examples: {counts}'
-        f' (it was made by {self.teacher} for {self.dataset})'
+        f'{path} does not fit the training split of {len(ids)} examples: {counts}{made_for}'
       )
     by_id = np.argsort(self.ids)
     return self.score[by_id[np.searchsorted(self.ids[by_id], ids)]]
+
+
+Columns = tuple[np.ndarray, np.ndarray, dict[str, str]]  # ids, score, header
+
+
+def _read_npz(path: pathlib.Path) -> Columns:
+  with np.load(path, allow_pickle=False) as file:
+    header = json.loads(str(file['header'])) if 'header' in file else {}
+    return file['id'].astype(np.str_), file['score'].astype(np.float64), header
+
+
+def _read_csv(path: pathlib.Path) -> Columns:
+  import pyarrow
+  from pyarrow import csv
+
+  # As text: an id like 00042 must not become the number 42.
+  types = {'id': pyarrow.string(), 'score': pyarrow.float64()}
+  options = csv.ConvertOptions(column_types=types, include_columns=['id', 'score'])
+  return _from_table(csv.read_csv(path, convert_options=options))
+
+
+def _read_parquet(path: pathlib.Path) -> Columns:
+  from pyarrow import parquet
+
+  return _from_table(parquet.read_table(path, columns=['id', 'score']))
+
+
+def _from_table(table) -> Columns:
+  ids = np.array(table['id'].cast('string').to_pylist(), np.str_)
+  return ids, table['score'].cast('float64').to_numpy(), {}

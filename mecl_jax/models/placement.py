@@ -12,9 +12,9 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
   """Finds the stage of every early exit.
 
   Args:
-    exits: in any order; each a stage name, the name of a group of stages (`stage1`: the last of
-      `stage1_block1`, `stage1_block2`, ..), or a share of the backbone's MACs between 0 and 1,
-      which takes the stage whose cumulative share is nearest (never the first stage, the stem).
+    exits: in any order, or none; each a stage name, the name of a group of stages (`stage1`: the
+      last of `stage1_block1`, `stage1_block2`, ..), or a share of the backbone's MACs between 0 and
+      1, which takes the stage whose cumulative share is nearest (never the first stage, the stem).
     macs: of every stage, first to last.
 
   Returns:
@@ -22,12 +22,10 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
     share was given.
 
   Raises:
-    UserError: no exits, no such stage, a share outside 0..1, two exits at one stage, or an exit
+    UserError: no such stage, a share outside 0..1, two exits at one stage, or an exit
       at the last stage, where the final exit is.
   """
   stages = tuple(macs)
-  if not exits:
-    raise UserError(f'{FIELD} is empty; name at least one of: {", ".join(stages[:-1])}')
   placed: dict[str, str] = {}
   for wanted in exits:
     stage = _by_name(wanted, stages) if isinstance(wanted, str) else _by_share(wanted, macs)

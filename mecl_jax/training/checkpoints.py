@@ -1,6 +1,6 @@
 """Checkpoints: saved in the background by Orbax, read back from the newest one that is whole."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import gc
@@ -69,13 +69,14 @@ class Checkpoints:
     with _told(self._folder):
       self._manager.close()
 
-  def save(self, position: Position, model: MultiExit, optimizer: Any) -> None:
+  def save(self, position: Position, model: MultiExit, moments: Mapping[str, Any]) -> None:
     """Copies the state off the device and goes on; the files are written meanwhile.
 
     Args:
       position: where the run stands.
       model: all of its state is saved.
-      optimizer: its state; None between phases, where the next one starts anew.
+      moments: what else the phase needs to go on, by name, as the optimiser's state; nothing
+        between phases, where the next one starts anew.
     """
     if position.total in self._manager.all_steps():
       return  # it is there already: a stop at the very step of a save
@@ -83,8 +84,7 @@ class Checkpoints:
       'position': ocp.args.JsonSave(dataclasses.asdict(position)),
       'model': ocp.args.StandardSave(_state(model)),
     }
-    if optimizer is not None:
-      items['optimizer'] = ocp.args.StandardSave(optimizer)
+    items |= {name: ocp.args.StandardSave(moment) for name, moment in moments.items()}
     with _told(self._folder):
       self._manager.save(position.total, args=ocp.args.Composite(**items))
 
@@ -92,8 +92,8 @@ class Checkpoints:
     self,
     model: MultiExit,
     sharding: jax.sharding.Sharding,
-    optimizer: Callable[[Position], Any] = lambda position: None,
-  ) -> tuple[Position, Any] | None:
+    moments: Callable[[Position], Mapping[str, Any]] = lambda position: {},
+  ) -> tuple[Position, Arrays] | None:
     """Reads the newest checkpoint that is whole into the model; None if there is none.
 
     A damaged or foreign one is moved to `damaged_checkpoints/` beside the folder, never deleted,
@@ -102,16 +102,16 @@ class Checkpoints:
     Args:
       model: takes the state, on whatever number of devices it was saved.
       sharding: to restore to.
-      optimizer: gives a state like the one that was saved at a position; None: not wanted.
+      moments: gives values like those that were saved at a position; nothing: not wanted.
 
     Returns:
-      the position, and the optimiser's state if it was wanted.
+      the position, and the moments that were wanted.
     """
     damaged = False
     for total in sorted(self._manager.all_steps(), reverse=True):
       try:
         with _quiet():
-          position, state, moments = self._read(total, model, sharding, optimizer)
+          position, state, found = self._read(total, model, sharding, moments)
       except (MemoryError, PermissionError):
         raise  # not the checkpoint's fault
       except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
@@ -119,22 +119,22 @@ class Checkpoints:
         damaged = True
       else:
         nnx.update(model, state)
-        return position, moments
+        return position, found
     if damaged and not self._read_only:
       logger.warning('no checkpoint is left: training starts from the beginning')
     return None
 
-  def _read(self, total: int, model, sharding, optimizer) -> tuple[Position, Arrays, Any]:
+  def _read(self, total: int, model, sharding, moments) -> tuple[Position, Arrays, Arrays]:
     read = ocp.args.Composite(position=ocp.args.JsonRestore())
     position = Position(**self._manager.restore(total, args=read).position)
     if self._run is not None and position.run != self._run:
       raise ValueError('it is of another run')
-    items, moments = {'model': _abstract(_state(model), sharding)}, optimizer(position)
-    if moments is not None:
-      items['optimizer'] = _abstract(moments, sharding)
+    like = moments(position)
+    items = {'model': _state(model), **like}
+    items = {name: _abstract(item, sharding) for name, item in items.items()}
     wanted = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
     restored = self._manager.restore(total, args=ocp.args.Composite(**wanted))
-    return position, restored.model, restored.get('optimizer')
+    return position, restored.model, {name: restored[name] for name in like}
 
   def _set_aside(self, total: int, error: Exception) -> None:
     reason = str(error).partition(':')[0][:100] or type(error).__name__

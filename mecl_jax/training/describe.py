@@ -4,6 +4,7 @@ import jax
 from rich.table import Table
 
 from mecl_jax.curriculum import visible_count
+from mecl_jax.data import Dataset
 from mecl_jax.evaluation.report import quantity
 from mecl_jax.models import exit_costs
 from mecl_jax.training.plan import PhasePlan
@@ -20,6 +21,7 @@ def print_run(run: Run) -> None:
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,}'
     f' validation, {len(data.test):,} test images, {height}x{width}x{channels},'
     f' {data.num_classes} classes',
+    **_noise(data),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
     f' {run.config.model.dtype}',
   }
@@ -27,6 +29,13 @@ def print_run(run: Run) -> None:
     run.console.print(f'{name:<15}{fact}', soft_wrap=True)
   run.console.print(_network(run))
   run.console.print(_phases(run))
+
+
+def _noise(data: Dataset) -> dict[str, str]:
+  if data.flipped is None:
+    return {}
+  flipped, size = int(data.flipped.sum()), len(data.train)
+  return {'label noise': f'{flipped:,} of {size:,} training labels are flipped: label_noise.npz'}
 
 
 def _network(run: Run) -> Table:
@@ -75,11 +84,14 @@ def _visible(run: Run, plan: PhasePlan) -> str:
   """How many images are visible at first, and from which step on all of them."""
   size, batch_size = len(run.dataset.train), run.config.batch_size
 
+  pacing = plan.pacing
+
   def visible(step: int) -> int:
-    return visible_count(plan.pacing(step), size, batch_size)
+    return visible_count(pacing(step), size, batch_size)
 
   if visible(0) == size:
     return 'all'
   full = next((step for step in range(plan.steps) if visible(step) == size), None)
   end = 'never all' if full is None else f'all from step {full:,}'
-  return f'{visible(0):,} at first, {end}'
+  exits = '' if len(set(plan.pacings)) == 1 else ' (the exit that sees most)'
+  return f'{visible(0):,} at first, {end}{exits}'

@@ -8,7 +8,6 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 import numpy as np
 
@@ -16,15 +15,16 @@ from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
 from mecl_jax.errors import RunError
 from mecl_jax.evaluation import accuracy, predict
-from mecl_jax.models import MultiExit, set_trainable
-from mecl_jax.training import devices, sources
+from mecl_jax.models import FINAL, MultiExit, set_trainable
+from mecl_jax.training import devices, record, sources
+from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interrupted
 from mecl_jax.training.log import Bar, Metrics, work
 from mecl_jax.training.optimizers import make_optimizer
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
-from mecl_jax.training.step import Arrays, Batches, Moving, make_step, split
+from mecl_jax.training.step import Arrays, Moving, Objective, make_step, split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,19 +33,36 @@ class Start:
 
   Attributes:
     position: in the run.
-    optimizer: its state there; None at the beginning of the phase.
+    moments: what `moments_of` gave there; None at the beginning of the phase.
     began: `time.monotonic()` at which the run would have begun, had it never stopped.
   """
 
   position: Position
-  optimizer: Any
+  moments: Arrays | None
   began: float
+
+
+def begin(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, Moving, Arrays]:
+  """The run's model at the beginning of a phase, parted by `step.split`."""
+  memory: Arrays = {}
+  if plan.distilled:
+    memory['temperature'] = np.float32(run.config.distillation.temperature)
+  if plan.recorded:
+    memory |= record.begin(len(run.dataset.train))
+  return split(run.model, plan.phase.trainable, make_optimizer(plan.settings), memory)
+
+
+def moments_of(moving: Moving) -> Arrays:
+  """What a phase needs beside the model to go on in its middle; nothing in it is empty."""
+  memory = {'memory': moving.memory} if moving.memory else {}
+  return {'optimizer': moving.optimizer, **memory}
 
 
 def train_phase(
   run: Run,
   plan: PhasePlan,
   curriculum: Curriculum,
+  easiness: np.ndarray | None,
   start: Start,
   checkpoints: Checkpoints,
   metrics: Metrics,
@@ -56,6 +73,7 @@ def train_phase(
     run: the run.
     plan: of this phase.
     curriculum: what is shown when.
+    easiness: see `batch_maker`.
     start: where it is taken up.
     checkpoints: saved to every now and then.
     metrics: written to.
@@ -68,29 +86,28 @@ def train_phase(
     RunError: the loss is not a number; the last checkpoint before it stays.
   """
   set_trainable(run.model, plan.phase.trainable)
-  optimizer = make_optimizer(plan.settings)
-  graphdef, moving, frozen = split(run.model, plan.phase.trainable, optimizer)
-  if start.optimizer is not None:
-    moving = moving._replace(optimizer=start.optimizer)
+  graphdef, moving, frozen = begin(run, plan)
+  if start.moments is not None:
+    moving = moving._replace(**start.moments)
   everywhere = devices.replicated(run.mesh)
   moving, frozen = jax.device_put((moving, frozen), everywhere)
   source = _source(run, plan)
   step = make_step(
     graphdef,
-    optimizer,
-    exits=plan.phase.exits,
-    label_smoothing=plan.settings.label_smoothing,
+    make_optimizer(plan.settings),
+    _objective(run.config, plan),
     augment=_augmentation(run, plan),
   )
   key = jax.device_put(jax.random.key(plan.seeds[2]), everywhere)
-  layout = _layout(run.mesh, streamed=source is None)
-  make = _batch_maker(run, plan, curriculum, streamed=source is None)
+  streamed = source is None
+  layout = make_layout(run.mesh, plan, streamed=streamed)
+  make = batch_maker(run, plan, curriculum, easiness, streamed=streamed)
   keeper = _Keeper(run, plan, start.began, checkpoints)
   meter = _Meter(run, plan, curriculum, metrics)
   done = start.position.step
   with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
     for steps, batches in sources.dispatches(
-      make, range(done, plan.steps), _per_dispatch(run.config), source is None
+      make, range(done, plan.steps), _per_dispatch(run.config), streamed
     ):
       with jax.transfer_guard('disallow'):
         moving, measured = step(moving, frozen, source or {}, key, jax.device_put(batches, layout))
@@ -108,7 +125,22 @@ def train_phase(
           raise Interrupted(run.interruption.signal)
     bar.update(plan.steps, meter.report())
     meter.validate(plan.steps, moving)
+  if plan.recorded:  # before the save that ends the phase, after which it is not made again
+    noted = jax.device_get({name: moving.memory[name] for name in record.begin(0)})
+    record.save(run.workdir, run.dataset.train.ids, noted, plan.recorded)
   return keeper.save(plan.steps, moving)
+
+
+def _objective(config: ConfigDict, plan: PhasePlan) -> Objective:
+  taught = config.distillation
+  return Objective(
+    exits=plan.phase.exits,
+    label_smoothing=plan.settings.label_smoothing,
+    survivors=plan.sample_weights == 'survivors',
+    distilled=taught.weight if plan.distilled else 0.0,
+    growth=taught.growth,
+    growth_above=taught.growth_above,
+  )
 
 
 def _source(run: Run, plan: PhasePlan) -> Arrays | None:
@@ -120,9 +152,19 @@ def _source(run: Run, plan: PhasePlan) -> Arrays | None:
         run.model, train, plan.phase.exits, run.mesh, on_batch=on_batch
       )
     if features is not None:
-      return features
+      return {**features, **_soft_targets(run, plan)}
     run.console.print('features do not fit in memory: the frozen backbone runs in every step')
   return sources.resident(train, run.config.data.placement, run.mesh)
+
+
+def _soft_targets(run: Run, plan: PhasePlan) -> Arrays:
+  """The frozen final exit's logits of every example, on every device, if it teaches."""
+  if not plan.distilled:
+    return {}
+  train = run.dataset.train
+  with work(run.console, 'soft targets', len(train), run.interruption.check) as on_batch:
+    logits = predict(run.model, train.images, (FINAL,), mesh=run.mesh, on_batch=on_batch)
+  return {'teacher': jax.device_put(logits[:, 0], devices.replicated(run.mesh))}
 
 
 def _augmentation(run: Run, plan: PhasePlan) -> Callable | None:
@@ -132,31 +174,6 @@ def _augmentation(run: Run, plan: PhasePlan) -> Callable | None:
     return None
   fill = jnp.asarray(np.round(255 * run.pixel_mean), jnp.uint8)
   return lambda key, images: augment(key, images, **wanted, fill=fill)
-
-
-def _layout(mesh: Mesh, streamed: bool) -> Batches:
-  """Shardings of what the host sends: the batch axis is split over the devices."""
-  by_batch, everywhere = devices.split_over(mesh, axis=1), devices.replicated(mesh)
-  examples = {'images': by_batch, 'labels': by_batch} if streamed else None
-  return Batches(by_batch, by_batch, everywhere, everywhere, examples)
-
-
-def _batch_maker(
-  run: Run, plan: PhasePlan, curriculum: Curriculum, streamed: bool
-) -> Callable[[range], Batches]:
-  train, weights = run.dataset.train, np.asarray(plan.exit_weights, np.float32)
-
-  def make(steps: range) -> Batches:
-    ids = curriculum.batch_ids(steps).astype(np.int32)
-    return Batches(
-      ids=ids,
-      weights=np.broadcast_to(weights, (*ids.shape, len(weights))),
-      learning_rate=plan.learning_rates[steps.start : steps.stop],
-      step=np.asarray(steps, np.uint32),
-      examples={'images': train.images[ids], 'labels': train.labels[ids]} if streamed else None,
-    )
-
-  return make
 
 
 def _per_dispatch(config: ConfigDict) -> int:
@@ -193,7 +210,7 @@ class _Keeper:
       run=self._run.digest,
     )
     _update(self._run.model, moving)
-    self._checkpoints.save(position, self._run.model, None if ended else moving.optimizer)
+    self._checkpoints.save(position, self._run.model, {} if ended else moments_of(moving))
     self._saved = time.monotonic()
     return position
 

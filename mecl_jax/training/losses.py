@@ -22,6 +22,43 @@ def cross_entropy(
   return optax.softmax_cross_entropy(logits, targets[:, None, :].astype(logits.dtype))
 
 
+def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) -> jax.Array:
+  """Cross-entropy between softened predictions, `T^2 H(softmax(teacher/T), softmax(logits/T))`.
+
+  Summed over classes, not averaged: an average would weaken it by their number.
+
+  Args:
+    logits: [batch, exits, classes].
+    teacher: logits [batch, classes]; nothing is learnt through them.
+    temperature: T, above 0.
+
+  Returns:
+    [batch, exits], in nats.
+
+  References:
+    Phuong and Lampert, "Distillation-Based Training for Multi-Exit Architectures", ICCV 2019.
+  """
+  targets = jax.nn.softmax(jax.lax.stop_gradient(teacher) / temperature)
+  return temperature**2 * optax.softmax_cross_entropy(logits / temperature, targets[:, None, :])
+
+
+def survival(logits: jax.Array) -> jax.Array:
+  """Weights each example for an exit by how unsure all the exits before it are.
+
+  The probability that exit j passes an example on is taken as 1 - its highest probability; exit k
+  gets the product over j < k, divided by its mean over the batch. The first exit sees all alike.
+
+  Args:
+    logits: [batch, exits, classes], earliest exit first; nothing is learnt through them.
+
+  Returns:
+    [batch, exits], of mean 1 for every exit (0 where no example is passed on at all).
+  """
+  passed = 1 - jax.nn.softmax(jax.lax.stop_gradient(logits)).max(axis=-1)
+  reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], 1), axis=1)
+  return reached / jnp.maximum(reached.mean(axis=0), jnp.finfo(reached.dtype).tiny)
+
+
 def weighted_sum(losses: jax.Array, weights: jax.Array) -> jax.Array:
   """Sums over exits, means over the batch: `sum(weights * losses) / batch`.
 

@@ -2,22 +2,26 @@
 
 from typing import Any
 
+from ml_collections import ConfigDict
+
 import mecl_jax
-from mecl_jax.curriculum import NEED_TEACHER, visible_count
+from mecl_jax.curriculum import visible_count
 from mecl_jax.evaluation import plots, predict, report
 from mecl_jax.files import write_json
 from mecl_jax.models import exit_costs
+from mecl_jax.training import curriculum_report, teachers
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
 
 
-def write_outcome(run: Run, position: Position) -> dict[str, Any]:
+def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[str, Any]:
   """Evaluates the run's model on validation and test and writes the report.
 
   Args:
     run: its model is what is evaluated.
     position: where training stands.
+    brief: print no table.
 
   Returns:
     the summary, which is also in summary.json: the report of a run is complete once that is there.
@@ -35,8 +39,10 @@ def write_outcome(run: Run, position: Position) -> dict[str, Any]:
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     plots.training_curves(records, run.model.exit_names, folder / 'training.png')
+  summary['curriculum'] |= curriculum_report.write(run)
   write_json(run.workdir / 'summary.json', summary)
-  run.console.print(report.exit_table(summary))
+  if not brief:
+    run.console.print(report.exit_table(summary))
   if not summary['complete']:
     run.console.print(f'training has not ended: this is step {position.total}')
   run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
@@ -51,7 +57,8 @@ def _summary(run: Run, position: Position, predictions: dict[str, Any]) -> dict[
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
   size = len(run.dataset.train)
-  ordered, taught = config.curriculum.order != 'none', curriculum.order in NEED_TEACHER
+  settings = config.curriculum
+  ordered, taught = settings.order != 'none', teachers.wanted(config)
   plain = report.load_summary(run.workdir / 'teacher' / 'summary.json') or {}
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
@@ -63,10 +70,16 @@ def _summary(run: Run, position: Position, predictions: dict[str, Any]) -> dict[
     'steps': position.total,
     'examples_seen': position.total * config.batch_size,
     'wall_seconds': round(position.wall_seconds, 1),
+    'label_noise': config.data.label_noise,
+    'distillation': config.distillation.weight,
     'curriculum': {
-      'order': config.curriculum.order,
-      'pacing': config.curriculum.pacing if ordered else None,
-      'teacher': config.curriculum.teacher if taught else None,
+      'order': settings.order,
+      'pacing': _pacing(settings) if ordered else None,
+      'per_exit': settings.per_exit if ordered else None,
+      'max_share': settings.max_share if ordered else None,
+      'sample_weights': settings.sample_weights,
+      'teacher': settings.teacher if taught else None,
+      'measure': settings.measure if taught else None,
       'teacher_steps': plain.get('steps', 0),  # of a plain run made first, not in `steps`
       'visible_at_start': first / size,  # share of the training split
     },
@@ -74,3 +87,8 @@ def _summary(run: Run, position: Position, predictions: dict[str, Any]) -> dict[
     'validation': rows['validation'],
     'version': mecl_jax.__version__,
   }
+
+
+def _pacing(settings: ConfigDict) -> str:
+  """Its name, or what every exit has, 'final' last."""
+  return settings.exit_pacings if settings.per_exit == 'own' else settings.pacing

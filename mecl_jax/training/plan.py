@@ -6,11 +6,13 @@ import dataclasses
 from ml_collections import ConfigDict
 import numpy as np
 
-from mecl_jax import curriculum
+from mecl_jax.curriculum import pacing, visible_count
 from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.durations import to_steps
 from mecl_jax.errors import UserError
+from mecl_jax.models import FINAL
 from mecl_jax.training.optimizers import learning_rates
+from mecl_jax.training.pacings import make_pacings, spread
 from mecl_jax.training.strategies import Phase, make_phases
 
 
@@ -26,8 +28,12 @@ class PhasePlan:
     settings: its group of `config.phases`.
     learning_rates: float32 [steps].
     exit_weights: of the losses, one per exit of the phase.
-    pacing: step -> visible share.
+    pacings: step -> visible share, one per exit of the phase.
     order: how examples are ranked; 'none' in phases without a curriculum.
+    depths: of the phase's exits, from 0, the first of the network, to 1, the last.
+    sample_weights: one of `strategies.SAMPLE_WEIGHTS`; 'none' in phases without a curriculum.
+    distilled: whether the final exit teaches the others.
+    recorded: epochs in which it is noted which examples the final exit gets right; 0: not noted.
     seeds: of the ranking, the batches and the augmentation.
     log_every, validate_every: steps; 0 validates only at the end.
   """
@@ -39,15 +45,28 @@ class PhasePlan:
   settings: ConfigDict
   learning_rates: np.ndarray
   exit_weights: tuple[float, ...]
-  pacing: Pacing
+  pacings: tuple[Pacing, ...]
   order: str
+  depths: tuple[float, ...]
+  sample_weights: str
+  distilled: bool
+  recorded: int
   seeds: tuple[int, int, int]
   log_every: int
   validate_every: int
 
+  @property
+  def pacing(self) -> Pacing:
+    """The share that batches are drawn from: the largest of the exits'."""
+    return pacing.largest(self.pacings)
+
 
 def make_plan(
-  config: ConfigDict, exits: Sequence[str], segments: Sequence[Sequence[str]], train_size: int
+  config: ConfigDict,
+  exits: Sequence[str],
+  segments: Sequence[Sequence[str]],
+  train_size: int,
+  num_classes: int,
 ) -> tuple[PhasePlan, ...]:
   """The plan of a whole run.
 
@@ -56,14 +75,17 @@ def make_plan(
     exits: names of all exits, earliest first.
     segments: see `make_phases`.
     train_size: examples in the training split, validation cut off.
+    num_classes: of the data set.
 
   Raises:
-    UserError: a batch larger than the split, a phase without a step, weights that do not fit.
+    UserError: a batch larger than the split, a phase without a step, values per exit that are not
+      as many as the exits, a pacing that is none.
   """
   if config.batch_size > train_size:
     raise UserError(f'batch_size is {config.batch_size}; the training split has {train_size}')
   epoch = train_size / config.batch_size
-  weights = _weights(config.exit_weights, exits)
+  weights = spread(config.exit_weights, exits, 'exit_weights')
+  depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
   plans: list[PhasePlan] = []
   for index, phase in enumerate(make_phases(config.strategy, exits, segments)):
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
@@ -72,6 +94,9 @@ def make_plan(
     if steps < 1:
       raise UserError(f'{field}.duration is {settings.duration!r}: phase {phase.name} has no step')
     order = config.curriculum.order if phase.curriculum else 'none'
+    pacings = _pacings(config, order, exits, steps, epoch)
+    if order != 'none':
+      _check_pacings(config, pacings, steps, train_size, num_classes)
     log = config.logging
     plans.append(
       PhasePlan(
@@ -82,21 +107,18 @@ def make_plan(
         settings=settings,
         learning_rates=learning_rates(settings, steps=steps, epoch=epoch, field=field),
         exit_weights=_of_phase(weights, phase),
-        pacing=_pacing(config.curriculum, order, steps, epoch),
+        pacings=tuple(pacings[name] for name in phase.exits),
         order=order,
+        depths=tuple(depths[name] for name in phase.exits),
+        sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
+        distilled=bool(phase.curriculum and config.distillation.weight),
+        recorded=_recorded(config, phase, order, plans, int(steps / epoch)),
         seeds=_seeds(config.seed, index),
         log_every=max(1, to_steps(log.every, epoch=epoch, phase=steps)),
         validate_every=to_steps(log.validate_every, epoch=epoch, phase=steps),
       )
     )
   return tuple(plans)
-
-
-def _weights(given: Sequence[float], exits: Sequence[str]) -> dict[str, float]:
-  if len(given) not in (1, len(exits)):
-    raise UserError(f'exit_weights has {len(given)} values; give 1, or {len(exits)}: {exits}')
-  values = tuple(given) * len(exits) if len(given) == 1 else given
-  return dict(zip(exits, values, strict=True))
 
 
 def _of_phase(weights: dict[str, float], phase: Phase) -> tuple[float, ...]:
@@ -106,11 +128,42 @@ def _of_phase(weights: dict[str, float], phase: Phase) -> tuple[float, ...]:
   return mine
 
 
-def _pacing(settings: ConfigDict, order: str, steps: int, epoch: float) -> Pacing:
-  if order == 'none' or settings.pacing == 'constant':
-    return curriculum.constant(1.0 if order == 'none' else settings.start)
-  length = to_steps(settings.step_length, epoch=epoch, phase=steps, field='curriculum.step_length')
-  return curriculum.fixed_exponential(settings.start, settings.increase, max(1, length))
+def _pacings(
+  config: ConfigDict, order: str, exits: Sequence[str], steps: int, epoch: float
+) -> dict[str, Pacing]:
+  if order == 'none':
+    return dict.fromkeys(exits, pacing.constant())
+  return make_pacings(config.curriculum, exits, steps=steps, epoch=epoch)
+
+
+def _check_pacings(
+  config: ConfigDict, pacings: dict[str, Pacing], steps: int, size: int, num_classes: int
+) -> None:
+  """Raises UserError for a pacing that is none, or a first prefix without all classes."""
+  settings = config.curriculum
+  for name, made in pacings.items():
+    what = settings.pacing if settings.per_exit == 'shared' else f'of exit {name}'
+    pacing.check(made, steps=steps, size=size, batch_size=config.batch_size, name=what)
+    first = visible_count(made(0), size, config.batch_size)
+    if settings.class_balanced and first < num_classes:
+      raise UserError(
+        f'pacing {what} shows {first} examples at first, which cannot hold all {num_classes}'
+        ' classes; raise curriculum.start or batch_size, or set curriculum.class_balanced=False'
+      )
+
+
+def _recorded(
+  config: ConfigDict, phase: Phase, order: str, before: Sequence[PhasePlan], epochs: int
+) -> int:
+  """Whole epochs whose predictions are noted: in the first phase that trains the final exit."""
+  wanted = config.curriculum.teacher == 'learning_speed' and order == 'none'
+  if not wanted or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before):
+    return 0
+  if epochs < 1:
+    raise UserError(
+      f'curriculum.teacher=learning_speed watches whole epochs, and phase {phase.name} has none'
+    )
+  return epochs
 
 
 def _seeds(seed: int, index: int) -> tuple[int, int, int]:

@@ -81,19 +81,26 @@ def open_run(
     if config.augment[field] > side:
       raise UserError(f'augment.{field} is {config.augment[field]}; the images are {side} pixels')
   mean, std = data.channel_statistics(dataset.train.images)
-  model = build_model(config, dataset, mean, std, mesh)
-  plans = make_plan(config, model.exit_names, model.segments, len(dataset.train))
+  model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
+  plans = make_plan(
+    config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
+  )
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
 
 
 def build_model(
-  config: ConfigDict, dataset: Dataset, mean: np.ndarray, std: np.ndarray, mesh: Mesh
+  config: ConfigDict,
+  image_shape: tuple[int, int, int],
+  num_classes: int,
+  mean: np.ndarray,
+  std: np.ndarray,
+  mesh: Mesh,
 ) -> MultiExit:
-  """The network of a configuration for a data set, with fresh parameters, on every device."""
+  """The network of a configuration, with fresh parameters, on every device."""
   model = models.build(
     **config.model,
-    num_classes=dataset.num_classes,
-    image_shape=dataset.image_shape,
+    num_classes=num_classes,
+    image_shape=image_shape,
     mean=mean,
     std=std,
     seed=config.seed,

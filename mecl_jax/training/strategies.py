@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import dataclasses
 
 STRATEGIES = ('joint', 'classifier_wise', 'layer_wise', 'mixed')
+SAMPLE_WEIGHTS = ('none', 'survivors', 'easy_weighted')
 
 Prefix = tuple[str, ...]
 

@@ -4,25 +4,24 @@ import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
+import numpy as np
 from rich.console import Console
 
 from mecl_jax import config as config_lib
-from mecl_jax.curriculum import NEED_TEACHER, Curriculum, make_order
+from mecl_jax.curriculum import Curriculum, Difficulty, make_order
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
 from mecl_jax.evaluation import report
-from mecl_jax.training import describe, devices
+from mecl_jax.training import curriculum_report, describe, devices, teachers
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import Metrics, make_console
-from mecl_jax.training.loop import Start, train_phase
-from mecl_jax.training.optimizers import make_optimizer
+from mecl_jax.training.loop import Start, begin, moments_of, train_phase
 from mecl_jax.training.outcome import write_outcome
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run, open_run
-from mecl_jax.training.step import split
-from mecl_jax.training.teacher import difficulty_scores
+from mecl_jax.training.step import Arrays
 
 
 def train(
@@ -31,6 +30,7 @@ def train(
   *,
   console: Console | None = None,
   dataset: Dataset | None = None,
+  brief: bool = False,
 ) -> dict[str, Any]:
   """Trains and evaluates a run, or goes on with one where it stopped.
 
@@ -39,6 +39,7 @@ def train(
     workdir: the run's work directory; one whose run has ended only shows its report again.
     console: to print to.
     dataset: loaded already; None: as the configuration says.
+    brief: print progress, but no tables.
 
   Returns:
     the summary, as in summary.json.
@@ -54,18 +55,52 @@ def train(
     workdirs.check_config(workdir, config)
     summary = report.load_summary(workdir / 'summary.json')
     if summary and summary['complete']:
-      console.print(f'{workdir} holds a run that has ended; its report:', soft_wrap=True)
-      console.print(report.exit_table(summary))
+      if not brief:
+        console.print(f'{workdir} holds a run that has ended; its report:', soft_wrap=True)
+        console.print(report.exit_table(summary))
       return summary
-    run = open_run(config, workdir, console, interruption, dataset)
-    workdirs.check_data(workdir, run.dataset)
-    describe.print_run(run)
-    workdirs.describe_run(workdir, config, run.dataset, run.digest)
-    interruption.wait_for_safe_points()
+    run = _open(config, workdir, console, interruption, dataset, brief=brief)
     keep = config.checkpoints.keep
     with Checkpoints(workdir / 'checkpoints', run=run.digest, keep=keep) as checkpoints:
       position = _train_phases(run, checkpoints)
-    return write_outcome(run, position)
+    return write_outcome(run, position, brief=brief)
+
+
+def score(
+  workdir: str | pathlib.Path,
+  config: ConfigDict | None = None,
+  *,
+  console: Console | None = None,
+  dataset: Dataset | None = None,
+) -> Difficulty:
+  """Scores the training examples of a run, and draws what they and the pacing look like.
+
+  What the teacher needs is trained first, up to the end of the run's own backbone; `train` goes on
+  from there. Whatever has been done before is not done again.
+
+  Args:
+    workdir: the run's work directory.
+    config: of the run; None: that of the run that is there.
+    console: to print to.
+    dataset: loaded already; None: as the configuration says.
+
+  Returns:
+    the difficulty of every training example, which is also in difficulty.npz.
+
+  Raises: as `train`.
+  """
+  workdir, console = pathlib.Path(workdir), console or make_console()
+  own = config_lib.resolve(config or config_lib.read(workdir / 'config.json'))
+  with workdirs.claim(workdir), Interruption() as interruption:
+    workdirs.check_config(workdir, own)
+    run = _open(own, workdir, console, interruption, dataset)
+    keep = own.checkpoints.keep
+    with Checkpoints(workdir / 'checkpoints', run=run.digest, keep=keep) as checkpoints:
+      _train_phases(run, checkpoints, only_to_score=True)
+    difficulty = Difficulty.load(workdir / 'difficulty.npz')
+    curriculum_report.write(run)
+    console.print(f'scores and pictures: {workdir}; --mode=train goes on from here', soft_wrap=True)
+    return difficulty
 
 
 def evaluate(
@@ -91,7 +126,8 @@ def evaluate(
   workdir, console = pathlib.Path(workdir), console or make_console()
   own = config_lib.resolve(config_lib.read(workdir / 'config.json'))
   if config is not None:
-    workdirs.check_config(workdir, config_lib.resolve(config))
+    config = config_lib.resolve(config)
+    workdirs.check_config(workdir, config)
     own = config_lib.with_free_fields(own, config)
   with workdirs.claim(workdir), Interruption() as interruption:
     run = open_run(own, workdir, console, interruption)
@@ -104,52 +140,84 @@ def evaluate(
     return write_outcome(run, found[0])
 
 
-def _train_phases(run: Run, checkpoints: Checkpoints) -> Position:
-  """Goes on from the newest checkpoint to the end of the last phase."""
+def _open(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  console: Console,
+  interruption: Interruption,
+  dataset: Dataset | None,
+  *,
+  brief: bool = False,
+) -> Run:
+  """Sets a run up, says what it is, and keeps that in the work directory."""
+  run = open_run(config, workdir, console, interruption, dataset)
+  workdirs.check_data(workdir, run.dataset)
+  if not brief:
+    describe.print_run(run)
+  workdirs.describe_run(workdir, config, run.dataset, run.digest)
+  interruption.wait_for_safe_points()
+  return run
 
-  def optimizer_like(position: Position) -> Any:
-    if position.step == 0:
-      return None
-    plan = run.plans[position.phase]
-    return split(run.model, plan.phase.trainable, make_optimizer(plan.settings))[1].optimizer
 
-  found = checkpoints.restore(run.model, devices.replicated(run.mesh), optimizer_like)
-  position, moments = found or (Position(), None)
+def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = False) -> Position:
+  """Goes on from the newest checkpoint to the end of the last phase, or to that of the scoring.
+
+  The teacher is asked as soon as it can be, so that what is wrong with it is told early.
+  """
+
+  def moments_like(position: Position) -> Arrays:
+    return moments_of(begin(run, run.plans[position.phase])[1]) if position.step else {}
+
+  found = checkpoints.restore(run.model, devices.replicated(run.mesh), moments_like)
+  position, moments = found or (Position(), {})
+  first = next(plan for plan in run.plans if plan.phase.curriculum)
   if found:
     last = run.plans[-1]
     run.console.print(f'going on from step {position.total} of {last.before + last.steps}')
+  scoring = only_to_score or teachers.wanted(run.config)
+  difficulty = None
+  if scoring and not (teachers.waits_for_backbone(run.config) and position.phase < first.index):
+    difficulty = _ask_teacher(run, first, position)
   began = run.opened - position.wall_seconds
   with Metrics(run.workdir, position.total) as metrics:
     for plan in run.plans[position.phase :]:
-      curriculum = _curriculum(run, plan, position)
+      if scoring and plan.index == first.index and difficulty is None:
+        difficulty = _ask_teacher(run, first, position)
+      if only_to_score and difficulty is not None:
+        break
+      curriculum, easiness = _curriculum(run, plan, difficulty)
       start = Start(position, moments, began)
-      position = train_phase(run, plan, curriculum, start, checkpoints, metrics)
-      moments = None
+      position = train_phase(run, plan, curriculum, easiness, start, checkpoints, metrics)
+      moments = {}
   return position
 
 
-def _curriculum(run: Run, plan: PhasePlan, position: Position) -> Curriculum:
-  """What the phase shows when; asks the teacher if the order needs one."""
-  score = None
-  if plan.order in NEED_TEACHER:
-    first = next(p for p in run.plans if p.phase.curriculum)
-    begun = position.total > first.before
-    score = difficulty_scores(run, begun=begun, plain_run=lambda: _plain_run(run))
-  order = make_order(
-    plan.order,
-    score,
-    run.dataset.train.labels,
-    seed=plan.seeds[0],
-    class_balanced=run.config.curriculum.class_balanced,
-  )
-  return Curriculum(order, plan.pacing, run.config.batch_size, seed=plan.seeds[1])
+def _ask_teacher(run: Run, first: PhasePlan, position: Position) -> Difficulty:
+  begun = position.total > first.before
+  return teachers.difficulty(run, begun=begun, train_run=_trainer(run))
 
 
-def _plain_run(run: Run) -> pathlib.Path:
-  """Trains the same configuration without a curriculum, in a work directory inside the run's."""
-  config = run.config.copy_and_resolve_references()
-  config.curriculum.order = 'none'
-  workdir = run.workdir / 'teacher'
-  run.console.print(f'a plain run comes first and becomes the teacher: {workdir}', soft_wrap=True)
-  train(config, workdir, console=run.console, dataset=run.dataset)
-  return workdir
+def _trainer(run: Run) -> teachers.TrainRun:
+  """What teachers train other runs with."""
+
+  def train_run(config: ConfigDict, workdir: pathlib.Path, dataset: Dataset) -> None:
+    train(config, workdir, console=run.console, dataset=dataset, brief=True)
+
+  return train_run
+
+
+def _curriculum(
+  run: Run, plan: PhasePlan, difficulty: Difficulty | None
+) -> tuple[Curriculum, np.ndarray | None]:
+  """What the phase shows when; and, if easy examples weigh more, how easy each one is, [N]."""
+  labels, balanced = run.dataset.train.labels, run.config.curriculum.class_balanced
+  score = None if difficulty is None else difficulty.score
+
+  def ranked(order: str) -> np.ndarray:
+    return make_order(order, score, labels, seed=plan.seeds[0], class_balanced=balanced)
+
+  easiness = None
+  if plan.sample_weights == 'easy_weighted':
+    easiness = np.empty(len(labels))
+    easiness[ranked('easy_first')] = np.linspace(1, 0, len(labels))
+  return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import contextlib
 import json
 import pathlib
+from typing import Any
 
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from mecl_jax import config as config_lib
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
-from mecl_jax.files import write_json
+from mecl_jax.files import write_json, write_npz
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
   path = workdir / 'config.json'
   if not path.exists():
     return
-  differences = config_lib.differences(config, config_lib.read(path))
+  differences = config_lib.differences(config, config_lib.resolve(config_lib.read(path)))
   if differences:
     raise UserError(
       f'{workdir} was made with another configuration: {"; ".join(differences)};'
@@ -66,11 +67,12 @@ def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
     )
 
 
-def read_identity(workdir: pathlib.Path) -> dict[str, str]:
-  """Which data the run in a work directory sees (`name`, `fingerprint`), and its `digest`.
+def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
+  """Which data the run in a work directory sees, and its `digest`.
 
-  Nothing in a new one. The digest is kept, not made anew, so that a later version of the program,
-  whose configuration has more fields, still knows the run's checkpoints as its own.
+  The data are told by `name`, `fingerprint`, and, but for runs of the first version, `num_classes`
+  and `channels`. Nothing in a new one. The digest is kept, not made anew, so that a later version
+  of the program, whose configuration has more fields, still knows the run's checkpoints as its own.
 
   Raises:
     UserError: the file is damaged.
@@ -80,13 +82,27 @@ def read_identity(workdir: pathlib.Path) -> dict[str, str]:
     return {}
   try:
     found = json.loads(path.read_text())
-    return {key: found[key] for key in ('name', 'fingerprint', 'digest')}
-  except (ValueError, KeyError, TypeError) as error:
+    missing = {'name', 'fingerprint', 'digest'} - set(found)
+    if missing:
+      raise ValueError(f'it lacks {", ".join(sorted(missing))}')
+    return found
+  except (ValueError, TypeError) as error:
     raise UserError(f'{path} is damaged: {error}') from None
 
 
 def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
-  """Keeps the resolved configuration of a run, which data it sees, and the digest of both."""
+  """Keeps a run's resolved configuration, which data it sees, and which labels were flipped."""
   write_json(workdir / 'config.json', json.loads(config.to_json()))
-  identity = {'name': dataset.name, 'fingerprint': dataset.fingerprint, 'digest': digest}
+  identity = {
+    'name': dataset.name,
+    'fingerprint': dataset.fingerprint,
+    'num_classes': dataset.num_classes,
+    'channels': dataset.image_shape[-1],
+    'digest': digest,
+  }
   write_json(workdir / 'identity.json', identity)
+  if dataset.clean_labels is not None:
+    where = dataset.clean_labels != dataset.train.labels
+    flipped, clean = dataset.train.take(where), dataset.clean_labels[where]
+    noise = {'id': flipped.ids, 'label': flipped.labels, 'clean_label': clean}
+    write_npz(workdir / 'label_noise.npz', noise)

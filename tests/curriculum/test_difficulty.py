@@ -3,27 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mecl_jax.curriculum import Difficulty, from_confidence
+from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 
 IDS = np.array(['a', 'b', 'c', 'd'])
 
 
 def example():
-  return Difficulty(IDS, np.array([0.4, 0.1, 0.9, 0.2]), 'final_exit', 'toy', 'abc')
-
-
-def test_from_confidence_is_one_minus_softmax():
-  logits = np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], np.float32)
-  softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-  score = from_confidence(logits, np.array([1, 0]))
-  np.testing.assert_allclose(score, [1 - softmax[0, 1], 2 / 3], rtol=1e-6)
-
-
-def test_from_confidence_tells_very_sure_predictions_apart():
-  logits = np.array([[40.0, 0.0], [60.0, 0.0]], np.float32)
-  sure, surer = from_confidence(logits, np.array([0, 0]))
-  assert 0 < surer < sure < 1e-15
+  return Difficulty(IDS, np.array([0.4, 0.1, 0.9, 0.2]), 'final_exit', 'loss', 'toy', 'abc')
 
 
 def test_save_and_load(tmp_path):
@@ -70,3 +57,63 @@ def test_pickles_are_not_read(tmp_path):
 def test_a_missing_file_is_an_error(tmp_path):
   with pytest.raises(UserError, match='there is no difficulty file'):
     Difficulty.load(tmp_path / 'd.npz')
+
+
+def write(path, ids, score):
+  """A foreign file with the columns that are needed and one that is not."""
+  import pyarrow
+  from pyarrow import csv, parquet
+
+  if path.suffix == '.npz':
+    np.savez(path, id=np.array(ids), score=np.array(score))
+  else:
+    table = pyarrow.table({'other': ['x'] * len(ids), 'id': ids, 'score': score})
+    {'.csv': csv.write_csv, '.parquet': parquet.write_table}[path.suffix](table, path)
+  return path
+
+
+FORMATS = ('npz', 'csv', 'parquet')
+
+
+@pytest.mark.parametrize('suffix', FORMATS)
+def test_foreign_files_are_joined_by_id(tmp_path, suffix):
+  path = write(tmp_path / f'scores.{suffix}', ['007', '010', '002'], [0.5, 1.5, -2.0])
+  read = Difficulty.load(path)
+  assert read.teacher == path.name and read.fingerprint == ''
+  assert read.align(np.array(['002', '007', '010']), path).tolist() == [-2.0, 0.5, 1.5]
+
+
+@pytest.mark.parametrize('suffix', FORMATS)
+def test_faults_of_foreign_files_are_counted(tmp_path, suffix):
+  ids = ['a', 'b', 'b', 'x', 'y']
+  path = write(tmp_path / f'scores.{suffix}', ids, [1.0, np.nan, 1.0, np.inf, 0.0])
+  with pytest.raises(UserError, match='4 examples: 2 missing, 2 unknown, 1 double, 2 not finite'):
+    Difficulty.load(path).align(IDS, path)
+
+
+def test_an_empty_cell_counts_as_not_finite(tmp_path):
+  path = tmp_path / 's.csv'
+  path.write_text('id,score\na,1\nb,\nc,2\nd,3\n')
+  with pytest.raises(UserError, match='1 not finite'):
+    Difficulty.load(path).align(IDS, path)
+
+
+@pytest.mark.parametrize('content', ['', 'id,points\na,1\n', 'id,score\na,hard\n', 'id,score\na\n'])
+def test_a_csv_that_is_none_is_an_error(tmp_path, content):
+  (tmp_path / 's.csv').write_text(content)
+  with pytest.raises(UserError, match=r's\.csv is no difficulty file: '):
+    Difficulty.load(tmp_path / 's.csv')
+
+
+def test_a_parquet_that_is_none_is_an_error(tmp_path):
+  (tmp_path / 's.parquet').write_bytes(b'PAR1 cut short')
+  with pytest.raises(UserError, match='is no difficulty file'):
+    Difficulty.load(tmp_path / 's.parquet')
+
+
+def test_a_file_of_the_first_version_is_still_read(tmp_path):
+  header = (
+    '{"teacher": "final_exit", "dataset": "toy", "fingerprint": "abc", "measure": "confidence"}'
+  )
+  np.savez(tmp_path / 'd.npz', id=IDS, score=np.arange(4.0), rank=np.arange(4), header=header)
+  assert Difficulty.load(tmp_path / 'd.npz').measure == 'confidence'

@@ -28,7 +28,6 @@ def test_shares_take_the_nearest_stage_but_never_the_stem():
 @pytest.mark.parametrize(
   ('exits', 'message'),
   [
-    ((), 'empty.*stem, stage1_block1'),
     (('stage9',), "'stage9'.*stage1, stage2, stem, stage1_block1"),
     (('final',), "'final'.*stage1"),
     ((0.0,), '0.0.*between 0 and 1'),

@@ -20,8 +20,9 @@ def everywhere():
   return devices.replicated(devices.make_mesh(8))
 
 
-def optimizer(model):
-  return optax.trace(0.9).init(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+def moments_of(model):
+  state = optax.trace(0.9).init(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+  return {'optimizer': state, 'memory': {'temperature': np.float32(2.5)}}
 
 
 def save(folder, *seeds):
@@ -29,13 +30,13 @@ def save(folder, *seeds):
   with Checkpoints(folder, keep=5) as checkpoints:
     for step, seed in enumerate(seeds, 1):
       model = make_model(seed=seed)
-      checkpoints.save(Position(0, step, step, step * 1.5), model, optimizer(model))
+      checkpoints.save(Position(0, step, step, step * 1.5), model, moments_of(model))
 
 
 def restore(folder, sharding, **options):
   model = make_model(seed=99)
   with Checkpoints(folder, keep=5, **options) as checkpoints:
-    return checkpoints.restore(model, sharding, lambda position: optimizer(model)), model
+    return checkpoints.restore(model, sharding, lambda position: moments_of(model)), model
 
 
 def truncate(folder):
@@ -51,7 +52,7 @@ def test_the_newest_comes_back_bit_for_bit(tmp_path, everywhere):
   (position, moments), model = restore(tmp_path / 'c', everywhere)
   assert position == Position(0, 2, 2, 3.0)
   jax.tree.map(np.testing.assert_array_equal, state(model), state(make_model(seed=2)))
-  jax.tree.map(np.testing.assert_array_equal, moments, optimizer(model))
+  jax.tree.map(np.testing.assert_array_equal, moments, moments_of(model))
 
 
 def test_nothing_saved_is_none(tmp_path, everywhere):
@@ -80,7 +81,7 @@ def test_a_foreign_one_is_set_aside(tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1)
   with Checkpoints(tmp_path / 'c', keep=5) as checkpoints:
     other = make_model(width=8)
-    checkpoints.save(Position(0, 2, 2), other, optimizer(other))
+    checkpoints.save(Position(0, 2, 2), other, moments_of(other))
   with caplog.at_level(logging.WARNING):
     (position, _), _ = restore(tmp_path / 'c', everywhere)
   assert position.step == 1 and 'checkpoint 2 cannot be read' in caplog.text
@@ -99,7 +100,7 @@ def test_the_next_step_may_write_over_what_is_being_saved(tmp_path, everywhere):
   model = make_model(seed=1)
   overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
   with Checkpoints(tmp_path / 'c') as checkpoints:
-    checkpoints.save(Position(0, 1, 1), model, None)
+    checkpoints.save(Position(0, 1, 1), model, {})
     jax.block_until_ready(overwrite(state(model)))
   again = make_model(seed=3)
   with Checkpoints(tmp_path / 'c') as checkpoints:
@@ -110,5 +111,5 @@ def test_the_next_step_may_write_over_what_is_being_saved(tmp_path, everywhere):
 def test_keeps_as_many_as_asked(tmp_path):
   with Checkpoints(tmp_path / 'c', keep=2) as checkpoints:
     for step in range(1, 5):
-      checkpoints.save(Position(0, step, step), make_model(), None)
+      checkpoints.save(Position(0, step, step), make_model(), {})
   assert sorted(p.name for p in (tmp_path / 'c').iterdir() if p.name.isdigit()) == ['3', '4']

@@ -49,6 +49,15 @@ def test_a_number_of_devices_that_does_not_divide_the_batches_of_evaluation(toy_
   assert result(tmp_path / 'three' / 'joint')[0].shape == (80, 3, 4)
 
 
+def everything_at_once(c):
+  """What sends more from the host, or keeps more on the device, than plain training."""
+  c.curriculum.teacher = 'learning_speed'
+  c.curriculum.per_exit = 'scaled'
+  c.curriculum.exit_factors = (0.5, 1.0, 2.0)
+  c.curriculum.sample_weights = 'survivors'
+  c.distillation.weight = 0.5
+
+
 def result(workdir):
   with np.load(workdir / 'predictions.npz') as predictions:
     return predictions['test_logits'], json.loads((workdir / 'summary.json').read_text())['exits']
@@ -58,6 +67,7 @@ def test_one_and_eight_devices_agree(toy_config, tmp_path):
   """In float64, where what rounding leaves is far below what a mistake would make."""
   toy_config.batch_size = 24
   toy_config.model.dtype = 'float64'
+  everything_at_once(toy_config)
   fields = tmp_path / 'config.json'
   fields.write_text(toy_config.to_json())
   run(1, fields, tmp_path / 'one')

@@ -1,6 +1,8 @@
+import jax
 import numpy as np
+from scipy import special
 
-from mecl_jax.training.losses import cross_entropy, weighted_sum
+from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 3, 5)).astype(np.float32)
@@ -33,3 +35,36 @@ def test_a_weight_of_zero_leaves_an_example_out():
   other = losses.copy()
   other[2, 1] = 100
   assert weighted_sum(losses, weights) == weighted_sum(other, weights)
+
+
+def test_distillation_by_hand():
+  """Summed over classes: an average over them would be five times smaller."""
+  teacher, temperature = RNG.normal(size=(6, 5)), 3.0
+  target = special.softmax(teacher / temperature, axis=-1)
+  expected = -9 * (target[:, None] * special.log_softmax(LOGITS / temperature, axis=-1)).sum(-1)
+  np.testing.assert_allclose(distillation(LOGITS, teacher, temperature), expected, rtol=1e-5)
+
+
+def test_nothing_is_learnt_through_the_teacher():
+  teacher = RNG.normal(size=(6, 5)).astype(np.float32)
+  to_teacher = jax.grad(lambda t: distillation(LOGITS, t, 2.0).sum())(teacher)
+  to_exits = jax.grad(lambda x: distillation(x, teacher, 2.0).sum())(LOGITS)
+  assert not to_teacher.any() and to_exits.any()
+
+
+def test_an_exit_that_agrees_with_its_teacher_has_nothing_to_learn():
+  gradient = jax.grad(lambda x: distillation(x, LOGITS[:, 1], 2.0)[:, 1].sum())(LOGITS)
+  np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+def test_survival_is_the_product_of_what_earlier_exits_pass_on():
+  sure = special.softmax(LOGITS, axis=-1).max(axis=-1)
+  reached = np.stack([np.ones(6), 1 - sure[:, 0], (1 - sure[:, 0]) * (1 - sure[:, 1])], axis=1)
+  np.testing.assert_allclose(survival(LOGITS), reached / reached.mean(axis=0), rtol=1e-4)
+  np.testing.assert_allclose(survival(LOGITS).mean(axis=0), 1, rtol=1e-5)
+
+
+def test_survival_where_the_first_exit_is_sure_of_all():
+  logits = np.zeros((4, 2, 3), np.float32)
+  logits[:, 0, 0] = 1e4
+  assert survival(logits).tolist() == [[1, 0]] * 4

@@ -33,6 +33,7 @@ def config_file(toy_file, tmp_path_factory):
   c = make_config(toy_file)
   c.checkpoints.every_seconds = 0.0
   c.phases.backbone.duration = c.phases.heads.duration = '60 steps'
+  c.curriculum.teacher = 'learning_speed'
   return write_config_file(c, folder / 'resumed.py')
 
 
@@ -103,6 +104,8 @@ def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_fil
   c.strategy, c.data.placement, c.steps_per_dispatch = 'joint', 'host', 2
   c.checkpoints.every_seconds = 0.0
   c.phases.joint.duration = '30 steps'
+  c.distillation.weight, c.curriculum.sample_weights = 0.5, 'survivors'
+  c.curriculum.per_exit, c.curriculum.exit_factors = 'scaled', (0.5, 1.0, 2.0)
   config_file = write_config_file(c, tmp_path / 'joint.py')
   finish(config_file, tmp_path / 'whole')
   killed = tmp_path / 'killed'

@@ -8,7 +8,7 @@ import pytest
 from mecl_jax import config, models
 from mecl_jax.data.augment import augment
 from mecl_jax.training.optimizers import make_optimizer
-from mecl_jax.training.step import Batches, make_step, split
+from mecl_jax.training.step import Batches, Objective, make_step, split
 from mecl_jax.training.strategies import make_phases
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
@@ -37,14 +37,14 @@ def phase(strategy='joint', index=0):
   return make_phases(strategy, model.exit_names, model.segments)[index]
 
 
-def prepare(phase, augment=None, **settings):
+def prepare(phase, augment=None, objective=None, memory=None, **settings):
   """A compiled step and its beginning."""
   s = config.default().phases.heads
   s.update(settings)
   model, optimizer = make_model(), make_optimizer(s)
   models.set_trainable(model, phase.trainable)
-  graphdef, moving, frozen = split(model, phase.trainable, optimizer)
-  step = make_step(graphdef, optimizer, exits=phase.exits, label_smoothing=0.0, augment=augment)
+  graphdef, moving, frozen = split(model, phase.trainable, optimizer, memory)
+  step = make_step(graphdef, optimizer, objective or Objective(phase.exits), augment=augment)
   return step, moving, frozen
 
 
@@ -148,3 +148,61 @@ def test_augmentation_depends_on_the_step():
     sent = batches(1, 3)._replace(step=np.array([t], np.uint32))
     results.append(float(step(moving, frozen, SOURCE, KEY, sent)[1].loss[0]))
   assert results[0] == results[1] != results[2]
+
+
+def heads_source(phase, teacher=None):
+  """The features of the frozen backbone, and what teaches."""
+  model = make_model()
+  model.eval()
+  source = {'features': model.features(IMAGES, phase.exits), 'labels': LABELS}
+  return source if teacher is None else {**source, 'teacher': teacher}
+
+
+def test_soft_targets_computed_once_are_those_computed_in_every_step():
+  heads = phase('classifier_wise', 1)
+  objective = Objective(heads.exits, distilled=0.5)
+  model = make_model()
+  model.eval()
+  teacher = model(IMAGES, ('final',))[:, 0]
+  ends = []
+  for source in (SOURCE, heads_source(heads, teacher)):
+    memory = {'temperature': np.float32(2)}
+    step, moving, frozen = prepare(heads, objective=objective, memory=memory)
+    for t in range(3):
+      moving, metrics = step(moving, frozen, source, KEY, batches(1, 2, start=t))
+    ends.append((moving.params, metrics.loss))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *ends)
+
+
+def first_loss(strategy, index, **objective):
+  chosen = phase(strategy, index)
+  memory = {'temperature': np.float32(2)} if objective.get('distilled') else None
+  step, moving, frozen = prepare(
+    chosen, objective=Objective(chosen.exits, **objective), memory=memory
+  )
+  moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, len(chosen.exits)))
+  return float(metrics.loss[0]), np.asarray(metrics.exit_loss[0]), moving
+
+
+def test_the_final_exit_has_no_teacher():
+  """(1 - C) CE of the final exit, and (1 - C) CE + C T^2 H of the others."""
+  plain, exit_loss, _ = first_loss('joint', 0)
+  np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)
+  almost_all, same_exit_loss, _ = first_loss('joint', 0, distilled=1.0)
+  half, _, _ = first_loss('joint', 0, distilled=0.5)
+  np.testing.assert_allclose(same_exit_loss, exit_loss, rtol=1e-5)
+  np.testing.assert_allclose(half, (plain + almost_all) / 2, rtol=1e-5)
+  assert almost_all > 2 * 4 * 0.5  # two taught exits, T^2 = 4, entropies of some tenths of nats
+
+
+def test_the_temperature_grows_while_the_teacher_is_surer_than_it_may_be():
+  for above, expected in ((0.01, 3.0), (1.0, 2.0)):
+    _, _, moving = first_loss('joint', 0, distilled=0.5, growth=1.5, growth_above=above)
+    assert float(moving.memory['temperature']) == expected
+
+
+def test_survivors_weight_the_later_exits_by_the_earlier():
+  plain, _, _ = first_loss('joint', 0)
+  weighted, exit_loss, _ = first_loss('joint', 0, survivors=True)
+  assert weighted != pytest.approx(plain, rel=1e-4)
+  np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)  # what is reported stays unweighted

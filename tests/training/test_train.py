@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
-from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import load_predictions, metrics
 from mecl_jax.training import train as train_lib
@@ -35,6 +34,7 @@ def test_every_strategy_runs_to_its_report(toy_config, tmp_path, strategy):
   assert summary['curriculum'] == {
     'order': 'easy_first', 'pacing': 'fixed_exponential', 'visible_at_start': 0.2,
     'teacher': 'self_taught' if strategy in ('joint', 'layer_wise') else 'final_exit',
+    'per_exit': 'shared', 'max_share': 1.0, 'sample_weights': 'none', 'measure': 'confidence',
     'teacher_steps': 12 if strategy in ('joint', 'layer_wise') else 0,
   }  # fmt: skip
   macs = [row['macs'] for row in summary['exits']]
@@ -216,75 +216,6 @@ def test_what_cannot_be_is_told_before_anything_is_made(toy_config, tmp_path, ch
     run(toy_config, tmp_path, **changes)
   assert message in str(error.value) and '\n' not in str(error.value)
   assert [p.name for p in tmp_path.iterdir() if p.name != '.lock'] == []
-
-
-def scores(workdir):
-  return Difficulty.load(workdir / 'difficulty.npz')
-
-
-def test_difficulty_is_of_the_final_exit_of_the_trained_backbone(toy_config, tmp_path):
-  run(toy_config, tmp_path)
-  difficulty = scores(tmp_path)
-  assert difficulty.teacher == 'final_exit' and difficulty.dataset == 'toy'
-  assert len(difficulty.ids) == 200 and difficulty.ids[0].startswith('train_')
-  assert ((difficulty.score >= 0) & (difficulty.score <= 1)).all()
-
-
-def test_a_checkpoint_or_its_file_teaches_another_run(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  teacher = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(tmp_path / 'a')}
-  run(toy_config, tmp_path / 'b', strategy='joint', **teacher)
-  np.testing.assert_allclose(scores(tmp_path / 'b').score, scores(tmp_path / 'a').score, atol=1e-6)
-  assert scores(tmp_path / 'b').teacher == 'checkpoint'
-  given = {
-    'curriculum.teacher': 'file',
-    'curriculum.difficulty_file': str(tmp_path / 'b/difficulty.npz'),
-  }
-  run(toy_config, tmp_path / 'c', **given)
-  assert np.array_equal(scores(tmp_path / 'c').score, scores(tmp_path / 'b').score)
-
-
-def test_self_taught_makes_a_plain_run_first(toy_config, tmp_path):
-  run(toy_config, tmp_path, strategy='joint')
-  plain = json.loads((tmp_path / 'teacher/summary.json').read_text())
-  assert plain['curriculum']['order'] == 'none' and plain['strategy'] == 'joint'
-
-
-def test_a_difficulty_file_for_other_data_is_refused(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  file = tmp_path / 'a/difficulty.npz'
-  given = {'curriculum.teacher': 'file', 'curriculum.difficulty_file': str(file)}
-  with pytest.raises(
-    UserError, match=r'210 examples: 10 missing \(it was made by final_exit for toy\)'
-  ):
-    run(toy_config, tmp_path / 'b', **{**given, 'data.validation_size': 30})
-
-
-def test_the_same_ids_of_other_images_are_refused(toy_config, toy_file, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  with np.load(toy_file) as arrays:
-    other = {**arrays, 'train_images': 255 - arrays['train_images']}
-  np.savez(tmp_path / 'other.npz', **other)
-  given = {
-    'curriculum.teacher': 'file',
-    'curriculum.difficulty_file': str(tmp_path / 'a/difficulty.npz'),
-    'data.arrays': str(tmp_path / 'other.npz'),
-  }
-  with pytest.raises(UserError, match='made for other data'):
-    run(toy_config, tmp_path / 'b', **given)
-
-
-def test_a_teacher_that_saw_other_data_is_refused(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  given = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(tmp_path / 'a')}
-  with pytest.raises(UserError, match='saw other data than this run'):
-    run(toy_config, tmp_path / 'b', **{**given, 'data.split_seed': 1})
-
-
-def test_a_teacher_without_a_run_is_an_error(toy_config, tmp_path):
-  given = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(tmp_path / 'no')}
-  with pytest.raises(UserError, match='holds no run'):
-    run(toy_config, tmp_path / 'b', **given)
 
 
 def test_evaluating_a_folder_without_a_run_is_an_error(tmp_path):

@@ -1,0 +1,139 @@
+"""The checks on a configuration: every value that cannot work, told before anything is loaded."""
+
+from collections.abc import Callable
+import math
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mecl_jax import curriculum, models
+from mecl_jax.config import flatten
+from mecl_jax.durations import listed, to_steps
+from mecl_jax.errors import UserError, choose
+from mecl_jax.training import optimizers, pacings, strategies, teachers, transfer
+
+
+def check(config: ConfigDict) -> None:
+  """Raises UserError for the first value that cannot work, before anything is loaded."""
+  fields = dict(flatten(config))
+  choices = {
+    'strategy': strategies.STRATEGIES,
+    'data.placement': ('auto', 'device', 'host'),
+    'model.backbone': models.BACKBONES,
+    'model.head': models.HEADS,
+    'model.dtype': models.DTYPES,
+    'curriculum.order': curriculum.ORDERS,
+    'curriculum.pacing': curriculum.pacing.PACINGS,
+    'curriculum.per_exit': pacings.PER_EXIT,
+    'curriculum.sample_weights': strategies.SAMPLE_WEIGHTS,
+    'curriculum.teacher': teachers.MEASURES_OF,
+    'curriculum.classifier': transfer.CLASSIFIERS,
+  }
+  for phase in config.phases:
+    choices[f'phases.{phase}.optimizer'] = optimizers.OPTIMIZERS
+    choices[f'phases.{phase}.schedule'] = optimizers.SCHEDULES
+  for field, valid in choices.items():
+    choose(field, fields[field], valid)
+  teacher = config.curriculum.teacher
+  choose(
+    f'curriculum.measure of teacher {teacher}',
+    config.curriculum.measure,
+    teachers.MEASURES_OF[teacher],
+  )
+  for field, valid_range in _RANGES.items():
+    for name in (n for n in fields if n == field or n.endswith('.' + field)):
+      _within(name, fields[name], *valid_range)
+  for name in (n for n in fields if n.rpartition('.')[2] in _DURATIONS):
+    value = fields[name]
+    for text in value if isinstance(value, tuple) else listed(value):
+      # Long enough that only a duration of 0 has no step.
+      long = 10**9
+      share_makes_sense = not name.endswith('.duration')
+      steps = to_steps(text, epoch=long, phase=long if share_makes_sense else None, field=name)
+      if not steps and name.endswith(('.duration', '.step_length', '.full_after')):
+        raise UserError(f'{name} is {text!r}; it must be above 0')
+  for needing, field in (('checkpoint', 'teacher_workdir'), ('file', 'difficulty_file')):
+    if teacher == needing and not config.curriculum[field]:
+      raise UserError(f'curriculum.teacher={teacher} needs curriculum.{field}')
+  if not config.model.exits and config.strategy != 'joint':
+    raise UserError(
+      f'model.exits is empty; strategy={config.strategy} needs an early exit (joint does not)'
+    )
+  pacings.check(config.curriculum)
+  if config.strategy == 'layer_wise':
+    _check_exits_alone(config)
+
+
+def _check_exits_alone(config: ConfigDict) -> None:
+  """Raises UserError for what needs several exits in one phase."""
+  for field, value, without in (
+    ('curriculum.sample_weights', config.curriculum.sample_weights == 'survivors', 'none'),
+    ('distillation.weight', config.distillation.weight, 0),
+  ):
+    if value:
+      raise UserError(
+        f'strategy=layer_wise trains one exit at a time, before those after it: {field} needs'
+        f' several at once and must be {without}'
+      )
+
+
+_DURATIONS = (
+  'duration',
+  'warmup',
+  'milestones',
+  'step_length',
+  'boundaries',
+  'full_after',
+  'every',
+  'validate_every',
+)
+
+
+def _are_weights(values: Any) -> bool:
+  numbers = all(isinstance(v, float) and 0 <= v < math.inf for v in values)
+  return numbers and sum(values) > 0
+
+
+def _are_factors(values: Any) -> bool:
+  return bool(values) and all(isinstance(v, float) and 0 < v < math.inf for v in values)
+
+
+# field (anywhere in the tree): (test, what it must be)
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+  'seed': (lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1'),
+  'batch_size': (lambda v: v >= 1, 'at least 1'),
+  'validation_size': (lambda v: v >= 1, 'at least 1'),
+  'crop': (lambda v: v >= 0, 'at least 0'),
+  'cutout': (lambda v: v >= 0, 'at least 0'),
+  'width': (lambda v: v >= 1, 'at least 1'),
+  'input_channels': (lambda v: v >= 0, 'at least 0'),
+  'head_width': (lambda v: v >= 1, 'at least 1'),
+  'exit_weights': (_are_weights, 'numbers of 0 or more, one above 0'),
+  # Beyond 1e30 not even one step stays within float32.
+  'learning_rate': (lambda v: 0 < v <= 1e30, 'above 0, at most 1e30'),
+  'momentum': (lambda v: 0 <= v < 1, 'from 0 up to, not including, 1'),
+  'weight_decay': (lambda v: 0 <= v < math.inf, 'at least 0'),
+  'decay': (lambda v: 0 < v <= 1, 'above 0, at most 1'),
+  'label_smoothing': (lambda v: 0 <= v < 1, 'from 0 up to, not including, 1'),
+  'start': (lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
+  'max_share': (lambda v: 0 < v <= 1, 'a share above 0, at most 1'),
+  'exit_factors': (_are_factors, 'numbers above 0'),
+  'easy_strength': (lambda v: 0 <= v <= 1, 'from 0 to 1'),
+  'folds': (lambda v: v >= 2, 'at least 2'),
+  'repeats': (lambda v: v >= 1, 'at least 1'),
+  'label_noise': (lambda v: 0 <= v < 1, 'a share from 0 up to, not including, 1'),
+  'noise_seed': (lambda v: v >= 0, 'a whole number of 0 or more'),
+  'distillation.weight': (lambda v: 0 <= v <= 1, 'from 0 to 1'),
+  'temperature': (lambda v: 0 < v < math.inf, 'above 0'),
+  'growth': (lambda v: 1 <= v < math.inf, 'at least 1'),
+  'growth_above': (lambda v: 0 < v <= 1, 'above 0, at most 1'),
+  'increase': (lambda v: 1 < v < math.inf, 'above 1'),
+  'steps_per_dispatch': (lambda v: v >= 0, 'at least 0'),
+  'every_seconds': (lambda v: v >= 0, 'at least 0'),
+  'keep': (lambda v: v >= 1, 'at least 1'),
+}
+
+
+def _within(name: str, value: Any, test: Callable[[Any], bool], what: str) -> None:
+  if not test(value):
+    raise UserError(f'{name} is {value!r}; it must be {what}')

@@ -1,0 +1,34 @@
+import numpy as np
+
+from mecl_jax.curriculum import Curriculum, pacing, weights
+
+
+def test_inside_counts_only_an_exits_own_prefix():
+  ranks = np.array([[0, 3, 9, 5], [2, 8, 1, 4]])
+  visible = np.array([[5, 10], [10, 10]])
+  result = weights.inside(ranks, visible)
+  assert result[0, :, 0].tolist() == [2, 2, 0, 0]  # half of the prefix, so twice the weight
+  assert (result[0, :, 1] == 1).all() and (result[1] == 1).all()
+
+
+def test_over_a_pass_every_example_of_an_exits_prefix_counts_alike():
+  curriculum = Curriculum(np.arange(60), pacing.constant(), 10, seed=0)
+  ranks = curriculum.ranks(range(6))  # one pass
+  counted = weights.inside(ranks, np.tile([12, 30, 60], (6, 1)))
+  for exit_index, visible in enumerate((12, 30, 60)):
+    total = np.bincount(ranks.ravel(), counted[..., exit_index].ravel(), minlength=60)
+    np.testing.assert_allclose(total[:visible], 60 / visible)
+    assert not total[visible:].any()
+    np.testing.assert_allclose(counted[..., exit_index].mean(), 1)
+
+
+def test_favour_easy():
+  result = weights.favour_easy(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]), 0.8)
+  np.testing.assert_allclose(result[:, 0], [0.2, 1, 1.8])
+  np.testing.assert_allclose(result[:, 1], [0.6, 1, 1.4])
+  np.testing.assert_allclose(result[:, 2], 1)
+
+
+def test_normalised_has_mean_one_per_exit_and_keeps_an_exit_without_examples():
+  result = weights.normalised(np.array([[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]]))
+  np.testing.assert_allclose(result, [[0.5, 0, 1], [1.5, 0, 1]])

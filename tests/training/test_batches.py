@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mecl_jax import config
+from mecl_jax.curriculum import Curriculum
+from mecl_jax.errors import UserError
+from mecl_jax.training.batches import batch_maker, visible_by_exit
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.run import open_run
+from mecl_jax.training.train import _curriculum
+
+
+def opened(c, workdir, **changes):
+  c.update_from_flattened_dict({'strategy': 'joint', **changes})
+  with Interruption() as interruption:
+    return open_run(config.resolve(c), workdir, Console(quiet=True), interruption)
+
+
+def made(c, workdir, steps=range(4), easiness=None, **changes):
+  run = opened(c, workdir, **changes)
+  (plan,) = run.plans
+  curriculum = Curriculum(np.arange(200)[::-1], plan.pacing, 20, seed=3)
+  batches = batch_maker(run, plan, curriculum, easiness, streamed=False)(steps)
+  return batches, visible_by_exit(plan, curriculum, steps)
+
+
+def test_without_more_every_example_has_the_exits_weights(toy_config, tmp_path):
+  batches, visible = made(toy_config, tmp_path, exit_weights=(0.5, 1.0, 2.0))
+  assert batches.weights.dtype == np.float32 and batches.weights.shape == (4, 20, 3)
+  assert (batches.weights == np.float32([0.5, 1, 2])).all()
+  assert (visible == visible[:, :1]).all()
+
+
+def test_an_exit_counts_only_examples_inside_its_own_prefix(toy_config, tmp_path):
+  factors = {'curriculum.per_exit': 'scaled', 'curriculum.exit_factors': (0.25, 0.5, 1.0)}
+  constant = {'curriculum.pacing': 'constant', 'curriculum.start': 0.8}
+  batches, visible = made(toy_config, tmp_path, range(8), **factors, **constant)  # one pass of 160
+  assert visible.tolist() == [[40, 80, 160]] * 8
+  rank = 199 - batches.ids  # the order is the reverse of the split
+  assert rank.max() < 160
+  for index, seen in enumerate((40, 80, 160)):
+    assert ((batches.weights[..., index] > 0) == (rank < seen)).all()
+    assert batches.weights[..., index].sum() == pytest.approx(160)
+
+
+def test_easy_examples_weigh_more_at_early_exits(toy_config, tmp_path):
+  easiness = np.linspace(0, 1, 200)
+  chosen = {'curriculum.sample_weights': 'easy_weighted', 'curriculum.order': 'none'}
+  batches, _ = made(toy_config, tmp_path, easiness=easiness, **chosen)
+  np.testing.assert_allclose(batches.weights.mean(axis=1), 1, rtol=1e-5)
+  first, second, last = (batches.weights[..., k].ravel() for k in range(3))
+  easy = np.argsort(easiness[batches.ids].ravel())
+  assert first[easy[-1]] > second[easy[-1]] > 1.3 and first[easy[0]] < second[easy[0]] < 0.7
+  assert (last == 1).all()
+
+
+def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
+  """The same steps, seeds, rates and weights; what is shown at once is balanced in each."""
+
+  class Scores:
+    score = np.random.default_rng(0).random(200)
+
+  seen = {}
+  for order in ('easy_first', 'anti', 'random', 'none'):
+    run = opened(toy_config, tmp_path, **{'curriculum.order': order})
+    (plan,) = run.plans
+    curriculum, _ = _curriculum(run, plan, Scores)
+    batches = batch_maker(run, plan, curriculum, None, streamed=False)(range(plan.steps))
+    seen[order] = plan, curriculum, batches
+    if order != 'none':  # as stored: all are visible at once, and nothing is ranked
+      labels = run.dataset.train.labels[curriculum.order]
+      for prefix in range(4, 201, 4):
+        assert (np.bincount(labels[:prefix], minlength=4) == prefix // 4).all()
+  first, curriculum, batches = seen['easy_first']
+  for plan, other, same in seen.values():
+    assert plan.steps == first.steps and plan.seeds == first.seeds
+    assert np.array_equal(plan.learning_rates, first.learning_rates)
+    assert np.array_equal(same.weights, batches.weights)
+    assert sorted(other.order) == list(range(200)) and other.seed == curriculum.seed
+  for order in ('anti', 'random'):
+    plan, other, _ = seen[order]
+    steps = range(plan.steps)
+    assert [other.visible(t) for t in steps] == [curriculum.visible(t) for t in steps]
+    assert np.array_equal(other.ranks(steps), curriculum.ranks(steps))  # the same places, that is
+    assert not np.array_equal(other.order, curriculum.order)
+  assert {seen['none'][1].visible(t) for t in range(first.steps)} == {200}
+
+
+def test_the_hardest_part_is_never_shown(toy_config, tmp_path):
+  batches, visible = made(toy_config, tmp_path, range(12), **{'curriculum.max_share': 0.7})
+  assert visible.max() == 140 and (199 - batches.ids).max() < 140
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'curriculum.pacing': 'constant', 'curriculum.start': 0.05},
+     'constant never reaches one batch: in the end 0.05 of 200 examples are visible, and a batch'
+     ' has 20'),
+    ({'curriculum.max_share': 0.01}, 'never reaches one batch: in the end 0.01 of 200'),
+    ({'curriculum.per_exit': 'scaled', 'curriculum.exit_factors': (0.01, 1.0, 1.0)},
+     'of exit stage1 never reaches one batch'),
+    ({'batch_size': 2, 'curriculum.start': 0.015},
+     'shows 3 examples at first, which cannot hold all 4 classes'),
+  ],
+)  # fmt: skip
+def test_a_pacing_that_is_none_is_told_with_its_numbers(toy_config, tmp_path, changes, message):
+  with pytest.raises(UserError) as error:
+    opened(toy_config, tmp_path, **changes)
+  assert message in str(error.value)
+
+
+def test_an_unbalanced_prefix_may_lack_a_class(toy_config, tmp_path):
+  few = {'batch_size': 2, 'curriculum.start': 0.015, 'curriculum.class_balanced': False}
+  assert opened(toy_config, tmp_path, **few).plans

@@ -1,0 +1,77 @@
+import csv
+import json
+
+from matplotlib.image import imread
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+from mecl_jax.curriculum import Difficulty
+from mecl_jax.errors import UserError
+from mecl_jax.training.train import evaluate, train
+
+QUIET = Console(quiet=True)
+
+
+def run(c, workdir, **changes):
+  c.update_from_flattened_dict(changes)
+  return train(c, workdir, console=QUIET)
+
+
+def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path):
+  summary = run(toy_config, tmp_path, **{'data.label_noise': 0.2})
+  for name in ('easy_and_hard', 'scores', 'pacing'):
+    picture = imread(tmp_path / f'report/{name}.png')
+    assert min(picture.shape[:2]) > 200 and picture.min() < 0.5
+  with np.load(tmp_path / 'label_noise.npz') as noise:
+    assert len(noise['id']) == 40 and (noise['label'] != noise['clean_label']).all()
+    flipped = np.isin(Difficulty.load(tmp_path / 'difficulty.npz').ids, noise['id'])
+  score = Difficulty.load(tmp_path / 'difficulty.npz').score
+  assert summary['curriculum']['noise_auroc'] == pytest.approx(roc_auc_score(flipped, score))
+  assert summary['label_noise'] == 0.2
+
+
+def test_a_run_without_scores_draws_its_pacing_and_one_without_order_nothing(toy_config, tmp_path):
+  run(toy_config, tmp_path / 'random', **{'curriculum.order': 'random'})
+  assert {p.name for p in (tmp_path / 'random/report').iterdir()} == {
+    'exits.png', 'training.png', 'pacing.png'
+  }  # fmt: skip
+  run(toy_config, tmp_path / 'none', **{'curriculum.order': 'none'})
+  assert not (tmp_path / 'none/report/pacing.png').exists()
+
+
+def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path):
+  run(toy_config, tmp_path, strategy='layer_wise', **{'curriculum.order': 'random'})
+  drawn = {p.name for p in (tmp_path / 'report').glob('pacing*')}
+  assert drawn == {f'pacing_layer_{name}.png' for name in ('stage1', 'stage2', 'final')}
+
+
+def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
+  run(toy_config, tmp_path / 'a')
+  run(toy_config, tmp_path / 'b', seed=1)
+  noise = np.random.default_rng(0).random(200)
+  own = Difficulty.load(tmp_path / 'a/difficulty.npz')
+  np.savez(tmp_path / 'mine.npz', id=own.ids[::-1], score=noise)
+  others = f'{tmp_path / "b"},{tmp_path / "mine.npz"}'
+  c = toy_config
+  c.seed, c.report.compare_with = 0, others
+  summary = evaluate(tmp_path / 'a', c, console=QUIET)
+  agreement = summary['curriculum']['agreement']
+  theirs = Difficulty.load(tmp_path / 'b/difficulty.npz').score
+  assert list(agreement.values()) == pytest.approx(
+    [spearmanr(own.score, theirs)[0], spearmanr(own.score, noise[::-1])[0]]
+  )
+  assert list(agreement) == [f'final_exit, confidence, {tmp_path / "b"}', 'mine.npz, score']
+  rows = list(csv.reader((tmp_path / 'a/report/agreement.csv').open()))
+  assert len(rows) == 4 and float(rows[1][2]) == pytest.approx(next(iter(agreement.values())))
+  assert (tmp_path / 'a/report/agreement.png').exists()
+  assert json.loads((tmp_path / 'a/summary.json').read_text()) == summary
+
+
+def test_what_it_is_compared_with_must_be_there(toy_config, tmp_path):
+  run(toy_config, tmp_path / 'a')
+  toy_config.report.compare_with = str(tmp_path / 'no')
+  with pytest.raises(UserError, match=r'there is no difficulty file .*no'):
+    evaluate(tmp_path / 'a', toy_config, console=QUIET)
