@@ -10,6 +10,7 @@ from mecl_jax import curriculum, models
 from mecl_jax.config import flatten
 from mecl_jax.durations import listed, to_steps
 from mecl_jax.errors import UserError, choose
+from mecl_jax.models import FINAL
 from mecl_jax.training import optimizers, pacings, strategies, teachers, transfer
 
 
@@ -52,9 +53,7 @@ def check(config: ConfigDict) -> None:
       steps = to_steps(text, epoch=long, phase=long if share_makes_sense else None, field=name)
       if not steps and name.endswith(('.duration', '.step_length', '.full_after')):
         raise UserError(f'{name} is {text!r}; it must be above 0')
-  for needing, field in (('checkpoint', 'teacher_workdir'), ('file', 'difficulty_file')):
-    if teacher == needing and not config.curriculum[field]:
-      raise UserError(f'curriculum.teacher={teacher} needs curriculum.{field}')
+  _check_teacher(config.curriculum, config.model.exits)
   if not config.model.exits and config.strategy != 'joint':
     raise UserError(
       f'model.exits is empty; strategy={config.strategy} needs an early exit (joint does not)'
@@ -62,6 +61,47 @@ def check(config: ConfigDict) -> None:
   pacings.check(config.curriculum)
   if config.strategy == 'layer_wise':
     _check_exits_alone(config)
+  else:
+    _check_exits_together(config)
+
+
+def _check_teacher(settings: ConfigDict, exits: tuple) -> None:
+  """Raises UserError for what a teacher needs and has not, or has and would not look at."""
+  teacher = settings.teacher
+  for field, needed_by, used_by in (
+    ('teacher_workdir', ('checkpoint',), ('checkpoint', 'transfer', 'prediction_depth')),
+    ('difficulty_file', ('file',), ('file',)),
+  ):
+    if teacher in needed_by and not settings[field]:
+      raise UserError(f'curriculum.teacher={teacher} needs curriculum.{field}')
+    if settings[field] and teacher not in used_by:
+      raise UserError(
+        f'curriculum.{field} is of no use to curriculum.teacher={teacher}; it is for:'
+        f' {", ".join(used_by)}'
+      )
+  if settings.teacher_exit != FINAL and teacher != 'checkpoint':
+    raise UserError(f'curriculum.teacher_exit is of no use to curriculum.teacher={teacher}')
+  if teacher == 'prediction_depth' and not (exits or settings.teacher_workdir):
+    raise UserError('curriculum.teacher=prediction_depth needs early exits: model.exits is empty')
+
+
+def _check_exits_together(config: ConfigDict) -> None:
+  """Raises UserError for what has no effect, or a ruinous one, on the exits that train at once."""
+  early = len(config.model.exits)
+  if config.curriculum.sample_weights == 'survivors':
+    needed = 2 if config.strategy == 'classifier_wise' else 1
+    if early < needed:
+      raise UserError(
+        f'curriculum.sample_weights=survivors needs {needed} early exits with'
+        f' strategy={config.strategy}; model.exits has {early}'
+      )
+  if config.distillation.weight and not early:
+    raise UserError('distillation.weight needs early exits to teach: model.exits is empty')
+  if config.distillation.weight == 1 and config.strategy != 'classifier_wise':
+    raise UserError(
+      f'distillation.weight=1 leaves the labels out, and with strategy={config.strategy} the final'
+      ' exit, which teaches, has nothing else to learn from; it must be below 1'
+    )
 
 
 def _check_exits_alone(config: ConfigDict) -> None:

@@ -215,3 +215,28 @@ def test_no_early_exit_is_for_joint_training_alone():
     config.resolve(c)
   c.strategy = 'joint'
   assert config.resolve(c).model.exits == ()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'curriculum.difficulty_file': 'f.csv'},
+      'difficulty_file is of no use to .*final_exit',
+    ),
+    ({'curriculum.teacher_workdir': 'd'}, 'teacher_workdir is of no use to .*checkpoint, transfer'),
+    ({'curriculum.teacher_exit': 'stage1'}, 'teacher_exit is of no use to'),
+    ({'distillation.weight': 1.0, 'strategy': 'joint'}, 'must be below 1'),
+    ({'distillation.weight': 0.5, 'strategy': 'joint', 'model.exits': ()}, 'needs early exits'),
+    ({'curriculum.sample_weights': 'survivors', 'model.exits': ('stage1',)}, 'needs 2 early exits'),
+    (
+      {'curriculum.teacher': 'prediction_depth', 'strategy': 'joint', 'model.exits': ()},
+      'needs early exits',
+    ),
+  ],
+)
+def test_what_would_have_no_effect_is_an_error(changes, message):
+  c = config.default()
+  c.update_from_flattened_dict(changes)
+  with pytest.raises(UserError, match=message):
+    config.resolve(c)

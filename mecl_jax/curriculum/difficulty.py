@@ -59,8 +59,9 @@ class Difficulty:
     try:
       ids, score, header = columns(path)
       facts = {'teacher': path.name, 'measure': 'score', 'dataset': '', 'fingerprint': ''} | header
-      if len(ids) != len(score):
-        raise ValueError(f'{len(ids)} ids and {len(score)} scores')
+      if ids.shape != score.shape or ids.ndim != 1 or score.dtype.kind not in 'fiub':
+        raise ValueError(f'ids of shape {ids.shape}, {score.dtype} scores of shape {score.shape}')
+      score = score.astype(np.float64)
       return cls(ids=ids, score=score, **facts)
     except FileNotFoundError:
       raise UserError(f'there is no difficulty file {path}') from None
@@ -102,7 +103,7 @@ Columns = tuple[np.ndarray, np.ndarray, dict[str, str]]  # ids, score, header
 def _read_npz(path: pathlib.Path) -> Columns:
   with np.load(path, allow_pickle=False) as file:
     header = json.loads(str(file['header'])) if 'header' in file else {}
-    return file['id'].astype(np.str_), file['score'].astype(np.float64), header
+    return file['id'].astype(np.str_), file['score'], header
 
 
 def _read_csv(path: pathlib.Path) -> Columns:

@@ -38,6 +38,7 @@ def score(run: Run, train_run: Callable[[ConfigDict, pathlib.Path, Dataset], obj
     for fold, (seed, held_out) in enumerate(
       _cut(train.labels, settings.folds, config.seed, repeat)
     ):
+      run.interruption.check()
       run.console.print(
         f'cross-validation: fold {fold + 1} of {settings.folds}, repeat {repeat + 1} of'
         f' {settings.repeats}; {len(held_out):,} of {len(train):,} examples held out'

@@ -18,6 +18,9 @@ from mecl_jax.files import write_text
 from mecl_jax.training.batches import visible_by_exit
 from mecl_jax.training.run import Run
 
+# Measures whose score is not what their name says but one minus it.
+_AXES = {'confidence': '1 - confidence', 'margin': '1 - margin'}
+
 
 def write(run: Run) -> dict[str, Any]:
   """Writes pacing*.png, and, where there are scores, easy_and_hard.png, scores.png, agreement.*.
@@ -47,11 +50,11 @@ def write(run: Run) -> dict[str, Any]:
     train.labels,
     names,
     folder / 'scores.png',
-    measure=f'{difficulty.teacher}: {difficulty.measure}',
+    measure=f'{difficulty.teacher}: {_AXES.get(difficulty.measure, difficulty.measure)}',
     flipped=flipped,
   )
   facts: dict[str, Any] = {}
-  if flipped is not None and flipped.any():
+  if flipped is not None and 0 < flipped.sum() < len(flipped):
     facts['noise_auroc'] = float(roc_auc_score(flipped, score))
     run.console.print(
       f'flipped labels are scored harder than others: AUROC {facts["noise_auroc"]:.3f}'
@@ -75,22 +78,33 @@ def _draw_pacing(run: Run, folder: pathlib.Path) -> None:
     )
 
 
-def _compare(
-  run: Run, difficulty: Difficulty, score: np.ndarray, folder: pathlib.Path
-) -> dict[str, float]:
-  """Draws, prints and writes how the run's scores agree with others; returns its own row."""
-  scores = {f'{difficulty.teacher}, {difficulty.measure}': score}
-  others = listed(run.config.report.compare_with)
-  for given in others:
-    path = pathlib.Path(given)
+def scores_to_compare(run: Run) -> list[tuple[str, str, np.ndarray]]:
+  """Teacher and measure, place, and scores [N] of each of `report.compare_with`.
+
+  Raises:
+    UserError: one is not there, or of other examples, or named twice.
+  """
+  places = listed(run.config.report.compare_with)
+  if len(set(places)) != len(places):
+    raise UserError(f'report.compare_with names a place twice: {", ".join(places)}')
+  found = []
+  for place in places:
+    path = pathlib.Path(place)
     path = path / 'difficulty.npz' if path.is_dir() else path
     other = Difficulty.load(path)
-    name = f'{other.teacher}, {other.measure}'
-    # Runs of the same teacher are told apart by where they are.
-    name = name if name not in scores else f'{name}, {given}'
-    scores[name] = other.align(run.dataset.train.ids, path)
-  if len(scores) != 1 + len(others):
-    raise UserError('report.compare_with names the same scores twice')
+    score = other.align(run.dataset.train.ids, path)
+    found.append((f'{other.teacher}, {other.measure}', place, score))
+  return found
+
+
+def _compare(
+  run: Run, difficulty: Difficulty, score: np.ndarray, folder: pathlib.Path
+) -> dict[str, float | None]:
+  """Draws, prints and writes how the run's scores agree with others; returns its own row."""
+  scores = {f'{difficulty.teacher}, {difficulty.measure}': score}
+  for name, place, other in scores_to_compare(run):
+    # Scores of the same kind are told apart by where they are.
+    scores[name if name not in scores else f'{name}, {place}'] = other
   matrix = curriculum_plots.agreement(scores, folder / 'agreement.png')
   table = Table(title="agreement of the scores: Spearman's rank correlation", title_justify='left')
   table.add_column('')
@@ -104,4 +118,6 @@ def _compare(
     rows.writerow((name, *row))
   write_text(folder / 'agreement.csv', text.getvalue())
   run.console.print(table)
-  return dict(itertools.islice(zip(scores, matrix[0].tolist(), strict=True), 1, None))
+  # A constant score agrees with nothing, and JSON has no NaN.
+  own = [None if np.isnan(rho) else float(rho) for rho in matrix[0]]
+  return dict(itertools.islice(zip(scores, own, strict=True), 1, None))

@@ -22,6 +22,8 @@ def plain_config(config: ConfigDict) -> ConfigDict:
   plain.curriculum.order = 'none'
   plain.curriculum.sample_weights = 'none'
   plain.distillation.weight = 0.0
+  plain.curriculum.per_exit = 'shared'
+  plain.curriculum.exit_factors, plain.curriculum.exit_pacings = (1.0,), ''
   plain.report.compare_with = ''
   return plain
 

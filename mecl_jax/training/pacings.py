@@ -1,6 +1,7 @@
 """The pacing of every exit, from the configuration."""
 
 from collections.abc import Sequence
+import math
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,10 +23,13 @@ def check(settings: ConfigDict) -> None:
     given = settings[field] not in ('', (1.0,))
     if given and settings.per_exit != per_exit:
       raise UserError(f'curriculum.{field} needs curriculum.per_exit={per_exit}')
-  if settings.per_exit == 'own' and not settings.exit_pacings:
-    raise UserError('curriculum.per_exit=own needs curriculum.exit_pacings')
-  for text in listed(settings.exit_pacings):
-    _parse(text)
+    if settings.per_exit == per_exit and not given:
+      raise UserError(f'curriculum.per_exit={per_exit} needs curriculum.{field}')
+  if settings.exit_pacings:
+    for text in settings.exit_pacings.split(','):
+      _parse(text)
+  if settings.pacing == 'varied_exponential':
+    _boundaries(settings.boundaries)
 
 
 def make_pacings(
@@ -49,7 +53,7 @@ def make_pacings(
     return pacing.capped(pacing.make(name, **wanted), settings.max_share)
 
   if settings.per_exit == 'own':
-    made = [make(*_parse(text)) for text in listed(settings.exit_pacings)]
+    made = [make(*_parse(text)) for text in settings.exit_pacings.split(',')]
     return spread(made, exits, 'curriculum.exit_pacings')
   shared = make(settings.pacing, {})
   if settings.per_exit == 'shared':
@@ -83,11 +87,16 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
   for word in words[1:]:
     key, _, value = word.partition('=')
     choose(f'a setting of {text!r} in curriculum.exit_pacings', key, valid)
+    if key in values:
+      raise UserError(f'{key} is given twice in {text!r} of curriculum.exit_pacings')
     if key in _NUMBERS:
       values[key] = _number(key, value, text)
     else:
       values[key] = value.replace(';', ',')  # between boundaries, as a comma parts the exits
-      _in_steps(key, values[key], 1, 1)
+      for duration in _boundaries(values[key]) if key == 'boundaries' else (value,):
+        field = f'{key} of {text!r} in curriculum.exit_pacings'
+        if not to_steps(duration, epoch=10**9, phase=10**9, field=field):
+          raise UserError(f'{field} is {duration!r}; it must be above 0')
   return name, values
 
 
@@ -95,13 +104,20 @@ def _number(key: str, value: str, text: str) -> float:
   lowest, what = {'start': (0, 'above 0, at most 1'), 'increase': (1, 'above 1')}[key]
   try:
     number = float(value)
-    if not number > lowest or (key == 'start' and number > 1):
+    if not lowest < number < math.inf or (key == 'start' and number > 1):
       raise ValueError
   except ValueError:
     raise UserError(
       f'{key} of {text!r} in curriculum.exit_pacings is {value!r}; it must be {what}'
     ) from None
   return number
+
+
+def _boundaries(text: str) -> tuple[str, ...]:
+  boundaries = listed(text)
+  if not boundaries:
+    raise UserError('curriculum.boundaries is empty; write it as: 10%, 300 steps')
+  return boundaries
 
 
 def _in_steps(key: str, value: Any, steps: int, epoch: float) -> Any:

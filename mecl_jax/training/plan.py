@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import math
 
 from ml_collections import ConfigDict
 import numpy as np
@@ -112,7 +113,7 @@ def make_plan(
         depths=tuple(depths[name] for name in phase.exits),
         sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
         distilled=bool(phase.curriculum and config.distillation.weight),
-        recorded=_recorded(config, phase, order, plans, int(steps / epoch)),
+        recorded=_recorded(config, phase, order, plans, steps, train_size),
         seeds=_seeds(config.seed, index),
         log_every=max(1, to_steps(log.every, epoch=epoch, phase=steps)),
         validate_every=to_steps(log.validate_every, epoch=epoch, phase=steps),
@@ -131,9 +132,8 @@ def _of_phase(weights: dict[str, float], phase: Phase) -> tuple[float, ...]:
 def _pacings(
   config: ConfigDict, order: str, exits: Sequence[str], steps: int, epoch: float
 ) -> dict[str, Pacing]:
-  if order == 'none':
-    return dict.fromkeys(exits, pacing.constant())
-  return make_pacings(config.curriculum, exits, steps=steps, epoch=epoch)
+  made = make_pacings(config.curriculum, exits, steps=steps, epoch=epoch)
+  return dict.fromkeys(exits, pacing.constant()) if order == 'none' else made
 
 
 def _check_pacings(
@@ -153,15 +153,24 @@ def _check_pacings(
 
 
 def _recorded(
-  config: ConfigDict, phase: Phase, order: str, before: Sequence[PhasePlan], epochs: int
+  config: ConfigDict,
+  phase: Phase,
+  order: str,
+  before: Sequence[PhasePlan],
+  steps: int,
+  train_size: int,
 ) -> int:
-  """Whole epochs whose predictions are noted: in the first phase that trains the final exit."""
+  """Epochs whose predictions are noted: in the first phase that trains the final exit."""
   wanted = config.curriculum.teacher == 'learning_speed' and order == 'none'
   if not wanted or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before):
     return 0
+  # A duration in epochs is rounded to steps: half a batch that the last epoch lacks is forgiven.
+  epochs = (steps * config.batch_size + config.batch_size // 2) // train_size
   if epochs < 1:
+    needed = math.ceil(train_size / config.batch_size)
     raise UserError(
-      f'curriculum.teacher=learning_speed watches whole epochs, and phase {phase.name} has none'
+      f'curriculum.teacher=learning_speed watches whole epochs of {needed:,} steps, and phase'
+      f' {phase.name} has {steps:,}; raise phases.{phase.settings}.duration'
     )
   return epochs
 

@@ -74,7 +74,9 @@ def load(workdir: pathlib.Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray
   try:
     with np.load(path, allow_pickle=False) as file:
       if not np.array_equal(file['id'], ids):
-        raise UserError(f'{path} is of other examples than this run trains on')
+        raise UserError(
+          f'{path} is of {len(file["id"]):,} other examples than the {len(ids):,} of this run'
+        )
       return file['learned'], file['errors'], int(file['epochs'])
   except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
     raise UserError(f'{path} cannot be read: {error}; choose another --workdir') from None

@@ -9,7 +9,7 @@ import numpy as np
 
 from mecl_jax.curriculum import NEED_TEACHER, Difficulty, scores
 from mecl_jax.data import Dataset
-from mecl_jax.errors import UserError
+from mecl_jax.errors import UserError, choose
 from mecl_jax.evaluation import penultimate_features, predict
 from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.training import cross_validation, other_runs, record, transfer
@@ -72,7 +72,10 @@ def difficulty(run: Run, *, begun: bool, train_run: TrainRun) -> Difficulty:
     found = dataclasses.replace(aligned, teacher=f'file: {given.teacher}')
   else:
     score = _score(run, train_run)
-    found = Difficulty(train.ids, score, settings.teacher, settings.measure, '', '')
+    name = settings.teacher
+    if name == 'checkpoint' and settings.teacher_exit != FINAL:
+      name = f'checkpoint, {settings.teacher_exit}'
+    found = Difficulty(train.ids, score, name, settings.measure, '', '')
   found = dataclasses.replace(found, dataset=run.dataset.name, fingerprint=run.dataset.fingerprint)
   found.save(path)
   return found
@@ -115,6 +118,8 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     logits = transfer.log_probabilities(features, labels, settings.classifier, config.seed)
   elif settings.teacher == 'checkpoint':
     model = other_runs.load_model(pathlib.Path(settings.teacher_workdir), run)
+    place = f'curriculum.teacher_exit (of {settings.teacher_workdir})'
+    choose(place, settings.teacher_exit, model.exit_names)
     logits = _logits(model, run, (settings.teacher_exit,))[:, 0]
   else:
     model = run.model if own else other_runs.load_model(other_runs.make_plain(run, train_run), run)

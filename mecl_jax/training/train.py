@@ -52,10 +52,13 @@ def train(
   workdir, config = pathlib.Path(workdir), config_lib.resolve(config)
   console = console or make_console()
   with workdirs.claim(workdir), Interruption() as interruption:
+    workdirs.forget_what_never_began(workdir)
     workdirs.check_config(workdir, config)
     summary = report.load_summary(workdir / 'summary.json')
     if summary and summary['complete']:
       if not brief:
+        if config.report.compare_with:
+          console.print('--mode=evaluate compares the scores of a run that has ended')
         console.print(f'{workdir} holds a run that has ended; its report:', soft_wrap=True)
         console.print(report.exit_table(summary))
       return summary
@@ -92,6 +95,7 @@ def score(
   workdir, console = pathlib.Path(workdir), console or make_console()
   own = config_lib.resolve(config or config_lib.read(workdir / 'config.json'))
   with workdirs.claim(workdir), Interruption() as interruption:
+    workdirs.forget_what_never_began(workdir)
     workdirs.check_config(workdir, own)
     run = _open(own, workdir, console, interruption, dataset)
     keep = own.checkpoints.keep
@@ -152,6 +156,7 @@ def _open(
   """Sets a run up, says what it is, and keeps that in the work directory."""
   run = open_run(config, workdir, console, interruption, dataset)
   workdirs.check_data(workdir, run.dataset)
+  curriculum_report.scores_to_compare(run)  # now, not after hours, if they are not there
   if not brief:
     describe.print_run(run)
   workdirs.describe_run(workdir, config, run.dataset, run.digest)
@@ -193,8 +198,12 @@ def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = F
 
 
 def _ask_teacher(run: Run, first: PhasePlan, position: Position) -> Difficulty:
-  begun = position.total > first.before
-  return teachers.difficulty(run, begun=begun, train_run=_trainer(run))
+  """The scores; they must be there if training has used them or moved the network they are of."""
+  moved = run.config.strategy == 'mixed' and teachers.waits_for_backbone(run.config)
+  begun = position.total > first.before and (moved or teachers.wanted(run.config))
+  difficulty = teachers.difficulty(run, begun=begun, train_run=_trainer(run))
+  run.interruption.check()
+  return difficulty
 
 
 def _trainer(run: Run) -> teachers.TrainRun:

@@ -36,6 +36,17 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
     lock.release()
 
 
+def forget_what_never_began(workdir: pathlib.Path) -> None:
+  """Frees a work directory whose run kept nothing, as after an error before its first checkpoint.
+
+  Otherwise a run that a wrong field stopped at once could not be started again with the right one.
+  """
+  kept = ('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher')
+  if not any(found for pattern in kept for found in workdir.glob(pattern)):
+    for name in ('config.json', 'identity.json', 'label_noise.npz'):
+      (workdir / name).unlink(missing_ok=True)
+
+
 def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
   """Makes sure that a work directory was made with this configuration, or is new.
 

@@ -117,3 +117,13 @@ def test_a_file_of_the_first_version_is_still_read(tmp_path):
   )
   np.savez(tmp_path / 'd.npz', id=IDS, score=np.arange(4.0), rank=np.arange(4), header=header)
   assert Difficulty.load(tmp_path / 'd.npz').measure == 'confidence'
+
+
+@pytest.mark.parametrize(
+  ('ids', 'score'),
+  [(IDS, np.ones((4, 1))), (IDS[:, None], np.ones((4, 1))), (IDS, np.ones(4, complex)), (IDS, IDS)],
+)
+def test_arrays_of_another_shape_or_kind_are_an_error(tmp_path, ids, score):
+  np.savez(tmp_path / 'd.npz', id=ids, score=score)
+  with pytest.raises(UserError, match='is no difficulty file: ids of shape'):
+    Difficulty.load(tmp_path / 'd.npz')

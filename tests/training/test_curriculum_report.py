@@ -8,9 +8,13 @@ from rich.console import Console
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
+from mecl_jax import config
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
-from mecl_jax.training.train import evaluate, train
+from mecl_jax.training import curriculum_report
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.run import open_run
+from mecl_jax.training.train import evaluate, score, train
 
 QUIET = Console(quiet=True)
 
@@ -33,30 +37,31 @@ def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path)
   assert summary['label_noise'] == 0.2
 
 
-def test_a_run_without_scores_draws_its_pacing_and_one_without_order_nothing(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'random', **{'curriculum.order': 'random'})
-  assert {p.name for p in (tmp_path / 'random/report').iterdir()} == {
-    'exits.png', 'training.png', 'pacing.png'
-  }  # fmt: skip
-  run(toy_config, tmp_path / 'none', **{'curriculum.order': 'none'})
-  assert not (tmp_path / 'none/report/pacing.png').exists()
-
-
-def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path):
-  run(toy_config, tmp_path, strategy='layer_wise', **{'curriculum.order': 'random'})
-  drawn = {p.name for p in (tmp_path / 'report').glob('pacing*')}
-  assert drawn == {f'pacing_layer_{name}.png' for name in ('stage1', 'stage2', 'final')}
+@pytest.mark.parametrize(
+  ('strategy', 'order', 'drawn'),
+  [
+    ('classifier_wise', 'random', {'pacing.png'}),
+    ('classifier_wise', 'none', set()),
+    ('layer_wise', 'random', {f'pacing_layer_{e}.png' for e in ('stage1', 'stage2', 'final')}),
+  ],
+)
+def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path, strategy, order, drawn):
+  toy_config.strategy, toy_config.curriculum.order = strategy, order
+  with Interruption() as interruption:
+    opened = open_run(config.resolve(toy_config), tmp_path, QUIET, interruption)
+  assert curriculum_report.write(opened) == {}
+  assert {path.name for path in (tmp_path / 'report').glob('*')} == drawn
 
 
 def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  run(toy_config, tmp_path / 'b', seed=1)
+  score(tmp_path / 'b', toy_config, console=QUIET)
+  run(toy_config, tmp_path / 'a', seed=1)
   noise = np.random.default_rng(0).random(200)
   own = Difficulty.load(tmp_path / 'a/difficulty.npz')
   np.savez(tmp_path / 'mine.npz', id=own.ids[::-1], score=noise)
   others = f'{tmp_path / "b"},{tmp_path / "mine.npz"}'
   c = toy_config
-  c.seed, c.report.compare_with = 0, others
+  c.report.compare_with = others
   summary = evaluate(tmp_path / 'a', c, console=QUIET)
   agreement = summary['curriculum']['agreement']
   theirs = Difficulty.load(tmp_path / 'b/difficulty.npz').score
@@ -70,8 +75,8 @@ def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
   assert json.loads((tmp_path / 'a/summary.json').read_text()) == summary
 
 
-def test_what_it_is_compared_with_must_be_there(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
+def test_what_it_is_compared_with_must_be_there_before_training(toy_config, tmp_path):
   toy_config.report.compare_with = str(tmp_path / 'no')
   with pytest.raises(UserError, match=r'there is no difficulty file .*no'):
-    evaluate(tmp_path / 'a', toy_config, console=QUIET)
+    run(toy_config, tmp_path / 'a')
+  assert not (tmp_path / 'a/checkpoints').exists()
