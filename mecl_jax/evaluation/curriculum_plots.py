@@ -64,6 +64,23 @@ def score_distribution(
     bottom.set_xscale('log')
   elif (score == np.round(score)).all():
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+  _histogram(top, score, edges, flipped)
+  _boxes(bottom, quantiles[order], at, [str(class_names[c]) for c in present[order]])
+  bottom.set_ylabel(which)
+  bottom.set_xlabel(f'{measure} (larger is harder)', parse_math=False)
+  ends = np.log(edges[[0, -1]]) if logarithmic else edges[[0, -1]]
+  ends = ends + 0.03 * np.ptp(ends) * np.array((-1, 1))  # log axes scale themselves badly
+  bottom.set_xlim(np.exp(ends) if logarithmic else ends)
+  for axes in (top, bottom):
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+  save(figure, path)
+
+
+def _histogram(
+  axes: Axes, score: np.ndarray, edges: np.ndarray, flipped: np.ndarray | None
+) -> None:
+  """Draws the share of each group of examples per bin."""
   groups = {'all': np.ones(len(score), bool)}
   if flipped is not None:
     groups = {'clean label': ~np.asarray(flipped), 'flipped label': np.asarray(flipped)}
@@ -76,30 +93,24 @@ def score_distribution(
     if mask.any():
       share = 100 * np.histogram(score[mask], edges)[0] / mask.sum()
       label = f'{name} ({mask.sum():,} examples)'
-      top.stairs(share, edges, fill=True, linewidth=1.5, label=label, **style)
-  top.set(ylabel='share of examples (%)' if flipped is None else 'share of its group (%)')
-  top.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-  top.tick_params(labelbottom=True)
+      axes.stairs(share, edges, fill=True, linewidth=1.5, label=label, **style)
+  axes.set(ylabel='share of examples (%)' if flipped is None else 'share of its group (%)')
+  axes.legend(loc='lower right', bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+  axes.tick_params(labelbottom=True)
 
-  low, first, median, third, high = quantiles[order].T
+
+def _boxes(axes: Axes, quantiles: np.ndarray, at: np.ndarray, names: Sequence[str]) -> None:
+  """Draws a box per class from its quantiles [classes, 5], at heights `at`, the first on top."""
+  low, first, median, third, high = quantiles.T
   whiskers = (median - low, high - median)
-  bottom.errorbar(median, at, xerr=whiskers, fmt='none', ecolor='black', elinewidth=1, capsize=3)
-  bottom.barh(
+  axes.errorbar(median, at, xerr=whiskers, fmt='none', ecolor='black', elinewidth=1, capsize=3)
+  axes.barh(
     at, third - first, left=first, height=0.6, color=COLOURS[5], edgecolor='black', zorder=3
   )
-  bottom.plot(median, at, '|k', markersize=9, markeredgewidth=2.5, zorder=4)
-  bottom.set_yticks(at, [str(class_names[c]) for c in present[order]], parse_math=False)
-  bottom.set_ylim(at[-1] + 0.7, at[0] - 0.7)
-  bottom.set_ylabel(which)
-  bottom.set_title('median, quartiles and 5-95 % of the examples of each class', size='medium')
-  bottom.set_xlabel(f'{measure} (larger is harder)', parse_math=False)
-  ends = np.log(edges[[0, -1]]) if logarithmic else edges[[0, -1]]
-  ends = ends + 0.03 * np.ptp(ends) * np.array((-1, 1))  # log axes scale themselves badly
-  bottom.set_xlim(np.exp(ends) if logarithmic else ends)
-  for axes in (top, bottom):
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-  save(figure, path)
+  axes.plot(median, at, '|k', markersize=9, markeredgewidth=2.5, zorder=4)
+  axes.set_yticks(at, names, parse_math=False)
+  axes.set_ylim(at[-1] + 0.7, at[0] - 0.7)
+  axes.set_title('median, quartiles and 5-95 % of the examples of each class', size='medium')
 
 
 def bins(score: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -33,12 +33,12 @@ class Start:
 
   Attributes:
     position: in the run.
-    moments: what `moments_of` gave there; None at the beginning of the phase.
+    moments: what `moments_of` gave there; nothing at the beginning of the phase.
     began: `time.monotonic()` at which the run would have begun, had it never stopped.
   """
 
   position: Position
-  moments: Arrays | None
+  moments: Arrays
   began: float
 
 
@@ -87,10 +87,8 @@ def train_phase(
   """
   set_trainable(run.model, plan.phase.trainable)
   graphdef, moving, frozen = begin(run, plan)
-  if start.moments is not None:
-    moving = moving._replace(**start.moments)
   everywhere = devices.replicated(run.mesh)
-  moving, frozen = jax.device_put((moving, frozen), everywhere)
+  moving, frozen = jax.device_put((moving._replace(**start.moments), frozen), everywhere)
   source = _source(run, plan)
   step = make_step(
     graphdef,
@@ -125,10 +123,15 @@ def train_phase(
           raise Interrupted(run.interruption.signal)
     bar.update(plan.steps, meter.report())
     meter.validate(plan.steps, moving)
-  if plan.recorded:  # before the save that ends the phase, after which it is not made again
+  _keep_record(run, plan, moving)
+  return keeper.save(plan.steps, moving)
+
+
+def _keep_record(run: Run, plan: PhasePlan, moving: Moving) -> None:
+  """Writes the record of a phase that has one: before the save that ends it for good."""
+  if plan.recorded:
     noted = jax.device_get({name: moving.memory[name] for name in record.begin(0)})
     record.save(run.workdir, run.dataset.train.ids, noted, plan.recorded)
-  return keeper.save(plan.steps, moving)
 
 
 def _objective(config: ConfigDict, plan: PhasePlan) -> Objective:

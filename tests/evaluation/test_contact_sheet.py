@@ -1,5 +1,4 @@
 import itertools
-import warnings
 
 from matplotlib.image import imread
 import numpy as np
@@ -7,23 +6,13 @@ import pytest
 
 from mecl_jax.evaluation import contact_sheet as plots
 from mecl_jax.evaluation.plots import evenly
+from tests.evaluation.pictures import size
 
 RNG = np.random.default_rng(0)
 ORANGE = np.array([213, 94, 0])  # of COLOURS[1], the frame
 
 
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-  with warnings.catch_warnings():
-    warnings.simplefilter('error')
-    yield
-
-
-def size(path):
-  """Width and height in pixels; a picture that is all white counts as none."""
-  picture = imread(path)
-  assert picture.min() < 0.5 < picture.max()
-  return picture.shape[1], picture.shape[0]
+pytestmark = pytest.mark.filterwarnings('error')
 
 
 def test_layout_picks_the_easiest_and_the_hardest_of_each_class():

@@ -1,27 +1,14 @@
-import warnings
-
-from matplotlib.image import imread
 import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
 from mecl_jax.evaluation import curriculum_plots as plots
+from tests.evaluation.pictures import size
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def warnings_are_errors():
-  with warnings.catch_warnings():
-    warnings.simplefilter('error')
-    yield
-
-
-def size(path):
-  """Width and height in pixels; a picture that is all white counts as none."""
-  picture = imread(path)
-  assert picture.min() < 0.5 < picture.max()
-  return picture.shape[1], picture.shape[0]
+pytestmark = pytest.mark.filterwarnings('error')
 
 
 SCORES = {
