@@ -45,8 +45,8 @@ def default() -> ConfigDict:
   c.augment.cutout = 0  # pixels on a side of the erased square; 0: none
 
   c.model = ConfigDict()
-  c.model.backbone = 'resnet20'  # resnet8 | 14 | 20 | 32 | 44 | 56 | 110
-  c.model.width = 16  # channels of the backbone's first stage
+  c.model.backbone = 'resnet20'  # a name in models/registry.py; a wrong one lists them all
+  c.model.width = 16  # 16: the published channels; 8: half as many everywhere
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
   c.model.exits = ('stage1', 'stage2')  # early exits: stage names, or shares of the backbone's MACs
   c.model.head = 'conv'  # linear | conv

@@ -13,8 +13,6 @@ from mecl_jax.models.multi_exit import FINAL, MultiExit
 from mecl_jax.models.placement import place_exits
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS
 
-SMALLEST = 8  # pixels; what the backbones are made for
-
 
 def build(
   *,
@@ -41,7 +39,8 @@ def build(
     image_shape: (height, width, channels) of its images.
     mean, std: per channel of its images, pixels in 0..1.
     seed: of the parameters; equal arguments make equal networks.
-    width: channels of the backbone's first stages.
+    width: channels of the backbone's first stages, 16 for those of the published network; see
+      `registry.BackboneEntry`.
     head_width: channels inside a head.
     input_channels: that the backbone takes; 0: as many as the images have; 3 repeats gray images.
     dtype: of the computation, one of `DTYPES`. Parameters, statistics and logits are float32, or
@@ -50,9 +49,10 @@ def build(
   Raises:
     UserError: one line that says what is wrong and what would be right.
   """
+  make_backbone = BACKBONES[choose('model.backbone', backbone, BACKBONES)]
+  _check_size(backbone, image_shape)
   channels = _channels(image_shape, input_channels)
   compute = _compute_dtype(dtype)
-  make_backbone = BACKBONES[choose('model.backbone', backbone, BACKBONES)]
   make_head = HEADS[choose('model.head', head, HEADS)]
   rngs = nnx.Rngs(seed)
   body = make_backbone(channels, width=width, dtype=compute, rngs=rngs)
@@ -71,10 +71,17 @@ def build(
   return model
 
 
+def _check_size(backbone: str, image_shape: tuple[int, int, int]) -> None:
+  height, width, _ = image_shape
+  side = BACKBONES[backbone].smallest
+  if min(height, width) < side:
+    raise UserError(
+      f'images are {height}x{width}; model.backbone={backbone} takes {side}x{side} and up'
+    )
+
+
 def _channels(image_shape: tuple[int, int, int], input_channels: int) -> int:
-  height, width, channels = image_shape
-  if min(height, width) < SMALLEST:
-    raise UserError(f'images are {height}x{width}; the backbones take {SMALLEST}x{SMALLEST} and up')
+  *_, channels = image_shape
   if input_channels not in (0, channels) and channels != 1:
     raise UserError(
       f'model.input_channels is {input_channels}, but the images have {channels};'

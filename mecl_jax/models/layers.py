@@ -1,6 +1,8 @@
 """The layers that backbones and heads are made of."""
 
+from collections.abc import Callable
 import math
+from typing import Any
 
 from flax import nnx
 import jax
@@ -27,13 +29,58 @@ def normal(gain: float) -> nnx.Initializer:
   `jax.random` compiles a program for every shape and takes seconds before a network exists.
   """
 
+  def draw(seed, shape, dtype):
+    deviation = math.sqrt(gain / math.prod(shape[:-1]))
+    return np.random.default_rng(np.asarray(seed)).normal(0, deviation, shape).astype(dtype)
+
   def initialise(key, shape, dtype=jnp.float32, out_sharding=None):
     del out_sharding  # a part of the signature
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    deviation = math.sqrt(gain / math.prod(shape[:-1]))
-    return jnp.asarray(rng.normal(0, deviation, shape), dtype)
+    seed = jax.random.key_data(key)
+    if isinstance(seed, jax.core.Tracer):  # as in `nnx.eval_shape`, which draws nothing
+      form = jax.ShapeDtypeStruct(shape, dtype)
+      return jax.pure_callback(lambda seed: draw(seed, shape, dtype), form, seed)
+    return jnp.asarray(draw(seed, shape, dtype))
 
   return initialise
+
+
+def conv(
+  in_channels: int,
+  out_channels: int,
+  size: int,
+  *,
+  stride: int = 1,
+  padding: int | str | None = None,
+  groups: int = 1,
+  dtype: DTypeLike,
+  rngs: nnx.Rngs,
+) -> nnx.Conv:
+  """A square convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
+
+  Args:
+    in_channels, out_channels: of the feature maps; both multiples of `groups`.
+    size: of the kernel [size, size, in / groups, out].
+    stride: in both directions.
+    padding: pixels on every side, or 'SAME', which divides an odd number of them as TensorFlow
+      does: the larger part on the right and at the bottom. None: size // 2, as PyTorch nets have.
+    groups: of channels that do not see one another; `in_channels` makes it depthwise.
+    dtype: of the computation; the kernel is at least float32.
+    rngs: of the initial kernel.
+  """
+  return nnx.Conv(
+    in_channels,
+    out_channels,
+    (size, size),
+    stride,
+    padding=size // 2 if padding is None else padding,
+    feature_group_count=groups,
+    use_bias=False,
+    kernel_init=normal(2),
+    conv_general_dilated=conv_general_dilated,
+    dtype=dtype,
+    param_dtype=parameter_dtype(dtype),
+    rngs=rngs,
+  )
 
 
 def conv3x3(
@@ -44,19 +91,7 @@ def conv3x3(
   One pixel of padding on every side whatever the stride, as in the published CIFAR ResNets; 'SAME'
   would put it on the right and at the bottom only where the stride is 2. Odd sizes round up.
   """
-  return nnx.Conv(
-    in_channels,
-    out_channels,
-    (3, 3),
-    stride,
-    padding=1,
-    use_bias=False,
-    kernel_init=normal(2),
-    conv_general_dilated=conv_general_dilated,
-    dtype=dtype,
-    param_dtype=parameter_dtype(dtype),
-    rngs=rngs,
-  )
+  return conv(in_channels, out_channels, 3, stride=stride, dtype=dtype, rngs=rngs)
 
 
 def linear(in_features: int, out_features: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
@@ -79,6 +114,12 @@ class BatchNorm(nnx.Module):
   and in evaluation alike; a batch that is split over devices is one batch. The variance is the
   biased one, in the normalisation and in the moving average.
 
+  Args:
+    channels: C.
+    epsilon: added to the variance; what Keras's networks have differs from the default.
+    momentum: share of the old value that a moving average keeps.
+    dtype: of the computation.
+
   Attributes:
     scale, bias: nnx.Param [C].
     mean, var: nnx.BatchStat [C], the moving averages.
@@ -86,13 +127,21 @@ class BatchNorm(nnx.Module):
       the batch's own; `set_trainable`, `train()` and `eval()` switch it.
   """
 
-  def __init__(self, channels: int, *, dtype: DTypeLike):
+  def __init__(
+    self,
+    channels: int,
+    *,
+    epsilon: float = EPSILON,
+    momentum: float = MOMENTUM,
+    dtype: DTypeLike,
+  ):
     dtype = parameter_dtype(dtype)
     self.scale = nnx.Param(jnp.ones(channels, dtype))
     self.bias = nnx.Param(jnp.zeros(channels, dtype))
     self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
     self.var = nnx.BatchStat(jnp.ones(channels, dtype))
     self.use_running_average = True
+    self.epsilon, self.momentum = epsilon, momentum
 
   def __call__(self, x: jax.Array) -> jax.Array:
     # A row of a feature map at once, [.., W * C]: the sums over the batch, those of the backward
@@ -103,12 +152,15 @@ class BatchNorm(nnx.Module):
       mean, var = self.mean[...], self.var[...]
     else:
       mean, var = _moments(rows, channels)
-      self.mean[...] = _moved(self.mean[...], mean)
-      self.var[...] = _moved(self.var[...], var)
-    factor = self.scale[...] * jax.lax.rsqrt(var + EPSILON)
+      self.mean[...] = self._moved(self.mean[...], mean)
+      self.var[...] = self._moved(self.var[...], var)
+    factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
     offset = self.bias[...] - mean * factor
     y = rows * jnp.tile(factor, width) + jnp.tile(offset, width)
     return y.reshape(x.shape).astype(x.dtype)
+
+  def _moved(self, average: jax.Array, new: jax.Array) -> jax.Array:
+    return self.momentum * average + (1 - self.momentum) * jax.lax.stop_gradient(new)
 
 
 def _moments(rows: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]:
@@ -122,5 +174,40 @@ def _moments(rows: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]:
   return mean, jnp.maximum(average(jnp.square(rows)) - jnp.square(mean), 0)
 
 
-def _moved(average: jax.Array, new: jax.Array) -> jax.Array:
-  return MOMENTUM * average + (1 - MOMENTUM) * jax.lax.stop_gradient(new)
+class NormReLU(nnx.Module):
+  """Batch norm and ReLU, as at the end of a pre-activation network; [B, H, W, C] -> the same."""
+
+  def __init__(self, channels: int, *, epsilon: float = EPSILON, dtype: DTypeLike):
+    self.norm = BatchNorm(channels, epsilon=epsilon, dtype=dtype)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return nnx.relu(self.norm(x))
+
+
+class ConvNorm(nnx.Module):
+  """Convolution, batch norm, activation; [B, H, W, in] -> [B, H', W', out].
+
+  Args:
+    activation: what follows the norm.
+    epsilon: of the batch norm.
+    others: as of `conv`; `settings` are its stride, padding and groups.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    out_channels: int,
+    size: int,
+    *,
+    activation: Callable[[jax.Array], jax.Array] = nnx.relu,
+    epsilon: float = EPSILON,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+    **settings: Any,
+  ):
+    self.conv = conv(in_channels, out_channels, size, dtype=dtype, rngs=rngs, **settings)
+    self.norm = BatchNorm(out_channels, epsilon=epsilon, dtype=dtype)
+    self.activation = activation
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.activation(self.norm(self.conv(x)))

@@ -30,7 +30,8 @@ def test_the_seed_decides_the_parameters():
 
 
 def test_every_depth_of_the_paper_is_there():
-  assert list(BACKBONES) == [f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110)]
+  resnets = [name for name in BACKBONES if name.startswith('resnet')]
+  assert resnets == [f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110)]
 
 
 def test_odd_and_oblong_images_work():

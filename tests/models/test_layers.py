@@ -1,11 +1,12 @@
 from flax import nnx
 import jax
+from jax import lax
 import jax.numpy as jnp
 from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from mecl_jax.models.layers import BatchNorm, conv3x3, global_average, linear
+from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, conv3x3, global_average, linear
 
 X = np.random.default_rng(0).normal(3, 2, (6, 4, 5, 3)).astype(np.float32)
 
@@ -26,6 +27,15 @@ def test_batch_norm_in_training_uses_and_averages_the_statistics_of_the_batch():
   np.testing.assert_allclose(y, expected, atol=1e-5)
   np.testing.assert_allclose(norm.mean[...], 0.1 * mean, rtol=1e-5)
   np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * var, rtol=1e-5)
+
+
+def test_batch_norm_takes_another_epsilon_and_momentum():
+  norm = BatchNorm(3, epsilon=0.5, momentum=0.75, dtype=jnp.float32)
+  norm.train()
+  y = norm(jnp.asarray(X))
+  mean, var = X.mean((0, 1, 2)), X.var((0, 1, 2))
+  np.testing.assert_allclose(y, (X - mean) / np.sqrt(var + 0.5), atol=1e-5)
+  np.testing.assert_allclose(norm.mean[...], 0.25 * mean, rtol=1e-5)
 
 
 def test_batch_norm_in_evaluation_uses_the_averages_and_leaves_them():
@@ -81,6 +91,61 @@ def test_kernels_are_he_initialised():
   conv = conv3x3(64, 64, dtype=jnp.float32, rngs=nnx.Rngs(0))
   assert conv.bias is None
   assert np.std(conv.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
+
+
+def test_a_depthwise_kernel_has_a_fan_in_of_its_size():
+  kernel = conv(512, 512, 3, groups=512, dtype=jnp.float32, rngs=nnx.Rngs(0)).kernel[...]
+  assert kernel.shape == (3, 3, 1, 512)
+  assert np.std(kernel) == pytest.approx(np.sqrt(2 / 9), rel=0.05)
+
+
+def test_kernels_are_the_same_where_they_are_made_in_a_compiled_program():
+  def make():
+    return nnx.state(conv3x3(2, 3, dtype=jnp.float32, rngs=nnx.Rngs(7)))
+
+  jax.tree.map(np.testing.assert_array_equal, make(), jax.jit(make)())
+
+
+@pytest.mark.parametrize(
+  ('padding', 'expected'), [(None, [[0, 2], [8, 10]]), ('SAME', [[5, 7], [13, 15]])]
+)
+def test_padding_decides_which_pixels_a_stride_takes(padding, expected):
+  layer = conv(1, 1, 3, stride=2, padding=padding, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  layer.kernel[...] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+  x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+  np.testing.assert_array_equal(layer(x)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize('groups', [2, 6])
+def test_gradients_of_grouped_convolutions_are_those_of_jax(groups):
+  layer = conv(6, 6, 3, groups=groups, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  graphdef, _ = nnx.split(layer)
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(64, 6, 6, 6)), jnp.float32)
+
+  def plain(kernel, x):
+    y = lax.conv_general_dilated(
+      x, kernel, (2, 2), [(1, 1), (1, 1)], feature_group_count=groups,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+    return jnp.square(y).sum()
+
+  def ours(kernel, x):
+    return jnp.square(nnx.merge(graphdef, nnx.State({'kernel': nnx.Param(kernel)}))(x)).sum()
+
+  kernel = layer.kernel[...]
+  expected, found = (jax.jit(jax.grad(f, argnums=(0, 1)))(kernel, x) for f in (plain, ours))
+  for a, b in zip(expected, found, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+def test_conv_norm_ends_with_its_activation():
+  layer = ConvNorm(3, 4, 1, activation=nnx.relu6, epsilon=1e-3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  layer.norm.bias[...] = jnp.array([-1e3, 0, 0, 1e3])
+  y = layer(jnp.asarray(X))
+  assert layer.norm.epsilon == 1e-3
+  assert y.min() == 0
+  assert y.max() == 6
+  np.testing.assert_array_equal(y[..., 3], 6)
 
 
 def test_logits_are_computed_in_float32():

@@ -1,0 +1,114 @@
+"""DenseNets for small and for large images (Huang et al., CVPR 2017, arXiv 1608.06993).
+
+All are of the BC kind: bottlenecks before the 3x3 convolutions, compression between the groups.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+from typing import Literal
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.layers import ConvNorm, NormReLU, conv, conv3x3
+
+EPSILON = 1.001e-5  # of the published Keras weights
+norm_relu = functools.partial(NormReLU, epsilon=EPSILON)
+
+IMAGENET_BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
+
+
+def cifar_blocks(depth: int) -> tuple[int, int, int]:
+  """Blocks per group of a DenseNet-BC of 6n + 4 layers: n in each of three groups."""
+  n = (depth - 4) // 6
+  return n, n, n
+
+
+class ImageNetStem(nnx.Module):
+  """7x7 convolution, batch norm, ReLU, 3x3 max pooling; [B, H, W, in] -> [B, H/4, W/4, out].
+
+  Three pixels of padding and one, on every side, as in the published networks of Keras and PyTorch.
+  """
+
+  def __init__(self, in_channels: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    self.conv = ConvNorm(
+      in_channels, channels, 7, stride=2, epsilon=EPSILON, dtype=dtype, rngs=rngs
+    )
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return nnx.max_pool(self.conv(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+class Block(nnx.Module):
+  """One dense layer; [B, H, W, in] -> [B, H, W, in + growth].
+
+  Batch norm, ReLU and a 1x1 convolution to 4 * growth channels, the bottleneck; then batch norm,
+  ReLU and a 3x3 convolution, whose channels come after those of the input.
+  """
+
+  def __init__(self, in_channels: int, growth: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    self.norm1 = norm_relu(in_channels, dtype=dtype)
+    self.conv1 = conv(in_channels, 4 * growth, 1, dtype=dtype, rngs=rngs)
+    self.norm2 = norm_relu(4 * growth, dtype=dtype)
+    self.conv2 = conv3x3(4 * growth, growth, dtype=dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    y = self.conv1(self.norm1(x))
+    return jnp.concatenate([x, self.conv2(self.norm2(y))], axis=-1)
+
+
+class Transition(nnx.Module):
+  """Batch norm, ReLU, 1x1 convolution, 2x2 average; [B, H, W, in] -> [B, H/2, W/2, out]."""
+
+  def __init__(self, in_channels: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    self.norm = norm_relu(in_channels, dtype=dtype)
+    self.conv = conv(in_channels, channels, 1, dtype=dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return nnx.avg_pool(self.conv(self.norm(x)), (2, 2), (2, 2))
+
+
+class DenseNet(Backbone):
+  """A DenseNet-BC without its classifier.
+
+  The stages are `stem`, to 2 * `width` channels; groups `stage1_block1`, .., with `transition1`,
+  .. between them, each of which halves height, width and channels; and `norm`, the last norm and
+  ReLU. The group `stage1` ends before its transition.
+
+  Args:
+    in_channels: of the images.
+    blocks: in each group, see `cifar_blocks` and `IMAGENET_BLOCKS`.
+    stem: 'cifar', a 3x3 convolution; or 'imagenet', which quarters height and width.
+    width: the growth rate k, channels that every block adds; 12 or 32 in the paper's networks.
+    dtype: of the computation; parameters are at least float32.
+    rngs: of the initial parameters.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    *,
+    blocks: Sequence[int],
+    stem: Literal['cifar', 'imagenet'] = 'cifar',
+    width: int,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    make_stem: Callable[..., nnx.Module] = conv3x3 if stem == 'cifar' else ImageNetStem
+    channels = 2 * width
+    stages: dict[str, nnx.Module] = {
+      'stem': make_stem(in_channels, channels, dtype=dtype, rngs=rngs)
+    }
+    for group, size in enumerate(blocks, 1):
+      for block in range(1, size + 1):
+        stages[f'stage{group}_block{block}'] = Block(channels, width, dtype=dtype, rngs=rngs)
+        channels += width
+      if group < len(blocks):
+        transition = Transition(channels, channels // 2, dtype=dtype, rngs=rngs)
+        stages[f'transition{group}'] = transition
+        channels //= 2
+    stages['norm'] = norm_relu(channels, dtype=dtype)
+    super().__init__(stages)

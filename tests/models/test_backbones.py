@@ -1,0 +1,155 @@
+"""What all backbones have in common, and their published sizes."""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.models import BACKBONES, DTYPES, mobilenet, stage_costs, vgg
+from mecl_jax.models.densenet import DenseNet
+from mecl_jax.models.registry import BackboneEntry
+from tests.models.networks import build
+
+SMALLEST_OF_EACH = (
+  'wrn10_1', 'densenet_bc40_12', 'vgg11', 'mobilenet_v1', 'mobilenet_v2_cifar',
+)  # fmt: skip
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+
+
+@functools.cache
+def abstract(name, width=16):
+  """A backbone without numbers, so that nothing is allocated."""
+  make = functools.partial(BACKBONES[name], 3, width=width, dtype=jnp.float32)
+  return nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
+
+
+def totals(name, side, num_classes):
+  """Parameters and MACs, with the classifier."""
+  costs = stage_costs(abstract(name), (side, side, 3))
+  features = costs[-1].shape[-1]
+  parameters = sum(cost.parameters for cost in costs) + (features + 1) * num_classes
+  return parameters, sum(cost.macs for cost in costs) + features * num_classes
+
+
+# With a classifier for 10 classes. WRN: 36.5 M and 2.7 M in the paper's tables, 5.2 G. DenseNet-BC
+# with k = 12: 0.8 M in the paper. VGG-16: 9 * (3 * 64 + 64^2 + 64 * 128 + 128^2 + 128 * 256
+# + 2 * 256^2 + 256 * 512 + 5 * 512^2) in kernels, 2 * 4224 in norms, 5130 in the classifier.
+@pytest.mark.parametrize(
+  ('name', 'parameters', 'giga_macs'),
+  [
+    ('wrn16_4', 2_748_890, 0.39),
+    ('wrn28_10', 36_479_194, 5.24),
+    ('densenet_bc40_12', 176_122, 0.07),
+    ('densenet_bc100_12', 769_162, 0.29),
+    ('vgg16', 14_724_042, 0.31),
+  ],
+)
+def test_published_sizes_for_small_images(name, parameters, giga_macs):
+  found, macs = totals(name, 32, 10)
+  assert found == parameters
+  assert macs / 1e9 == pytest.approx(giga_macs, abs=0.005)
+
+
+# With a classifier for 1000 classes: the trainable parameters of Keras, and of torchvision for
+# DenseNet-169 and MobileNetV2.
+@pytest.mark.parametrize(
+  ('name', 'parameters', 'giga_macs'),
+  [
+    ('densenet121', 7_978_856, 2.83),
+    ('densenet169', 14_149_480, 3.36),
+    ('densenet201', 20_013_928, 4.29),
+    ('mobilenet_v1', 4_231_976, 0.57),
+    ('mobilenet_v2', 3_504_872, 0.30),
+  ],
+)
+def test_published_sizes_for_imagenet(name, parameters, giga_macs):
+  found, macs = totals(name, 224, 1000)
+  assert found == parameters
+  assert macs / 1e9 == pytest.approx(giga_macs, abs=0.005)
+
+
+@pytest.mark.parametrize('name', [name for name in BACKBONES if not name.startswith('resnet')])
+def test_stages_have_names_of_their_own(name):
+  backbone = abstract(name)
+  assert len(set(backbone.stage_names)) == len(backbone.stage_names) == len(backbone.stages)
+
+
+@pytest.mark.parametrize('name', [*SMALLEST_OF_EACH, 'densenet121'])
+def test_pixels_are_left_at_the_smallest_size(name):
+  side = BACKBONES[name].smallest
+  for cost in stage_costs(abstract(name), (side, side, 3)):
+    assert min(cost.shape) > 0
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('name', SMALLEST_OF_EACH)
+def test_two_inner_exits_answer(name, dtype):
+  model = tiny(name, dtype=dtype)
+  assert model.exit_names[-1] == 'final'
+
+  def run(model, images):
+    return model.features(images), model(images)
+
+  features, logits = nnx.eval_shape(run, model, IMAGES)
+  assert logits.shape == (2, 3, 5)
+  assert logits.dtype == jnp.float32
+  assert {x.dtype for x in features} == {jnp.dtype(DTYPES[dtype])}
+
+
+@pytest.fixture
+def short(monkeypatch):
+  """Backbones of a block or two in a group: a gradient of more takes long to compile."""
+  densenet = functools.partial(DenseNet, blocks=(1, 1, 1), stem='imagenet')
+  monkeypatch.setitem(BACKBONES, 'densenet121', BackboneEntry(densenet))
+  monkeypatch.setattr(vgg, 'GROUPS', {11: (1, 1, 1, 1, 1)})
+  monkeypatch.setattr(mobilenet, 'V1_GROUPS', ((64, 1, 1), (128, 1, 2), (256, 2, 2)))
+  v2_groups = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 1, 2))
+  monkeypatch.setattr(mobilenet, 'V2_GROUPS', v2_groups)
+
+
+@pytest.mark.usefixtures('short')
+@pytest.mark.parametrize(
+  'name', ['wrn10_1', 'densenet121', 'vgg11', 'mobilenet_v1', 'mobilenet_v2']
+)
+def test_every_gradient_is_finite(name):
+  model = tiny(name)
+  model.train()
+  graphdef, state = nnx.split(model)
+
+  @functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+  @jax.grad
+  def gradient(state):
+    return jnp.square(nnx.merge(graphdef, state)(IMAGES) - 1).sum()
+
+  leaves = jax.tree.leaves(gradient(state))
+  assert all(np.isfinite(leaf).all() for leaf in leaves)
+  assert any(np.any(leaf) for leaf in leaves)
+
+
+def tiny(name, **changes):
+  settings = {'exits': ('stage1', 'stage3_block1'), 'head': 'linear', 'width': 1}
+  return build(backbone=name, image_shape=(32, 32, 3), **settings, **changes)
+
+
+@pytest.mark.parametrize(
+  ('name', 'first'),
+  [('wrn16_4', 4), ('densenet_bc40_12', 2 * 3), ('vgg11', 16), ('mobilenet_v2', 8), ('resnet8', 4)],
+)
+def test_a_width_of_16_is_the_published_one_and_4_a_quarter_of_it(name, first):
+  for width, channels in ((4, first), (16, 4 * first)):
+    stages = abstract(name, width).stages
+    x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    out = nnx.eval_shape(lambda stage, x: stage(x), stages[abstract(name).stage_names[0]], x)
+    assert out.shape[-1] == channels
+
+
+@pytest.mark.parametrize(
+  ('name', 'side'), [('densenet121', 32), ('mobilenet_v1', 32), ('vgg11', 16)]
+)
+def test_images_too_small_for_the_strides_are_refused(name, side):
+  with pytest.raises(UserError, match=f'{side - 1}x40.*{name} takes {side}x{side}'):
+    build(backbone=name, image_shape=(side - 1, 40, 3))

@@ -1,0 +1,61 @@
+from flax import nnx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mecl_jax.models.macs import stage_costs
+from mecl_jax.models.mobilenet import InvertedBlock, MobileNetV1, MobileNetV2, SeparableBlock
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)), jnp.float32)
+
+
+def sides(kind, stem):
+  """Height at the end of the stem and of every group, for images of 32x32."""
+  net = nnx.eval_shape(lambda: kind(3, stem=stem, width=1, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+  costs = stage_costs(net, (32, 32, 3))
+  return list({cost.name.partition('_')[0]: cost.shape[0] for cost in costs}.values())
+
+
+@pytest.mark.parametrize(
+  ('kind', 'stem', 'expected'),
+  [
+    (MobileNetV1, 'imagenet', [16, 16, 8, 4, 2, 1]),
+    (MobileNetV1, 'cifar', [32, 32, 32, 16, 8, 4]),
+    (MobileNetV2, 'imagenet', [16, 16, 8, 4, 2, 2, 1, 1, 1]),
+    (MobileNetV2, 'cifar', [32, 32, 32, 16, 8, 8, 4, 4, 4]),
+  ],
+)
+def test_strides(kind, stem, expected):
+  assert sides(kind, stem) == expected
+
+
+@pytest.mark.parametrize(('kind', 'blocks'), [(MobileNetV1, 13), (MobileNetV2, 17)])
+def test_number_of_blocks(kind, blocks):
+  net = kind(3, stem='cifar', width=1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  assert sum('block' in name for name in net.stage_names) == blocks
+
+
+def inverted(channels, stride):
+  return InvertedBlock(4, channels, expansion=6, stride=stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
+
+
+def test_an_inverted_block_adds_its_input_where_it_fits():
+  block = inverted(4, 1)
+  block.project.kernel[...] *= 0
+  np.testing.assert_array_equal(block(X), X)
+  assert inverted(4, 2)(X).shape == (2, 3, 3, 4)
+  assert not inverted(5, 1).adds
+
+
+def test_its_bottleneck_is_linear():
+  assert inverted(5, 1)(X).min() < 0
+
+
+def test_a_separable_block_is_a_depthwise_and_a_pointwise_convolution():
+  block = SeparableBlock(4, 8, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  y = block(100 * X)
+  assert block.depthwise.conv.kernel.shape == (3, 3, 1, 4)
+  assert block.pointwise.conv.kernel.shape == (1, 1, 4, 8)
+  assert y.shape == (2, 3, 3, 8)
+  assert y.min() == 0
+  assert y.max() == 6
