@@ -49,8 +49,8 @@ def default() -> ConfigDict:
   c.model.width = 16  # 16: the published channels; 8: half as many everywhere
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
   c.model.exits = ('stage1', 'stage2')  # early exits: stage names, or shares of the backbone's MACs
-  c.model.head = 'conv'  # linear | conv
-  c.model.head_width = 64  # channels inside a conv head
+  c.model.head = 'conv'  # linear | conv | msdnet | mixed_pool | vit | mixer
+  c.model.head_width = 64  # channels inside a head
   c.model.dtype = 'float32'  # of the computation: float32 | bfloat16 | float64 (parameters too)
 
   c.exit_weights = (1.0,)  # of the exits' losses, earliest first, 'final' last; one: for every exit

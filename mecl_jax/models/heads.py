@@ -4,11 +4,21 @@ Every head is made from the shape of its feature map, the number of classes, the
 channels inside it, the dtype of the computation and `rngs` for its initial parameters.
 """
 
+import math
+
 from flax import nnx
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.layers import BatchNorm, conv3x3, global_average, linear
+from mecl_jax.models.layers import (
+  BatchNorm,
+  ConvNorm,
+  conv3x3,
+  global_average,
+  linear,
+  parameter_dtype,
+)
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -38,3 +48,45 @@ class ConvHead(nnx.Module):
 
   def __call__(self, features: jax.Array) -> jax.Array:
     return self.linear(global_average(nnx.relu(self.norm(self.conv(features)))))
+
+
+class MSDNetHead(nnx.Module):
+  """Two 3x3 convolutions of stride 2 to `width` channels, each with batch norm and ReLU; then as
+  `LinearHead` (Huang et al., ICLR 2018, arXiv 1703.09844; 128 channels on CIFAR)."""
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.first = ConvNorm(shape[-1], width, 3, stride=2, dtype=dtype, rngs=rngs)
+    self.second = ConvNorm(width, width, 3, stride=2, dtype=dtype, rngs=rngs)
+    self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    return self.linear(global_average(self.second(self.first(features))))
+
+
+class MixedPoolHead(nnx.Module):
+  """A learnt mix of max and average pooling to at most 4x4 pixels, and a dense layer over all of
+  them (the internal classifiers of SDN: Kaya et al., ICML 2019, arXiv 1810.07052).
+
+  It has no channels of its own.
+  """
+
+  SIDE = 4  # pixels to pool to
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    del width
+    self.window = tuple(max(1, math.ceil(side / self.SIDE)) for side in shape[:2])
+    pixels = math.prod(math.ceil(s / w) for s, w in zip(shape[:2], self.window, strict=True))
+    # The share of max pooling before the sigmoid: both count alike at first.
+    self.mix = nnx.Param(jnp.zeros((), parameter_dtype(dtype)))
+    self.linear = linear(pixels * shape[-1], num_classes, dtype=dtype, rngs=rngs)
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    share = nnx.sigmoid(self.mix[...]).astype(features.dtype)
+    highest = nnx.max_pool(features, self.window, self.window, 'SAME')
+    mean = nnx.avg_pool(features, self.window, self.window, 'SAME', count_include_pad=False)
+    pooled = share * highest + (1 - share) * mean
+    return self.linear(pooled.reshape(len(pooled), -1))

@@ -10,9 +10,10 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.backbone import Backbone
 from mecl_jax.models.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
-from mecl_jax.models.heads import ConvHead, LinearHead
+from mecl_jax.models.heads import ConvHead, LinearHead, MixedPoolHead, MSDNetHead
 from mecl_jax.models.mobilenet import WIDTH, MobileNetV1, MobileNetV2
 from mecl_jax.models.resnet import ResNet
+from mecl_jax.models.token_heads import MixerHead, ViTHead
 from mecl_jax.models.vgg import GROUPS as VGG_GROUPS
 from mecl_jax.models.vgg import VGG
 from mecl_jax.models.wide_resnet import WideResNet
@@ -82,7 +83,14 @@ BACKBONES: dict[str, BackboneEntry] = dict(
 )
 
 # name: (shape, num_classes, *, width, dtype, rngs) -> head
-HEADS: dict[str, Callable[..., nnx.Module]] = {'linear': LinearHead, 'conv': ConvHead}
+HEADS: dict[str, Callable[..., nnx.Module]] = {
+  'linear': LinearHead,
+  'conv': ConvHead,
+  'msdnet': MSDNetHead,
+  'mixed_pool': MixedPoolHead,
+  'vit': ViTHead,
+  'mixer': MixerHead,
+}
 
 DTYPES: dict[str, DTypeLike] = {
   'float32': jnp.float32,

@@ -1,4 +1,5 @@
 from flax import nnx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,10 +8,11 @@ from mecl_jax.models.registry import HEADS
 
 
 @pytest.mark.parametrize('name', HEADS)
-@pytest.mark.parametrize('side', [1, 2, 5])
-def test_every_head_takes_every_size(name, side):
-  head = HEADS[name]((side, side, 3), 7, width=4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-  logits = head(jnp.ones((2, side, side, 3), jnp.bfloat16))
+@pytest.mark.parametrize('shape', [(1, 1, 3), (2, 2, 3), (5, 7, 3), (112, 112, 3)])
+def test_every_head_takes_every_size(name, shape):
+  head = HEADS[name](shape, 7, width=4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+  head.eval()
+  logits = jax.eval_shape(head, jnp.ones((2, *shape), jnp.bfloat16))
   assert logits.shape == (2, 7)
   assert logits.dtype == jnp.float32
 
@@ -26,3 +28,47 @@ def test_the_conv_head_has_the_width_asked_for():
   head = HEADS['conv']((4, 4, 3), 4, width=9, dtype=jnp.float32, rngs=nnx.Rngs(0))
   assert head.conv.kernel.shape == (3, 3, 3, 9)
   assert head.linear.kernel.shape == (9, 4)
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_every_part_of_every_head_learns(name):
+  head = HEADS[name]((6, 6, 3), 4, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  head.train()
+  x = np.random.default_rng(0).normal(size=(5, 6, 6, 3)).astype(np.float32)
+  gradient = nnx.grad(lambda head: jnp.square(head(x) - jnp.arange(4)).sum())(head)
+  for path, value in nnx.to_flat_state(gradient):
+    flat = np.asarray(value[...])
+    assert np.isfinite(flat).all()
+    if path[-2:] != ('key', 'bias'):  # softmax does not see what all keys share
+      assert flat.any(), path
+
+
+def test_mixed_pool_begins_half_way_between_mean_and_maximum():
+  head = HEADS['mixed_pool']((8, 8, 2), 3, width=1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  x = np.random.default_rng(0).normal(size=(2, 8, 8, 2)).astype(np.float32)
+  windows = x.reshape(2, 4, 2, 4, 2, 2)
+  pooled = (windows.max((2, 4)) + windows.mean((2, 4))) / 2
+  expected = pooled.reshape(2, -1) @ head.linear.kernel[...] + head.linear.bias[...]
+  np.testing.assert_allclose(head(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
+  head.mix[...] = jnp.full((), 100.0)
+  expected = windows.max((2, 4)).reshape(2, -1) @ head.linear.kernel[...] + head.linear.bias[...]
+  np.testing.assert_allclose(head(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['vit', 'mixer'])
+def test_heads_of_tokens_tell_places_apart(name):
+  """Unlike an average, which sees only what is there, not where."""
+  head = HEADS[name]((4, 4, 3), 5, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+  assert not np.allclose(head(jnp.asarray(x)), head(jnp.asarray(x[:, ::-1])), atol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['vit', 'mixer'])
+def test_large_maps_are_cut_into_at_most_64_patches(name):
+  for side, count in ((2, 4), (8, 64), (9, 25), (112, 64)):
+    head = nnx.eval_shape(
+      lambda name=name, side=side: HEADS[name](
+        (side, side, 3), 5, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0)
+      )
+    )
+    assert head.patches.count == count

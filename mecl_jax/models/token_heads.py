@@ -1,0 +1,127 @@
+"""Exit heads that cut the feature map into patches and let them see one another.
+
+Made and called as those in `heads.py`. The patches are as small as leaves at most 8x8 of them, so
+that a head costs no more than its exit is worth, whatever the size of the feature map.
+"""
+
+import math
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mecl_jax.models.heads import Shape
+from mecl_jax.models.layers import linear, normal, parameter_dtype
+
+SIDE = 8  # patches along each side, at most
+EXPANSION = 2  # of the layers between tokens or channels
+
+
+class Patches(nnx.Module):
+  """A convolution whose stride is its size; [B, H, W, C] -> tokens [B, patches, width]."""
+
+  def __init__(self, shape: Shape, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    size = tuple(math.ceil(side / SIDE) for side in shape[:2])
+    self.count = math.prod(math.ceil(s / p) for s, p in zip(shape[:2], size, strict=True))
+    self.project = nnx.Conv(
+      shape[-1],
+      width,
+      size,
+      size,
+      kernel_init=normal(1),
+      dtype=dtype,
+      param_dtype=parameter_dtype(dtype),
+      rngs=rngs,
+    )
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    tokens = self.project(features)
+    return tokens.reshape(len(tokens), -1, tokens.shape[-1])
+
+
+class MLP(nnx.Module):
+  """Two dense layers with a GELU between them, over the last axis; its size stays."""
+
+  def __init__(self, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    settings: dict[str, Any] = {
+      'dtype': dtype,
+      'param_dtype': parameter_dtype(dtype),
+      'rngs': rngs,
+    }
+    self.grow = nnx.Linear(size, EXPANSION * size, kernel_init=normal(2), **settings)
+    self.shrink = nnx.Linear(EXPANSION * size, size, kernel_init=normal(1), **settings)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.shrink(nnx.gelu(self.grow(x)))
+
+
+def _norm(size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
+  return nnx.LayerNorm(size, dtype=dtype, param_dtype=parameter_dtype(dtype), rngs=rngs)
+
+
+class ViTHead(nnx.Module):
+  """One transformer layer over the feature map, read off a class token.
+
+  Patches to `width` channels, a class token, position embeddings; one layer of attention and MLP,
+  each after a layer norm and beside a shortcut; layer norm and a dense layer on the class token
+  (single-layer vision transformer exits, Bakhtiarnia et al. 2021, arXiv 2105.09121).
+  """
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.patches = Patches(shape, width, dtype=dtype, rngs=rngs)
+    parameters = parameter_dtype(dtype)
+    count = self.patches.count + 1
+    small = normal(4e-4 * count)  # a standard deviation of 0.02, as is usual
+    self.token = nnx.Param(jnp.zeros((1, 1, width), parameters))
+    self.positions = nnx.Param(small(rngs.params(), (count, width), parameters))
+    self.norm1 = _norm(width, dtype=dtype, rngs=rngs)
+    self.attention = nnx.MultiHeadAttention(
+      next(heads for heads in (4, 3, 2, 1) if width % heads == 0),
+      width,
+      kernel_init=normal(1),
+      decode=False,
+      dtype=dtype,
+      param_dtype=parameters,
+      rngs=rngs,
+    )
+    self.norm2 = _norm(width, dtype=dtype, rngs=rngs)
+    self.mlp = MLP(width, dtype=dtype, rngs=rngs)
+    self.norm3 = _norm(width, dtype=dtype, rngs=rngs)
+    self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    x = self.patches(features)
+    token = jnp.broadcast_to(self.token[...].astype(x.dtype), (len(x), 1, x.shape[-1]))
+    x = jnp.concatenate([token, x], axis=1) + self.positions[...].astype(x.dtype)
+    x = x + self.attention(self.norm1(x))
+    x = x + self.mlp(self.norm2(x))
+    return self.linear(self.norm3(x[:, 0]))
+
+
+class MixerHead(nnx.Module):
+  """One MLP-Mixer layer over the feature map (Tolstikhin et al. 2021, arXiv 2105.01601).
+
+  Patches to `width` channels; an MLP over the patches and one over the channels, each after a layer
+  norm and beside a shortcut; layer norm, mean over the patches and a dense layer.
+  """
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.patches = Patches(shape, width, dtype=dtype, rngs=rngs)
+    self.norm1 = _norm(width, dtype=dtype, rngs=rngs)
+    self.between_patches = MLP(self.patches.count, dtype=dtype, rngs=rngs)
+    self.norm2 = _norm(width, dtype=dtype, rngs=rngs)
+    self.between_channels = MLP(width, dtype=dtype, rngs=rngs)
+    self.norm3 = _norm(width, dtype=dtype, rngs=rngs)
+    self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    x = self.patches(features)
+    x = x + self.between_patches(self.norm1(x).swapaxes(1, 2)).swapaxes(1, 2)
+    x = x + self.between_channels(self.norm2(x))
+    return self.linear(self.norm3(x).mean(axis=1, dtype=parameter_dtype(x.dtype)))
