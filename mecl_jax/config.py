@@ -48,7 +48,8 @@ def default() -> ConfigDict:
   c.model.backbone = 'resnet20'  # a name in models/registry.py; a wrong one lists them all
   c.model.width = 16  # 16: the published channels; 8: half as many everywhere
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
-  c.model.exits = ('stage1', 'stage2')  # early exits: stage names, or shares of the backbone's MACs
+  c.model.exits = ('stage1', 'stage2')  # stage names, shares of the backbone's MACs, or 'every 3'
+  # stages; 'stage1=vit' has a head of its own
   c.model.head = 'conv'  # linear | conv | msdnet | mixed_pool | vit | mixer
   c.model.head_width = 64  # channels inside a head
   c.model.dtype = 'float32'  # of the computation: float32 | bfloat16 | float64 (parameters too)

@@ -10,7 +10,7 @@ from mecl_jax.errors import UserError, choose
 from mecl_jax.models.heads import LinearHead
 from mecl_jax.models.macs import stage_costs
 from mecl_jax.models.multi_exit import FINAL, MultiExit
-from mecl_jax.models.placement import place_exits
+from mecl_jax.models.placement import place_exits, split_head
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS
 
 
@@ -33,8 +33,9 @@ def build(
 
   Args:
     backbone: one of `BACKBONES`.
-    exits: of the early exits, see `placement.place_exits`; the final one comes by itself.
-    head: one of `HEADS`, of the early exits; the final exit's is always `linear`.
+    exits: of the early exits, see `placement.place_exits`, each with a head of its own if it is
+      written as 'stage1=vit'; the final one comes by itself.
+    head: one of `HEADS`, of the other early exits; the final exit's is always `linear`.
     num_classes: of the data set.
     image_shape: (height, width, channels) of its images.
     mean, std: per channel of its images, pixels in 0..1.
@@ -53,16 +54,19 @@ def build(
   _check_size(backbone, image_shape)
   channels = _channels(image_shape, input_channels)
   compute = _compute_dtype(dtype)
-  make_head = HEADS[choose('model.head', head, HEADS)]
+  choose('model.head', head, HEADS)
   rngs = nnx.Rngs(seed)
   body = make_backbone(channels, width=width, dtype=compute, rngs=rngs)
   costs = stage_costs(body, (*image_shape[:2], channels))
-  placed = place_exits(exits, {cost.name: cost.macs for cost in costs})
+  macs = {cost.name: cost.macs for cost in costs}
   shapes = {cost.name: cost.shape for cost in costs}
-  heads = {
-    name: make_head(shapes[stage], num_classes, width=head_width, dtype=compute, rngs=rngs)
-    for name, stage in placed.items()
-  }
+  pairs = [split_head(wanted) for wanted in exits]
+  placed = place_exits([place for place, _ in pairs], macs)
+  kinds = {name: own or head for place, own in pairs for name in place_exits([place], macs)}
+  heads = {}
+  for name, stage in placed.items():
+    make_head = HEADS[choose(f'the head of exit {name} in model.exits', kinds[name], HEADS)]
+    heads[name] = make_head(shapes[stage], num_classes, width=head_width, dtype=compute, rngs=rngs)
   last = body.stage_names[-1]
   heads[FINAL] = LinearHead(shapes[last], num_classes, width=head_width, dtype=compute, rngs=rngs)
   stages = (*placed.values(), last)

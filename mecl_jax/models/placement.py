@@ -14,7 +14,8 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
   Args:
     exits: in any order, or none; each a stage name, the name of a group of stages (`stage1`: the
       last of `stage1_block1`, `stage1_block2`, ..), or a share of the backbone's MACs between 0 and
-      1, which takes the stage whose cumulative share is nearest (never the first stage, the stem).
+      1, which takes the stage whose cumulative share is nearest (never the first stage, the stem),
+      or 'every 3', which takes every third stage after the first.
     macs: of every stage, first to last.
 
   Returns:
@@ -27,7 +28,7 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
   """
   stages = tuple(macs)
   placed: dict[str, str] = {}
-  for wanted in exits:
+  for wanted in itertools.chain.from_iterable(_expanded(w, stages) for w in exits):
     stage = _by_name(wanted, stages) if isinstance(wanted, str) else _by_share(wanted, macs)
     if stage == stages[-1]:
       raise UserError(
@@ -38,6 +39,31 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
       raise UserError(f'{FIELD}: two exits at one stage, {stage} ({wanted!r} is the second)')
     placed[wanted if isinstance(wanted, str) else stage] = stage
   return dict(sorted(placed.items(), key=lambda item: stages.index(item[1])))
+
+
+def split_head(wanted: str | float) -> tuple[str | float, str]:
+  """'stage1=vit' as ('stage1', 'vit'), '0.3=vit' as (0.3, 'vit'), 'stage1' as ('stage1', '')."""
+  if not isinstance(wanted, str) or '=' not in wanted:
+    return wanted, ''
+  place, _, head = wanted.partition('=')
+  try:
+    return float(place), head.strip()
+  except ValueError:
+    return place.strip(), head.strip()
+
+
+def _expanded(wanted: str | float, stages: Sequence[str]) -> Sequence[str | float]:
+  """'every 3' as the names of every third block after the stem, but for the last stage."""
+  words = str(wanted).split()
+  if words[:1] != ['every']:
+    return (wanted,)
+  number = ''.join(words[1:])
+  if not number.isdecimal() or not 1 <= int(number) < len(stages) - 1:
+    raise UserError(
+      f"{FIELD}: {wanted!r} must be 'every N' with N from 1 to {len(stages) - 2}, as many stages"
+      ' as lie between the first and the last'
+    )
+  return stages[int(number) : -1 : int(number)]
 
 
 def _by_name(name: str, stages: Sequence[str]) -> str:

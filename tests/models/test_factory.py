@@ -55,3 +55,18 @@ def test_bad_fields_are_refused_in_one_line(changes, message):
   with pytest.raises(UserError, match=message) as error:
     build(**changes)
   assert '\n' not in str(error.value)
+
+
+def test_every_exit_can_have_its_own_head():
+  net = build(exits=('stage1=vit', '0.8=linear', 'stage2_block1'), backbone='resnet14')
+  kinds = {name: type(head).__name__ for name, head in net.heads.items()}
+  assert kinds == {
+    'stage1': 'ViTHead', 'stage3_block1': 'LinearHead', 'stage2_block1': 'ConvHead',
+    'final': 'LinearHead',
+  }  # fmt: skip
+  assert net.exit_names == ('stage1', 'stage2_block1', 'stage3_block1', 'final')
+
+
+def test_a_misspelt_head_of_an_exit_is_an_error():
+  with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is 'vitt'.*mixer"):
+    build(exits=('stage1=vitt',))

@@ -1,7 +1,7 @@
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.models.placement import place_exits
+from mecl_jax.models.placement import place_exits, split_head
 
 MACS = {
   'stem': 10, 'stage1_block1': 20, 'stage1_block2': 20, 'stage2_block1': 20, 'stage2_block2': 30,
@@ -38,6 +38,10 @@ def test_shares_take_the_nearest_stage_but_never_the_stem():
     ((0.5, 'stage1'), 'two exits at one stage, stage1_block2'),
     (('stage2',), 'last stage.*choose from: stem, .*stage2_block1$'),
     (('stage2_block2',), 'last stage'),
+    (('every 0',), 'N from 1 to 3'),
+    (('every 4',), 'N from 1 to 3'),
+    (('every',), 'N from 1 to 3'),
+    (('every 2', 'stage1'), 'two exits at one stage'),
     ((0.99,), '0.99 is the last stage, stage2_block2'),
   ],
 )
@@ -45,3 +49,26 @@ def test_impossible_exits_are_refused_in_one_line(exits, message):
   with pytest.raises(UserError, match=message) as error:
     place_exits(exits, MACS)
   assert '\n' not in str(error.value)
+
+
+def test_every_n_counts_from_the_first_stage_and_leaves_the_last_out():
+  assert list(place_exits(('every 2',), MACS)) == ['stage1_block2']
+  assert list(place_exits(('every 1',), MACS)) == [
+    'stage1_block1',
+    'stage1_block2',
+    'stage2_block1',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('written', 'meant'),
+  [
+    ('stage1=vit', ('stage1', 'vit')),
+    ('0.3 = vit', (0.3, 'vit')),
+    ('every 2=mixer', ('every 2', 'mixer')),
+    ('stage1', ('stage1', '')),
+    (0.3, (0.3, '')),
+  ],
+)
+def test_an_exit_may_have_a_head_of_its_own(written, meant):
+  assert split_head(written) == meant
