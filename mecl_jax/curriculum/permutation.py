@@ -9,7 +9,7 @@ import numpy as np
 
 _ROUNDS = 8
 _BLOCK = 16384  # values at a time
-_FEW = 16  # as many as this are quicker one by one than as an array
+_FEW = 8  # as many as this are quicker one by one than as an array
 
 # Arrays without dimensions: NumPy's own scalars take it longer, which counts when few values are
 # asked for.
