@@ -12,7 +12,6 @@ from matplotlib.colors import ListedColormap, LogNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
-from scipy.stats import rankdata, spearmanr
 
 from mecl_jax.evaluation.plots import COLOURS, evenly, save
 
@@ -145,6 +144,8 @@ def agreement(scores: Mapping[str, np.ndarray], path: str | os.PathLike) -> np.n
   Returns:
     Spearman's correlations, float64 [K, K], NaN where a score is constant.
   """
+  from scipy.stats import rankdata, spearmanr  # a second of start-up, only here
+
   count = len(scores)
   if count < 2:
     raise ValueError('an agreement needs two scores or more')

@@ -11,7 +11,6 @@ import pathlib
 
 from ml_collections import ConfigDict
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
 from mecl_jax.curriculum import scores
 from mecl_jax.data import Dataset
@@ -78,6 +77,8 @@ def _network_only(config: ConfigDict) -> ConfigDict:
 
 def _cut(labels: np.ndarray, folds: int, seed: int, repeat: int) -> list[tuple[int, np.ndarray]]:
   """Per fold a seed of its run and the positions that are held out, ascending."""
+  from sklearn.model_selection import StratifiedKFold  # a second of start-up, only here
+
   cut, *seeds = np.random.SeedSequence((seed, repeat)).generate_state(1 + folds)
   parts = StratifiedKFold(folds, shuffle=True, random_state=int(cut)).split(labels, labels)
   return [(int(s), held_out) for s, (_, held_out) in zip(seeds, parts, strict=True)]

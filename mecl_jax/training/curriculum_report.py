@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from sklearn.metrics import roc_auc_score
 
 from mecl_jax.curriculum import Curriculum, Difficulty
 from mecl_jax.durations import listed
@@ -55,6 +54,8 @@ def write(run: Run) -> dict[str, Any]:
   )
   facts: dict[str, Any] = {}
   if flipped is not None and 0 < flipped.sum() < len(flipped):
+    from sklearn.metrics import roc_auc_score  # a second of start-up, only here
+
     facts['noise_auroc'] = float(roc_auc_score(flipped, score))
     run.console.print(
       f'flipped labels are scored harder than others: AUROC {facts["noise_auroc"]:.3f}'

@@ -3,10 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 CLASSIFIERS = ('auto', 'svc', 'logistic_regression')
 SVC_UP_TO = 10_000  # examples; its time grows with their square and more
@@ -31,6 +27,12 @@ def log_probabilities(
   References:
     Hacohen and Weinshall, ICML 2019, arXiv 1904.03626.
   """
+  # Here: a second of start-up that only this teacher needs.
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+  from sklearn.svm import SVC
+
   if classifier == 'auto':
     classifier = 'svc' if len(labels) <= SVC_UP_TO else 'logistic_regression'
   # CalibratedClassifierCV(SVC()), which scikit-learn would have instead, calibrates rounded votes:
