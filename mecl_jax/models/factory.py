@@ -7,7 +7,7 @@ import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import UserError, choose
-from mecl_jax.models.heads import LinearHead
+from mecl_jax.models.heads.convolutional import LinearHead
 from mecl_jax.models.macs import stage_costs
 from mecl_jax.models.multi_exit import FINAL, MultiExit
 from mecl_jax.models.placement import place_exits, split_head

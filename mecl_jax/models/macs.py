@@ -15,7 +15,7 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 import jax.numpy as jnp
 
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone, feature_map
 from mecl_jax.models.multi_exit import MultiExit
 
 
@@ -25,7 +25,7 @@ class StageCost:
 
   Attributes:
     name: of the stage.
-    shape: (height, width, channels) of the feature map that it returns.
+    shape: (height, width, channels) of the feature map that a head takes there.
     macs: per image.
     parameters: trainable ones.
   """
@@ -55,12 +55,12 @@ class ExitCost:
 
 def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCost, ...]:
   """Every stage of a backbone for images of (height, width, channels), first to last."""
-  x = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+  x: Any = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   costs = []
   for name in backbone.stage_names:
     stage = backbone.stages[name]
     macs, x = _trace(stage, lambda stage, x: stage(x), x)
-    costs.append(StageCost(name, x.shape[1:], macs, count_parameters(stage)))
+    costs.append(StageCost(name, feature_map(x).shape[1:], macs, count_parameters(stage)))
   return tuple(costs)
 
 
@@ -95,7 +95,7 @@ def count_macs(function: Callable, *args: Any) -> int:
   return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _trace(module: nnx.Module, call: Callable, x: jax.ShapeDtypeStruct) -> tuple[int, Any]:
+def _trace(module: nnx.Module, call: Callable, x: Any) -> tuple[int, Any]:
   """MACs of `call(module, x)`, and the form of what it returns."""
   graphdef, state = nnx.split(module)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import choose
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone, Features, feature_map
 from mecl_jax.models.layers import parameter_dtype
 
 FINAL = 'final'  # name of the last exit, the backbone's own classifier
@@ -79,12 +79,12 @@ class MultiExit(nnx.Module):
   ) -> tuple[jax.Array, ...]:
     """The feature map that each exit's head takes, [B, H, W, C] in the compute dtype."""
     wanted = [self.exit_names.index(name) for name in self._chosen(exits)]
-    x = self._preprocess(images)
+    x: Features = self._preprocess(images)
     maps = []
     for segment in self.segments[: max(wanted) + 1]:
       for name in segment:
         x = self.backbone.stages[name](x)
-      maps.append(x)
+      maps.append(feature_map(x))
     return tuple(maps[index] for index in wanted)
 
   def classify(

@@ -8,15 +8,15 @@ from flax import nnx
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbone import Backbone
-from mecl_jax.models.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
-from mecl_jax.models.heads import ConvHead, LinearHead, MixedPoolHead, MSDNetHead
-from mecl_jax.models.mobilenet import WIDTH, MobileNetV1, MobileNetV2
-from mecl_jax.models.resnet import ResNet
-from mecl_jax.models.token_heads import MixerHead, ViTHead
-from mecl_jax.models.vgg import GROUPS as VGG_GROUPS
-from mecl_jax.models.vgg import VGG
-from mecl_jax.models.wide_resnet import WideResNet
+from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.backbones.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
+from mecl_jax.models.backbones.mobilenet import WIDTH, MobileNetV1, MobileNetV2
+from mecl_jax.models.backbones.resnet import ResNet
+from mecl_jax.models.backbones.vgg import GROUPS as VGG_GROUPS
+from mecl_jax.models.backbones.vgg import VGG
+from mecl_jax.models.backbones.wide_resnet import WideResNet
+from mecl_jax.models.heads.convolutional import ConvHead, LinearHead, MixedPoolHead, MSDNetHead
+from mecl_jax.models.heads.tokens import MixerHead, ViTHead
 
 
 @dataclasses.dataclass(frozen=True)

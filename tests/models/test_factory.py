@@ -5,7 +5,7 @@ import pytest
 
 from mecl_jax.errors import UserError
 from mecl_jax.models import BACKBONES
-from mecl_jax.models.heads import ConvHead, LinearHead
+from mecl_jax.models.heads.convolutional import ConvHead, LinearHead
 from tests.models.networks import IMAGES, build
 
 

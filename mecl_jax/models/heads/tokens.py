@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.heads import Shape
+from mecl_jax.models.heads.convolutional import Shape
 from mecl_jax.models.layers import linear, normal, parameter_dtype
 
 SIDE = 8  # patches along each side, at most

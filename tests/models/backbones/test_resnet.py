@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.resnet import Block, ResNet
+from mecl_jax.models.backbones.resnet import Block, ResNet
 
 
 def make(depth, width=4):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.wide_resnet import Block, WideResNet
+from mecl_jax.models.backbones.wide_resnet import Block, WideResNet
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)), jnp.float32)
 

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.densenet import Block, DenseNet, ImageNetStem, Transition, cifar_blocks
+from mecl_jax.models.backbones.densenet import (
+  Block,
+  DenseNet,
+  ImageNetStem,
+  Transition,
+  cifar_blocks,
+)
 from mecl_jax.models.macs import stage_costs
 
 X = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)

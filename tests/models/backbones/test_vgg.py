@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mecl_jax.models.backbones.vgg import VGG, PooledConv
 from mecl_jax.models.macs import stage_costs
-from mecl_jax.models.vgg import VGG, PooledConv
 
 
 @pytest.mark.parametrize('depth', [11, 13, 16, 19])

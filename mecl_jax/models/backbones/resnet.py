@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import BatchNorm, conv3x3
 
 

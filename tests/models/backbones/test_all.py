@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.models import BACKBONES, DTYPES, mobilenet, stage_costs, vgg
-from mecl_jax.models.densenet import DenseNet
+from mecl_jax.models import BACKBONES, DTYPES, stage_costs
+from mecl_jax.models.backbones import mobilenet, vgg
+from mecl_jax.models.backbones.densenet import DenseNet
 from mecl_jax.models.registry import BackboneEntry
 from tests.models.networks import build
 

@@ -3,8 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mecl_jax.models.backbones.mobilenet import (
+  InvertedBlock,
+  MobileNetV1,
+  MobileNetV2,
+  SeparableBlock,
+)
 from mecl_jax.models.macs import stage_costs
-from mecl_jax.models.mobilenet import InvertedBlock, MobileNetV1, MobileNetV2, SeparableBlock
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 4)), jnp.float32)
 

@@ -4,7 +4,7 @@ from flax import nnx
 import jax
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import ConvNorm
 
 # depth: convolutions in each of the five groups

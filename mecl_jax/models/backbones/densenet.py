@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import ConvNorm, NormReLU, conv, conv3x3
 
 EPSILON = 1.001e-5  # of the published Keras weights

@@ -11,7 +11,7 @@ from flax import nnx
 import jax
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import BatchNorm, ConvNorm, conv
 
 Stem = Literal['cifar', 'imagenet']

@@ -1,0 +1,1 @@
+"""Exit heads: from a feature map to logits."""
