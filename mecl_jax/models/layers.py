@@ -47,7 +47,7 @@ def normal(gain: float) -> nnx.Initializer:
 def conv(
   in_channels: int,
   out_channels: int,
-  size: int,
+  size: int | tuple[int, int],
   *,
   stride: int = 1,
   padding: int | str | None = None,
@@ -55,11 +55,11 @@ def conv(
   dtype: DTypeLike,
   rngs: nnx.Rngs,
 ) -> nnx.Conv:
-  """A square convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
+  """A convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
 
   Args:
     in_channels, out_channels: of the feature maps; both multiples of `groups`.
-    size: of the kernel [size, size, in / groups, out].
+    size: (height, width) of the kernel [height, width, in / groups, out], or one for both.
     stride: in both directions.
     padding: pixels on every side, or 'SAME', which divides an odd number of them as TensorFlow
       does: the larger part on the right and at the bottom. None: size // 2, as PyTorch nets have.
@@ -67,12 +67,13 @@ def conv(
     dtype: of the computation; the kernel is at least float32.
     rngs: of the initial kernel.
   """
+  sides = (size, size) if isinstance(size, int) else size
   return nnx.Conv(
     in_channels,
     out_channels,
-    (size, size),
+    sides,
     stride,
-    padding=size // 2 if padding is None else padding,
+    padding=[(side // 2, side // 2) for side in sides] if padding is None else padding,
     feature_group_count=groups,
     use_bias=False,
     kernel_init=normal(2),
@@ -197,7 +198,7 @@ class ConvNorm(nnx.Module):
     self,
     in_channels: int,
     out_channels: int,
-    size: int,
+    size: int | tuple[int, int],
     *,
     activation: Callable[[jax.Array], jax.Array] = nnx.relu,
     epsilon: float = EPSILON,

@@ -5,7 +5,6 @@ All are of the BC kind: bottlenecks before the 3x3 convolutions, compression bet
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Literal
 
 from flax import nnx
 import jax
@@ -13,10 +12,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
-from mecl_jax.models.layers import ConvNorm, NormReLU, conv, conv3x3
+from mecl_jax.models.backbones.imagenet import RESNET_EPSILON, ImageNetStem, Stem
+from mecl_jax.models.layers import NormReLU, conv, conv3x3
 
-EPSILON = 1.001e-5  # of the published Keras weights
-norm_relu = functools.partial(NormReLU, epsilon=EPSILON)
+norm_relu = functools.partial(NormReLU, epsilon=RESNET_EPSILON['keras'])
 
 IMAGENET_BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 
@@ -25,21 +24,6 @@ def cifar_blocks(depth: int) -> tuple[int, int, int]:
   """Blocks per group of a DenseNet-BC of 6n + 4 layers: n in each of three groups."""
   n = (depth - 4) // 6
   return n, n, n
-
-
-class ImageNetStem(nnx.Module):
-  """7x7 convolution, batch norm, ReLU, 3x3 max pooling; [B, H, W, in] -> [B, H/4, W/4, out].
-
-  Three pixels of padding and one, on every side, as in the published networks of Keras and PyTorch.
-  """
-
-  def __init__(self, in_channels: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-    self.conv = ConvNorm(
-      in_channels, channels, 7, stride=2, epsilon=EPSILON, dtype=dtype, rngs=rngs
-    )
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return nnx.max_pool(self.conv(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 class Block(nnx.Module):
@@ -92,7 +76,7 @@ class DenseNet(Backbone):
     in_channels: int,
     *,
     blocks: Sequence[int],
-    stem: Literal['cifar', 'imagenet'] = 'cifar',
+    stem: Stem = 'cifar',
     width: int,
     dtype: DTypeLike,
     rngs: nnx.Rngs,

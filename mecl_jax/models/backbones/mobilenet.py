@@ -1,23 +1,19 @@
 """MobileNet (Howard et al. 2017, arXiv 1704.04861) and MobileNetV2 (Sandler et al., CVPR 2018,
-arXiv 1801.04381).
+arXiv 1801.04381)."""
 
-ReLU6, the batch norm's epsilon and the padding are those of the published Keras weights.
-"""
-
+from collections.abc import Sequence
 import functools
-from typing import Literal
+from typing import Any
 
 from flax import nnx
 import jax
 from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
-from mecl_jax.models.layers import BatchNorm, ConvNorm, conv
+from mecl_jax.models.backbones.imagenet import SETTINGS, Origin, Stem, grouped_stages, scaled
+from mecl_jax.models.backbones.inverted import InvertedBlock
+from mecl_jax.models.layers import ConvNorm
 
-Stem = Literal['cifar', 'imagenet']
-
-EPSILON = 1e-3
-WIDTH = 32  # channels of the published stems, to which those below belong
 V1_GROUPS = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # channels, n, stride
 V2_GROUPS = (  # expansion, channels, blocks, stride
   (1, 16, 1, 1),
@@ -30,46 +26,22 @@ V2_GROUPS = (  # expansion, channels, blocks, stride
 )
 V2_TOP = 1280
 
-conv_relu6 = functools.partial(ConvNorm, padding='SAME', activation=nnx.relu6, epsilon=EPSILON)
+conv_relu6 = functools.partial(ConvNorm, activation=nnx.relu6)
 
 
-def depthwise(channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs) -> ConvNorm:
-  """3x3, every channel by itself, with batch norm and ReLU6."""
-  return conv_relu6(channels, channels, 3, stride=stride, groups=channels, dtype=dtype, rngs=rngs)
-
-
-def scaled(channels: int, width: int) -> int:
-  """Published channels for a stem of `width` of them in place of 32; rounded, at least 1."""
-  return max(1, round(channels * width / WIDTH))
-
-
-def strides(published: int, group: int, stem: Stem) -> int:
-  """Of a group's first block (group 0: of the stem).
-
-  For CIFAR the stem and the second group, which would both halve the image, leave its size alone.
-  """
-  return 1 if stem == 'cifar' and group in (0, 2) else published
+def groups_for(stem: Stem, groups: Sequence[tuple[int, ...]]) -> Sequence[tuple[int, ...]]:
+  """For CIFAR the second group, which would halve the image, leaves its size alone."""
+  if stem == 'imagenet':
+    return groups
+  first, (*kind, _), *others = groups
+  return first, (*kind, 1), *others
 
 
 class SeparableBlock(nnx.Module):
-  """A depthwise 3x3 and a 1x1 convolution, each with batch norm and ReLU6."""
+  """A depthwise 3x3 and a 1x1 convolution, each with batch norm and ReLU6.
 
-  def __init__(
-    self, in_channels: int, channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs
-  ):
-    self.depthwise = depthwise(in_channels, stride=stride, dtype=dtype, rngs=rngs)
-    self.pointwise = conv_relu6(in_channels, channels, 1, dtype=dtype, rngs=rngs)
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return self.pointwise(self.depthwise(x))
-
-
-class InvertedBlock(nnx.Module):
-  """The inverted residual with a linear bottleneck.
-
-  A 1x1 convolution to `expansion` times the channels (none where that is 1) and a depthwise 3x3,
-  each with batch norm and ReLU6; then a 1x1 convolution with batch norm only. The input is added
-  where it has the same shape.
+  Keras's network pads the right and the bottom where the stride is 2, whatever the size: odd ones
+  are rounded down, where 'SAME' and PyTorch round up.
   """
 
   def __init__(
@@ -77,24 +49,20 @@ class InvertedBlock(nnx.Module):
     in_channels: int,
     channels: int,
     *,
-    expansion: int,
     stride: int,
+    origin: Origin = 'keras',
     dtype: DTypeLike,
     rngs: nnx.Rngs,
   ):
-    inner = in_channels * expansion
-    self.expands = expansion > 1
-    if self.expands:
-      self.expand = conv_relu6(in_channels, inner, 1, dtype=dtype, rngs=rngs)
-    self.depthwise = depthwise(inner, stride=stride, dtype=dtype, rngs=rngs)
-    self.project = conv(inner, channels, 1, dtype=dtype, rngs=rngs)
-    self.norm = BatchNorm(channels, epsilon=EPSILON, dtype=dtype)
-    self.adds = stride == 1 and in_channels == channels
+    settings: dict[str, Any] = {**SETTINGS[origin], 'dtype': dtype, 'rngs': rngs}
+    padded = {'padding': ((0, 1), (0, 1))} if origin == 'keras' and stride == 2 else {}
+    self.depthwise = conv_relu6(
+      in_channels, in_channels, 3, stride=stride, groups=in_channels, **{**settings, **padded}
+    )
+    self.pointwise = conv_relu6(in_channels, channels, 1, **settings)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = self.expand(x) if self.expands else x
-    y = self.norm(self.project(self.depthwise(y)))
-    return x + y if self.adds else y
+    return self.pointwise(self.depthwise(x))
 
 
 class MobileNetV1(Backbone):
@@ -107,6 +75,7 @@ class MobileNetV1(Backbone):
     in_channels: of the images.
     stem: 'imagenet', where height and width are halved five times; or 'cifar', where the stem and
       the second group do not halve them.
+    origin: whose weights it can take, Keras's (MobileNet) or timm's (mobilenetv1_100).
     width: channels of the stem, 32 in the paper; all others are scaled alike.
     dtype: of the computation; parameters are at least float32.
     rngs: of the initial parameters.
@@ -117,26 +86,17 @@ class MobileNetV1(Backbone):
     in_channels: int,
     *,
     stem: Stem = 'imagenet',
+    origin: Origin = 'keras',
     width: int,
     dtype: DTypeLike,
     rngs: nnx.Rngs,
   ):
-    stride = strides(2, 0, stem)
-    stages: dict[str, nnx.Module] = {
-      'stem': conv_relu6(in_channels, width, 3, stride=stride, dtype=dtype, rngs=rngs)
-    }
-    channels = width
-    for group, (published, blocks, stride) in enumerate(V1_GROUPS, 1):
-      for block in range(1, blocks + 1):
-        out_channels = scaled(published, width)
-        stages[f'stage{group}_block{block}'] = SeparableBlock(
-          channels,
-          out_channels,
-          stride=strides(stride, group, stem) if block == 1 else 1,
-          dtype=dtype,
-          rngs=rngs,
-        )
-        channels = out_channels
+    make_conv = functools.partial(conv_relu6, dtype=dtype, rngs=rngs, **SETTINGS[origin])
+    make_block = functools.partial(SeparableBlock, origin=origin, dtype=dtype, rngs=rngs)
+    groups = groups_for(stem, V1_GROUPS)
+    stages, _ = grouped_stages(
+      in_channels, groups, make_conv=make_conv, make_block=make_block, stem=stem, width=width
+    )
     super().__init__(stages)
 
 
@@ -149,6 +109,7 @@ class MobileNetV2(Backbone):
   Args:
     in_channels: of the images.
     stem: as of `MobileNetV1`.
+    origin: whose weights it can take, Keras's or those of torchvision and timm.
     width: channels of the stem, 32 in the paper; all others are scaled alike, `top` too, which the
       paper never makes narrower.
     dtype: of the computation; parameters are at least float32.
@@ -160,26 +121,16 @@ class MobileNetV2(Backbone):
     in_channels: int,
     *,
     stem: Stem = 'imagenet',
+    origin: Origin = 'keras',
     width: int,
     dtype: DTypeLike,
     rngs: nnx.Rngs,
   ):
-    stride = strides(2, 0, stem)
-    stages: dict[str, nnx.Module] = {
-      'stem': conv_relu6(in_channels, width, 3, stride=stride, dtype=dtype, rngs=rngs)
-    }
-    channels = width
-    for group, (expansion, published, blocks, stride) in enumerate(V2_GROUPS, 1):
-      for block in range(1, blocks + 1):
-        out_channels = scaled(published, width)
-        stages[f'stage{group}_block{block}'] = InvertedBlock(
-          channels,
-          out_channels,
-          expansion=expansion,
-          stride=strides(stride, group, stem) if block == 1 else 1,
-          dtype=dtype,
-          rngs=rngs,
-        )
-        channels = out_channels
-    stages['top'] = conv_relu6(channels, scaled(V2_TOP, width), 1, dtype=dtype, rngs=rngs)
+    make_conv = functools.partial(conv_relu6, dtype=dtype, rngs=rngs, **SETTINGS[origin])
+    make_block = functools.partial(InvertedBlock, origin=origin, dtype=dtype, rngs=rngs)
+    groups = groups_for(stem, V2_GROUPS)
+    stages, channels = grouped_stages(
+      in_channels, groups, make_conv=make_conv, make_block=make_block, stem=stem, width=width
+    )
+    stages['top'] = make_conv(channels, scaled(V2_TOP, width), 1)
     super().__init__(stages)

@@ -1,11 +1,10 @@
 """Exit heads that cut the feature map into patches and let them see one another.
 
-Made and called as those in `heads.py`. The patches are as small as leaves at most 8x8 of them, so
-that a head costs no more than its exit is worth, whatever the size of the feature map.
+Made and called as those in `convolutional.py`. The patches are as small as leaves at most 8x8 of
+them, so that a head costs no more than its exit is worth, whatever the size of the feature map.
 """
 
 import math
-from typing import Any
 
 from flax import nnx
 import jax
@@ -14,6 +13,7 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.heads.convolutional import Shape
 from mecl_jax.models.layers import linear, normal, parameter_dtype
+from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
 SIDE = 8  # patches along each side, at most
 EXPANSION = 2  # of the layers between tokens or channels
@@ -41,26 +41,6 @@ class Patches(nnx.Module):
     return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 
-class MLP(nnx.Module):
-  """Two dense layers with a GELU between them, over the last axis; its size stays."""
-
-  def __init__(self, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-    settings: dict[str, Any] = {
-      'dtype': dtype,
-      'param_dtype': parameter_dtype(dtype),
-      'rngs': rngs,
-    }
-    self.grow = nnx.Linear(size, EXPANSION * size, kernel_init=normal(2), **settings)
-    self.shrink = nnx.Linear(EXPANSION * size, size, kernel_init=normal(1), **settings)
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return self.shrink(nnx.gelu(self.grow(x)))
-
-
-def _norm(size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-  return nnx.LayerNorm(size, dtype=dtype, param_dtype=parameter_dtype(dtype), rngs=rngs)
-
-
 class ViTHead(nnx.Module):
   """One transformer layer over the feature map, read off a class token.
 
@@ -74,11 +54,9 @@ class ViTHead(nnx.Module):
   ):
     self.patches = Patches(shape, width, dtype=dtype, rngs=rngs)
     parameters = parameter_dtype(dtype)
-    count = self.patches.count + 1
-    small = normal(4e-4 * count)  # a standard deviation of 0.02, as is usual
     self.token = nnx.Param(jnp.zeros((1, 1, width), parameters))
-    self.positions = nnx.Param(small(rngs.params(), (count, width), parameters))
-    self.norm1 = _norm(width, dtype=dtype, rngs=rngs)
+    self.positions = positions(self.patches.count + 1, width, dtype=dtype, rngs=rngs)
+    self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.attention = nnx.MultiHeadAttention(
       next(heads for heads in (4, 3, 2, 1) if width % heads == 0),
       width,
@@ -88,15 +66,14 @@ class ViTHead(nnx.Module):
       param_dtype=parameters,
       rngs=rngs,
     )
-    self.norm2 = _norm(width, dtype=dtype, rngs=rngs)
-    self.mlp = MLP(width, dtype=dtype, rngs=rngs)
-    self.norm3 = _norm(width, dtype=dtype, rngs=rngs)
+    self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+    self.mlp = MLP(width, EXPANSION * width, dtype=dtype, rngs=rngs)
+    self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:
     x = self.patches(features)
-    token = jnp.broadcast_to(self.token[...].astype(x.dtype), (len(x), 1, x.shape[-1]))
-    x = jnp.concatenate([token, x], axis=1) + self.positions[...].astype(x.dtype)
+    x = with_token(x, self.token[...], self.positions[...])
     x = x + self.attention(self.norm1(x))
     x = x + self.mlp(self.norm2(x))
     return self.linear(self.norm3(x[:, 0]))
@@ -113,11 +90,13 @@ class MixerHead(nnx.Module):
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
   ):
     self.patches = Patches(shape, width, dtype=dtype, rngs=rngs)
-    self.norm1 = _norm(width, dtype=dtype, rngs=rngs)
-    self.between_patches = MLP(self.patches.count, dtype=dtype, rngs=rngs)
-    self.norm2 = _norm(width, dtype=dtype, rngs=rngs)
-    self.between_channels = MLP(width, dtype=dtype, rngs=rngs)
-    self.norm3 = _norm(width, dtype=dtype, rngs=rngs)
+    self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
+    self.between_patches = MLP(
+      self.patches.count, EXPANSION * self.patches.count, dtype=dtype, rngs=rngs
+    )
+    self.norm2 = layer_norm(width, dtype=dtype, rngs=rngs)
+    self.between_channels = MLP(width, EXPANSION * width, dtype=dtype, rngs=rngs)
+    self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:

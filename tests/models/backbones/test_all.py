@@ -56,7 +56,7 @@ def test_published_sizes_for_small_images(name, parameters, giga_macs):
 
 
 # With a classifier for 1000 classes: the trainable parameters of Keras, and of torchvision for
-# DenseNet-169 and MobileNetV2.
+# DenseNet-169, MobileNetV2 and the ResNets.
 @pytest.mark.parametrize(
   ('name', 'parameters', 'giga_macs'),
   [
@@ -65,6 +65,11 @@ def test_published_sizes_for_small_images(name, parameters, giga_macs):
     ('densenet201', 20_013_928, 4.29),
     ('mobilenet_v1', 4_231_976, 0.57),
     ('mobilenet_v2', 3_504_872, 0.30),
+    ('efficientnet_b0', 5_288_548, 0.39),
+    ('resnet50', 25_557_032, 3.86),
+    ('resnet50_v1_5', 25_557_032, 4.09),
+    ('resnet101', 44_549_160, 7.57),
+    ('resnet152_v1_5', 60_192_808, 11.51),
   ],
 )
 def test_published_sizes_for_imagenet(name, parameters, giga_macs):
@@ -79,7 +84,9 @@ def test_stages_have_names_of_their_own(name):
   assert len(set(backbone.stage_names)) == len(backbone.stage_names) == len(backbone.stages)
 
 
-@pytest.mark.parametrize('name', [*SMALLEST_OF_EACH, 'densenet121'])
+@pytest.mark.parametrize(
+  'name', [*SMALLEST_OF_EACH, 'densenet121', 'resnet50', 'inception_v3', 'efficientnet_b0']
+)
 def test_pixels_are_left_at_the_smallest_size(name):
   side = BACKBONES[name].smallest
   for cost in stage_costs(abstract(name), (side, side, 3)):
@@ -138,7 +145,16 @@ def tiny(name, **changes):
 
 @pytest.mark.parametrize(
   ('name', 'first'),
-  [('wrn16_4', 4), ('densenet_bc40_12', 2 * 3), ('vgg11', 16), ('mobilenet_v2', 8), ('resnet8', 4)],
+  [
+    ('wrn16_4', 4),
+    ('densenet_bc40_12', 2 * 3),
+    ('vgg11', 16),
+    ('mobilenet_v2', 8),
+    ('resnet8', 4),
+    ('resnet50', 16),
+    ('efficientnet_b0', 8),
+    ('inception_v3', 8),
+  ],
 )
 def test_a_width_of_16_is_the_published_one_and_4_a_quarter_of_it(name, first):
   for width, channels in ((4, first), (16, 4 * first)):
@@ -149,7 +165,14 @@ def test_a_width_of_16_is_the_published_one_and_4_a_quarter_of_it(name, first):
 
 
 @pytest.mark.parametrize(
-  ('name', 'side'), [('densenet121', 32), ('mobilenet_v1', 32), ('vgg11', 16)]
+  ('name', 'side'),
+  [
+    ('densenet121', 32),
+    ('mobilenet_v1', 32),
+    ('vgg11', 16),
+    ('resnet50', 32),
+    ('inception_v3', 75),
+  ],
 )
 def test_images_too_small_for_the_strides_are_refused(name, side):
   with pytest.raises(UserError, match=f'{side - 1}x40.*{name} takes {side}x{side}'):

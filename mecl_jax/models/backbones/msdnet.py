@@ -1,0 +1,236 @@
+"""Multi-scale dense networks for small images (Huang et al., ICLR 2018, arXiv 1703.09844)."""
+
+from collections.abc import Sequence
+import math
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.layers import ConvNorm
+
+Scales = tuple[jax.Array, ...]  # feature maps, finest first; each halves height and width
+
+WIDTH = 16  # channels of the finest scale in the published stems, to which a growth belongs
+
+
+def even_blocks(groups: int, *, base: int, step: int) -> tuple[int, ...]:
+  """Layers per group: `base` before the first exit, and `step` from each exit to the next."""
+  return base, *(step,) * (groups - 1)
+
+
+def growing_blocks(groups: int) -> tuple[int, ...]:
+  """Layers per group: one before the first exit, one more from each exit to the next."""
+  return tuple(range(1, groups + 1))
+
+
+# name: layers per group and growth. At the end of every group sits an exit of the paper: a head of
+# the kind `msdnet`, 128 channels wide.
+MSDNETS = {
+  'msdnet3': (even_blocks(3, base=2, step=1), 6),  # not published: to try things out, 4 layers
+  # The paper's for a budget per batch, from 10 layers up; the authors' code has 5 and 7 groups.
+  'msdnet4_growing': (growing_blocks(4), 6),
+  'msdnet5_growing': (growing_blocks(5), 6),
+  'msdnet7_growing': (growing_blocks(7), 6),
+  # For answers at any time, in the authors' code: 7 groups (PyTorch) and 10 (Lua).
+  'msdnet7': (even_blocks(7, base=4, step=2), 6),
+  'msdnet10': (even_blocks(10, base=4, step=2), 6),
+  # What later papers compare with on CIFAR-100.
+  'msdnet7_16': (even_blocks(7, base=4, step=2), 16),
+}
+
+
+def scales_after(layer: int, layers: int, scales: int) -> range:
+  """The scales that are left after a layer, 0 the finest, layers counted from 1 and 0 the stem.
+
+  The layers are divided into as many parts of equal length as there are scales; the first layer of
+  a part but the first drops the finest scale that is left.
+  """
+  return range(max(0, layer - 1) // math.ceil(layers / scales), scales)
+
+
+class Stem(nnx.Module):
+  """A 3x3 convolution for every scale, of the scale before it; [B, H, W, in] -> all scales."""
+
+  def __init__(
+    self, in_channels: int, channels: int, scales: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.count = scales
+    stages = {}
+    for scale in range(scales):
+      out_channels, stride = channels * 2**scale, 2 if scale else 1
+      stages[_name(scale)] = ConvNorm(
+        in_channels, out_channels, 3, stride=stride, dtype=dtype, rngs=rngs
+      )
+      in_channels = out_channels
+    self.scales = nnx.Dict(stages)
+
+  def __call__(self, x: jax.Array) -> Scales:
+    maps = []
+    for scale in range(self.count):
+      x = self.scales[_name(scale)](x)
+      maps.append(x)
+    return tuple(maps)
+
+
+class Bottleneck(nnx.Module):
+  """A 1x1 convolution to `factor` times the new channels, or as many as come in if that is fewer;
+  then a 3x3 convolution. Each has batch norm and ReLU."""
+
+  def __init__(
+    self,
+    in_channels: int,
+    channels: int,
+    *,
+    factor: int,
+    stride: int = 1,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    inner = min(in_channels, factor * channels)
+    self.reduce = ConvNorm(in_channels, inner, 1, dtype=dtype, rngs=rngs)
+    self.conv = ConvNorm(inner, channels, 3, stride=stride, dtype=dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.conv(self.reduce(x))
+
+
+class DenseScale(nnx.Module):
+  """One scale of a dense layer; its new channels come after those that it has.
+
+  With a finer scale to see, one half of them comes from there, by a stride of 2.
+  Channels and growth grow with the scale, 2**scale times those of the finest; so do bottlenecks.
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    growth: int,
+    *,
+    scale: int,
+    sees_finer: bool,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    factor = 2**scale
+    new = growth * factor // (2 if sees_finer else 1)
+    if sees_finer:
+      self.down = Bottleneck(
+        channels * factor // 2, new, factor=factor // 2, stride=2, dtype=dtype, rngs=rngs
+      )
+    self.same = Bottleneck(channels * factor, new, factor=factor, dtype=dtype, rngs=rngs)
+
+  def __call__(self, x: jax.Array, finer: jax.Array | None) -> jax.Array:
+    down = () if finer is None else (self.down(finer),)
+    return jnp.concatenate([x, *down, self.same(x)], axis=-1)
+
+
+class Layer(nnx.Module):
+  """A dense layer over several scales; it may drop the finest, from which it then still learns.
+
+  Args:
+    channels, growth: of the finest scale of the network.
+    taken, left: the scales that come in and go out, 0 the finest.
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    growth: int,
+    *,
+    taken: range,
+    left: range,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    self.taken, self.left = taken, left
+    self.scales = nnx.Dict(
+      {
+        _name(scale): DenseScale(
+          channels, growth, scale=scale, sees_finer=scale - 1 in taken, dtype=dtype, rngs=rngs
+        )
+        for scale in left
+      }
+    )
+
+  def __call__(self, x: Scales) -> Scales:
+    maps = dict(zip(self.taken, x, strict=True))
+    return tuple(self.scales[_name(scale)](maps[scale], maps.get(scale - 1)) for scale in self.left)
+
+
+class Transition(nnx.Module):
+  """A 1x1 convolution for every scale, with batch norm and ReLU, that takes channels away."""
+
+  def __init__(
+    self, in_channels: int, channels: int, scales: range, *, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.left = scales
+    self.scales = nnx.Dict(
+      {
+        _name(scale): ConvNorm(
+          in_channels * 2**scale, channels * 2**scale, 1, dtype=dtype, rngs=rngs
+        )
+        for scale in scales
+      }
+    )
+
+  def __call__(self, x: Scales) -> Scales:
+    pairs = zip(self.left, x, strict=True)
+    return tuple(self.scales[_name(scale)](each) for scale, each in pairs)
+
+
+def _name(scale: int) -> str:
+  return f'scale{scale}'
+
+
+class MSDNet(Backbone):
+  """A multi-scale dense network without its classifiers.
+
+  The stages are `stem` and groups of dense layers, `stage1_block1`, ..; they return all scales that
+  are left, the coarsest last, which is the one for heads. Each third of the layers but the first
+  begins with one that drops the finest scale and is followed by a transition that halves the
+  channels, `stage<group>_transition1` and 2. The published exits sit at the ends of the groups,
+  after the transition where one comes last: at `stage1`, `stage2`, .. and at the very end.
+
+  Args:
+    in_channels: of the images.
+    blocks: layers in each group, see `even_blocks` and `growing_blocks`.
+    growth: channels that a layer adds to the finest scale, for a width of 16; scaled with it.
+    scales: number of them.
+    width: channels of the finest scale after the stem; 16 in the paper.
+    dtype: of the computation; parameters are at least float32.
+    rngs: of the initial parameters.
+  """
+
+  def __init__(
+    self,
+    in_channels: int,
+    *,
+    blocks: Sequence[int],
+    growth: int = 6,
+    scales: int = 3,
+    width: int,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    growth = max(1, round(growth * width / WIDTH))
+    stages: dict[str, nnx.Module] = {
+      'stem': Stem(in_channels, width, scales, dtype=dtype, rngs=rngs)
+    }
+    channels, layer, taken = width, 0, range(scales)
+    for group, size in enumerate(blocks, 1):
+      for block in range(1, size + 1):
+        layer += 1
+        left = scales_after(layer, sum(blocks), scales)
+        stages[f'stage{group}_block{block}'] = Layer(
+          channels, growth, taken=taken, left=left, dtype=dtype, rngs=rngs
+        )
+        channels += growth
+        if left != taken:
+          transition = Transition(channels, channels // 2, left, dtype=dtype, rngs=rngs)
+          stages[f'stage{group}_transition{left[0]}'] = transition
+          channels //= 2
+        taken = left
+    super().__init__(stages)

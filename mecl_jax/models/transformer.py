@@ -1,0 +1,71 @@
+"""What the transformers among backbones and heads have in common."""
+
+from collections.abc import Callable
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mecl_jax.models.layers import normal, parameter_dtype
+
+EPSILON = 1e-6  # of layer norms
+
+
+def dense(
+  in_features: int, out_features: int, *, gain: float = 1, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Linear:
+  """A dense layer with bias that computes in `dtype`, [..., in] -> [..., out]; see `normal`."""
+  return nnx.Linear(
+    in_features,
+    out_features,
+    kernel_init=normal(gain),
+    dtype=dtype,
+    param_dtype=parameter_dtype(dtype),
+    rngs=rngs,
+  )
+
+
+def layer_norm(size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
+  """Layer normalisation over the last axis; its statistics are at least float32."""
+  return nnx.LayerNorm(
+    size, epsilon=EPSILON, dtype=dtype, param_dtype=parameter_dtype(dtype), rngs=rngs
+  )
+
+
+def positions(count: int, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Param:
+  """Position embeddings to learn, [count, width], of a standard deviation of 0.02, as is usual."""
+  draw = normal(4e-4 * count)
+  return nnx.Param(draw(rngs.params(), (count, width), parameter_dtype(dtype)))
+
+
+def with_token(tokens: jax.Array, token: jax.Array, places: jax.Array) -> jax.Array:
+  """The class token before all others, and positions added; [B, N, D] -> [B, 1 + N, D].
+
+  Args:
+    tokens: [B, N, D], in the compute dtype.
+    token: [1, 1, D].
+    places: position embeddings [1 + N, D].
+  """
+  token = jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), 1, tokens.shape[-1]))
+  return jnp.concatenate([token, tokens], axis=1) + places.astype(tokens.dtype)
+
+
+class MLP(nnx.Module):
+  """Two dense layers with an activation between them, over the last axis; its size stays."""
+
+  def __init__(
+    self,
+    size: int,
+    hidden: int,
+    *,
+    activation: Callable[[jax.Array], jax.Array] = nnx.gelu,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+  ):
+    self.grow = dense(size, hidden, gain=2, dtype=dtype, rngs=rngs)
+    self.shrink = dense(hidden, size, dtype=dtype, rngs=rngs)
+    self.activation = activation
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.shrink(self.activation(self.grow(x)))

@@ -1,0 +1,82 @@
+import functools
+
+from flax import nnx
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mecl_jax.models.backbones.bottleneck_resnet import Block, BottleneckResNet
+from mecl_jax.models.layers import BatchNorm
+from mecl_jax.models.macs import stage_costs
+
+X = np.random.default_rng(0).normal(size=(1, 5, 5, 8)).astype(np.float32)
+
+
+@functools.cache
+def make(depth=50, **settings):
+  return nnx.eval_shape(
+    lambda: BottleneckResNet(
+      3, depth=depth, width=2, dtype=jnp.float32, rngs=nnx.Rngs(0), **settings
+    )
+  )
+
+
+@pytest.mark.parametrize(('depth', 'last'), [(50, 6), (101, 23)])
+def test_depth_counts_the_layers_without_shortcuts(depth, last):
+  net = make(depth)
+  kernels = [path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param)) if 'kernel' in path]
+  assert sum('shortcut' not in path for path in kernels) == depth - 1
+  assert sum('shortcut' in path for path in kernels) == 4
+  assert f'stage3_block{last}' in net.stage_names
+  assert f'stage3_block{last + 1}' not in net.stage_names
+
+
+@pytest.mark.parametrize(
+  ('origin', 'stem', 'side', 'sides'),
+  [
+    ('keras', 'imagenet', 75, [19, 19, 10, 5, 3]),
+    ('torch', 'cifar', 33, [33, 33, 17, 9, 5]),
+  ],
+)
+def test_groups_halve_the_size_and_double_the_channels(origin, stem, side, sides):
+  costs = stage_costs(make(stem=stem, origin=origin), (side, side, 3))
+  groups = {cost.name.partition('_')[0]: (cost.shape[0], cost.shape[-1]) for cost in costs}
+  assert list(groups.values()) == list(zip(sides, [2, 8, 16, 32, 64], strict=True))
+
+
+@pytest.mark.parametrize('stem', ['imagenet', 'cifar'])
+@pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1.001e-5), ('torch', 1e-5)])
+def test_the_origin_decides_the_epsilon_of_every_norm(stem, origin, epsilon):
+  parts = [part for _, part in nnx.iter_modules(make(stem=stem, origin=origin))]
+  assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}
+
+
+def block(in_channels, channels, *, stride, origin='keras'):
+  return Block(
+    in_channels, channels, stride=stride, origin=origin, dtype=jnp.float32, rngs=nnx.Rngs(0)
+  )
+
+
+@pytest.mark.parametrize(('origin', 'sees'), [('keras', False), ('torch', True)])
+def test_the_origin_decides_whether_every_second_pixel_is_skipped(origin, sees):
+  layer = block(8, 8, stride=2, origin=origin)
+  changed = X.copy()
+  changed[:, 1::2, 1::2] += 1
+  before, after = layer(jnp.asarray(X)), layer(jnp.asarray(changed))
+  assert before.shape == (1, 3, 3, 8)
+  assert np.array_equal(before, after) != sees
+
+
+def test_the_shortcut_is_the_input_where_the_shape_stays():
+  layer = block(8, 8, stride=1)
+  layer.conv3.kernel[...] *= 0
+  np.testing.assert_array_equal(layer(jnp.asarray(X)), np.maximum(X, 0))
+
+
+def test_other_shortcuts_are_a_convolution_and_a_norm_without_activation():
+  layer = block(8, 4, stride=2)
+  layer.conv3.kernel[...] *= 0
+  layer.norm3.bias[...] = jnp.full(4, 9.0)  # negative values of the shortcut come through
+  kernel = np.asarray(layer.shortcut.conv.kernel[0, 0])
+  expected = np.maximum(X[:, ::2, ::2] @ kernel / np.sqrt(1 + 1.001e-5) + 9, 0)
+  np.testing.assert_allclose(layer(jnp.asarray(X)), expected, rtol=1e-5)
