@@ -2,20 +2,28 @@
 
 from mecl_jax.models.factory import build
 from mecl_jax.models.macs import ExitCost, StageCost, count_macs, exit_costs, stage_costs
-from mecl_jax.models.multi_exit import FINAL, MultiExit, PixelStatistic, set_trainable
-from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS
+from mecl_jax.models.multi_exit import (
+  FINAL,
+  MultiExit,
+  PixelStatistic,
+  draw_dropout,
+  set_trainable,
+)
+from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS
 
 __all__ = [
   'BACKBONES',
   'DTYPES',
   'FINAL',
   'HEADS',
+  'STEMS',
   'ExitCost',
   'MultiExit',
   'PixelStatistic',
   'StageCost',
   'build',
   'count_macs',
+  'draw_dropout',
   'exit_costs',
   'set_trainable',
   'stage_costs',

@@ -38,19 +38,26 @@ class StageCost:
 
 @dataclasses.dataclass(frozen=True)
 class ExitCost:
-  """Answering at one exit, from the image on: the stages up to it and its head.
+  """Answering at one exit: the stages up to it and its head, for an image of the network's size.
 
-  Heads of earlier exits are not included, unless this exit's head runs them.
+  Heads of earlier exits are not included, unless this exit's head needs what they say.
 
   Attributes:
     name: of the exit.
+    stage: at which it sits.
+    head: kind of its head, as 'conv'.
     macs: per image, cumulative.
     parameters: trainable ones in that path.
+    head_macs, head_parameters: the share of both that is not the backbone's.
   """
 
   name: str
+  stage: str
+  head: str
   macs: int
   parameters: int
+  head_macs: int
+  head_parameters: int
 
 
 def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCost, ...]:
@@ -60,18 +67,28 @@ def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCo
   for name in backbone.stage_names:
     stage = backbone.stages[name]
     macs, x = _trace(stage, lambda stage, x: stage(x), x)
-    costs.append(StageCost(name, feature_map(x).shape[1:], macs, count_parameters(stage)))
+    _, height, width, channels = feature_map(x).shape
+    costs.append(StageCost(name, (height, width, channels), macs, count_parameters(stage)))
   return tuple(costs)
 
 
 def exit_costs(model: MultiExit, image_shape: Sequence[int]) -> tuple[ExitCost, ...]:
   """Every exit for images of (height, width, channels), earliest first."""
-  images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
-  costs, backbone = [], 0
-  for name, segment in zip(model.exit_names, model.segments, strict=True):
-    macs, _ = _trace(model, lambda model, x, name=name: model(x, (name,)), images)
-    backbone += sum(count_parameters(model.backbone.stages[stage]) for stage in segment)
-    costs.append(ExitCost(name, macs, backbone + count_parameters(model.heads[name])))
+  stages = {c.name: c for c in stage_costs(model.backbone, model.input_shape(image_shape))}
+  maps = {
+    name: jax.ShapeDtypeStruct((1, *stages[stage].shape), model.dtype)
+    for name, stage in zip(model.exit_names, model.exit_stages, strict=True)
+  }
+  costs, macs, parameters = [], 0, 0
+  exits = zip(model.exit_names, model.exit_stages, model.head_kinds, strict=True)
+  for (name, stage, kind), segment in zip(exits, model.segments, strict=True):
+    macs += sum(stages[passed].macs for passed in segment)
+    parameters += sum(stages[passed].parameters for passed in segment)
+    seen = [maps[needed] for needed in model.needed((name,))]
+    of_heads, _ = _trace(model, lambda model, x, name=name: model.classify(x, (name,)), seen)
+    in_heads = sum(count_parameters(model.heads[needed]) for needed in model.needed((name,)))
+    total, held = macs + of_heads, parameters + in_heads
+    costs.append(ExitCost(name, stage, kind, total, held, of_heads, in_heads))
   return tuple(costs)
 
 

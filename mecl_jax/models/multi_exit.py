@@ -10,6 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import choose
 from mecl_jax.models.backbones.backbone import Backbone, Features, feature_map
+from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.layers import parameter_dtype
 
 FINAL = 'final'  # name of the last exit, the backbone's own classifier
@@ -26,13 +27,15 @@ class MultiExit(nnx.Module):
     backbone: its stages.
     heads: exit name -> head [B, H, W, C] -> [B, classes], earliest exit first.
     exit_stages: per exit the stage whose feature map its head takes.
+    head_kinds: per exit what people call its head, as 'conv'.
     channels: that the backbone takes; gray images are repeated to as many.
+    image_size: side in pixels that images are resized to; 0: they stay as they are.
     mean, std: per channel of the images, pixels in 0..1.
     dtype: of the computation.
 
   Attributes:
     exit_names: earliest first; the last is 'final'.
-    exit_stages: as given.
+    exit_stages, head_kinds: as given.
     segments: per exit, the stages that it needs beyond those of the exit before it.
 
   State paths are ('backbone', 'stages', <stage>, ..), ('heads', <exit>, ..), ('mean',), ('std',).
@@ -43,8 +46,10 @@ class MultiExit(nnx.Module):
     backbone: Backbone,
     heads: Mapping[str, nnx.Module],
     exit_stages: Sequence[str],
+    head_kinds: Sequence[str],
     *,
     channels: int,
+    image_size: int = 0,
     mean: ArrayLike,
     std: ArrayLike,
     dtype: DTypeLike,
@@ -52,9 +57,10 @@ class MultiExit(nnx.Module):
     self.backbone = backbone
     self.heads = nnx.Dict(heads)
     self.exit_names = tuple(heads)
-    self.exit_stages = tuple(exit_stages)
+    self.exit_stages, self.head_kinds = tuple(exit_stages), tuple(head_kinds)
     self.segments = _segments(backbone.stage_names, self.exit_stages)
     self.channels = channels
+    self.image_size = image_size
     self.dtype = dtype
     self.mean = PixelStatistic(jnp.asarray(mean, parameter_dtype(dtype)))
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
@@ -74,11 +80,27 @@ class MultiExit(nnx.Module):
     """
     return self.classify(self.features(images, exits), exits)
 
+  def input_shape(self, image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """(height, width, channels) that the first stage sees of images of such a shape."""
+    height, width, _ = image_shape
+    return self.image_size or height, self.image_size or width, self.channels
+
+  def needed(self, exits: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Names of the exits whose heads run for an answer at these, earliest first.
+
+    Those themselves and, where one of them is a cascade, the exit before it.
+    """
+    wanted = set(self._chosen(exits))
+    for before, name in reversed([*itertools.pairwise(self.exit_names)]):
+      if name in wanted and isinstance(self.heads[name], CascadeHead):
+        wanted.add(before)
+    return tuple(name for name in self.exit_names if name in wanted)
+
   def features(
     self, images: jax.Array, exits: Sequence[str] | None = None
   ) -> tuple[jax.Array, ...]:
-    """The feature map that each exit's head takes, [B, H, W, C] in the compute dtype."""
-    wanted = [self.exit_names.index(name) for name in self._chosen(exits)]
+    """The feature maps of the `needed` exits, [B, H, W, C] each in the compute dtype."""
+    wanted = [self.exit_names.index(name) for name in self.needed(exits)]
     x: Features = self._preprocess(images)
     maps = []
     for segment in self.segments[: max(wanted) + 1]:
@@ -90,9 +112,12 @@ class MultiExit(nnx.Module):
   def classify(
     self, features: Sequence[jax.Array], exits: Sequence[str] | None = None
   ) -> jax.Array:
-    """Logits [B, exits, classes] from the feature maps of the same exits."""
-    pairs = zip(self._chosen(exits), features, strict=True)
-    return jnp.stack([self.heads[name](x) for name, x in pairs], axis=1)
+    """Logits [B, exits, classes] from what `features` returns for the same exits."""
+    needed, said = self.needed(exits), list[jax.Array]()
+    for name, x in zip(needed, features, strict=True):
+      head = self.heads[name]
+      said.append(head(x, said[-1]) if isinstance(head, CascadeHead) else head(x))
+    return jnp.stack([said[needed.index(name)] for name in self._chosen(exits)], axis=1)
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
     names = self.exit_names if exits is None else exits
@@ -101,6 +126,8 @@ class MultiExit(nnx.Module):
   def _preprocess(self, images: jax.Array) -> jax.Array:
     pixels = images.astype(self.mean.dtype) / 255
     x = ((pixels - self.mean[...]) / self.std[...]).astype(self.dtype)
+    if self.image_size:
+      x = jax.image.resize(x, (len(x), self.image_size, self.image_size, x.shape[-1]), 'bilinear')
     return jnp.repeat(x, self.channels // x.shape[-1], axis=-1)
 
 
@@ -134,3 +161,15 @@ def set_trainable(model: MultiExit, prefixes: Iterable[Sequence[str]]) -> None:
     if not isinstance(part, nnx.Module):
       raise ValueError(f'the model has no part {"/".join(prefix)}')
     part.train()
+
+
+def draw_dropout(model: MultiExit, key: jax.Array) -> None:
+  """Lets dropout leave out what `key` says, in place; every layer draws by itself.
+
+  The keys are no part of a checkpoint: a step sets them from its own number.
+  """
+  keys, form = jax.tree.flatten(nnx.state(model, nnx.RngKey))
+  drawn = [jax.random.fold_in(key, index) for index in range(len(keys))]
+  nnx.update(model, jax.tree.unflatten(form, drawn))
+  # How often each has been used since: flax draws from both.
+  nnx.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.RngCount)))

@@ -15,7 +15,8 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
     exits: in any order, or none; each a stage name, the name of a group of stages (`stage1`: the
       last of `stage1_block1`, `stage1_block2`, ..), or a share of the backbone's MACs between 0 and
       1, which takes the stage whose cumulative share is nearest (never the first stage, the stem),
-      or 'every 3', which takes every third stage after the first.
+      or 'every 3', which takes every third stage after the first, or 'groups', which takes the end
+      of every group but the last: `stage1`, `stage2`, ..
     macs: of every stage, first to last.
 
   Returns:
@@ -53,7 +54,10 @@ def split_head(wanted: str | float) -> tuple[str | float, str]:
 
 
 def _expanded(wanted: str | float, stages: Sequence[str]) -> Sequence[str | float]:
-  """'every 3' as the names of every third block after the stem, but for the last stage."""
+  """'every 3' and 'groups' as names, beyond the stem and before the last stage."""
+  if wanted == 'groups':
+    groups = {name: stage for name, stage in _groups(stages).items() if name != 'stem'}
+    return [name for name, stage in groups.items() if stage != stages[-1]]
   words = str(wanted).split()
   if words[:1] != ['every']:
     return (wanted,)
@@ -66,9 +70,13 @@ def _expanded(wanted: str | float, stages: Sequence[str]) -> Sequence[str | floa
   return stages[int(number) : -1 : int(number)]
 
 
+def _groups(stages: Sequence[str]) -> dict[str, str]:
+  """The last stage of every group by the group's name; `stage1` for `stage1_block<n>`."""
+  return {stage.rpartition('_')[0]: stage for stage in stages if '_' in stage}
+
+
 def _by_name(name: str, stages: Sequence[str]) -> str:
-  groups = {stage.rpartition('_')[0]: stage for stage in stages if '_' in stage}
-  names = {**groups, **{stage: stage for stage in stages}}
+  names = {**_groups(stages), **{stage: stage for stage in stages}}
   return names[choose(FIELD, name, names)]
 
 

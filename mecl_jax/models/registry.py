@@ -3,19 +3,35 @@
 from collections.abc import Callable, Iterator
 import dataclasses
 import functools
+import math
+from typing import Any
 
 from flax import nnx
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.backbones.bottleneck_resnet import BLOCKS as BOTTLENECK_BLOCKS
+from mecl_jax.models.backbones.bottleneck_resnet import BottleneckResNet
 from mecl_jax.models.backbones.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
-from mecl_jax.models.backbones.mobilenet import WIDTH, MobileNetV1, MobileNetV2
+from mecl_jax.models.backbones.efficientnet import EfficientNet
+from mecl_jax.models.backbones.imagenet import WIDTH, Origin, Stem
+from mecl_jax.models.backbones.inception import InceptionV3
+from mecl_jax.models.backbones.mobilenet import MobileNetV1, MobileNetV2
+from mecl_jax.models.backbones.msdnet import MSDNETS, MSDNet
 from mecl_jax.models.backbones.resnet import ResNet
 from mecl_jax.models.backbones.vgg import GROUPS as VGG_GROUPS
 from mecl_jax.models.backbones.vgg import VGG
+from mecl_jax.models.backbones.vit import ViT
 from mecl_jax.models.backbones.wide_resnet import WideResNet
-from mecl_jax.models.heads.convolutional import ConvHead, LinearHead, MixedPoolHead, MSDNetHead
+from mecl_jax.models.heads.cascade import CascadeHead
+from mecl_jax.models.heads.convolutional import (
+  ConvHead,
+  LinearHead,
+  MixedPoolHead,
+  MLPHead,
+  MSDNetHead,
+)
 from mecl_jax.models.heads.tokens import MixerHead, ViTHead
 
 
@@ -24,14 +40,20 @@ class BackboneEntry:
   """A backbone by its name: (in_channels, *, width, dtype, rngs) -> backbone.
 
   Attributes:
-    make: as the entry itself, but its `width` is what the backbone's class means by it.
+    make: as the entry itself, but its `width` is what the backbone's class means by it, and it
+      takes a `stem` if there is a choice of stems.
     published: that width in the published network.
     smallest: side of an image, in pixels, from which on the network makes sense.
+    stem: 'imagenet', for large images; 'cifar', which leaves a small image four times as large; or
+      None, where the network has one stem only.
+    final_head: name of the head that is the backbone's own classifier.
   """
 
   make: Callable[..., Backbone]
   published: int = 16
   smallest: int = 8
+  stem: Stem | None = None
+  final_head: str = 'linear'
 
   def __call__(self, in_channels: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs) -> Backbone:
     """Makes the backbone; a `width` of 16 is the published one, whatever the network.
@@ -40,9 +62,22 @@ class BackboneEntry:
     channels of every stage. ResNets have 16 channels in their first stage, so that `width` is just
     their number; a DenseNet's is its growth rate, and stages follow from it.
     """
-    return self.make(
-      in_channels, width=max(1, round(self.published * width / 16)), dtype=dtype, rngs=rngs
-    )
+    stem = {} if self.stem is None else {'stem': self.stem}
+    scaled = max(1, round(self.published * width / 16))
+    return self.make(in_channels, width=scaled, dtype=dtype, rngs=rngs, **stem)
+
+  def with_stem(self, stem: Stem) -> 'BackboneEntry':
+    """The same network behind another stem, if there is a choice."""
+    if stem == self.stem:
+      return self
+    side = math.ceil(self.smallest / 4) if stem == 'cifar' else 4 * self.smallest
+    return dataclasses.replace(self, stem=stem, smallest=side)
+
+
+def _for_imagenet(
+  make: Callable[..., Backbone], *, published: int, smallest: int = 32
+) -> BackboneEntry:
+  return BackboneEntry(make, published, smallest, stem='imagenet')
 
 
 def _resnets() -> Iterator[tuple[str, BackboneEntry]]:
@@ -58,11 +93,11 @@ def _wide_resnets() -> Iterator[tuple[str, BackboneEntry]]:
 
 def _densenets() -> Iterator[tuple[str, BackboneEntry]]:
   for depth, growth in ((40, 12), (100, 12)):
-    make = functools.partial(DenseNet, blocks=cifar_blocks(depth), stem='cifar')
-    yield f'densenet_bc{depth}_{growth}', BackboneEntry(make, published=growth)
+    make = functools.partial(DenseNet, blocks=cifar_blocks(depth))
+    yield f'densenet_bc{depth}_{growth}', BackboneEntry(make, published=growth, stem='cifar')
   for depth, blocks in IMAGENET_BLOCKS.items():
-    make = functools.partial(DenseNet, blocks=blocks, stem='imagenet')
-    yield f'densenet{depth}', BackboneEntry(make, published=32, smallest=32)
+    make = functools.partial(DenseNet, blocks=blocks)
+    yield f'densenet{depth}', _for_imagenet(make, published=32)
 
 
 def _vggs() -> Iterator[tuple[str, BackboneEntry]]:
@@ -71,26 +106,99 @@ def _vggs() -> Iterator[tuple[str, BackboneEntry]]:
     yield f'vgg{depth}', BackboneEntry(make, published=64, smallest=16)
 
 
-def _mobilenets() -> Iterator[tuple[str, BackboneEntry]]:
+def _bottleneck_resnets() -> Iterator[tuple[str, BackboneEntry]]:
+  origins: dict[str, Origin] = {'': 'keras', '_v1_5': 'torch'}
+  for suffix, origin in origins.items():
+    for depth in BOTTLENECK_BLOCKS:
+      make = functools.partial(BottleneckResNet, depth=depth, origin=origin)
+      yield f'resnet{depth}{suffix}', _for_imagenet(make, published=64)
+
+
+def _of_two_origins() -> Iterator[tuple[str, BackboneEntry]]:
+  for name, kind, smallest in (
+    ('mobilenet_v1', MobileNetV1, 32),
+    ('mobilenet_v2', MobileNetV2, 32),
+    ('efficientnet_b0', EfficientNet, 32),
+    ('inception_v3', InceptionV3, 75),
+  ):
+    origins: dict[str, Origin] = {'': 'keras', '_torch': 'torch'}
+    for suffix, origin in origins.items():
+      make = functools.partial(kind, origin=origin)
+      yield name + suffix, _for_imagenet(make, published=WIDTH, smallest=smallest)
+
+
+def _mobilenets_for_cifar() -> Iterator[tuple[str, BackboneEntry]]:
   for name, kind in (('mobilenet_v1', MobileNetV1), ('mobilenet_v2', MobileNetV2)):
-    imagenet, cifar = (functools.partial(kind, stem=stem) for stem in ('imagenet', 'cifar'))
-    yield name, BackboneEntry(imagenet, published=WIDTH, smallest=32)
-    yield f'{name}_cifar', BackboneEntry(cifar, published=WIDTH)
+    yield f'{name}_cifar', BackboneEntry(kind, published=WIDTH, stem='cifar')
+
+
+def _msdnets() -> Iterator[tuple[str, BackboneEntry]]:
+  for name, (blocks, growth) in MSDNETS.items():
+    make = functools.partial(MSDNet, blocks=blocks, growth=growth)
+    yield name, BackboneEntry(make, final_head='msdnet')
+
+
+def _vits() -> Iterator[tuple[str, BackboneEntry]]:
+  for size, width in (('ti', 192), ('s', 384), ('b', 768)):
+    make = functools.partial(ViT, depth=12, patch=16, side=224)
+    yield f'vit_{size}16', BackboneEntry(make, published=width, smallest=16)
+  # The sizes of Lee et al. 2021, arXiv 2112.13492, for training on small images from scratch.
+  make = functools.partial(ViT, depth=9, patch=4, side=32, mlp_ratio=2, head_size=16)
+  yield 'vit9_cifar', BackboneEntry(make, published=192)
 
 
 BACKBONES: dict[str, BackboneEntry] = dict(
-  [*_resnets(), *_wide_resnets(), *_densenets(), *_vggs(), *_mobilenets()]
+  [
+    *_resnets(),
+    *_wide_resnets(),
+    *_densenets(),
+    *_vggs(),
+    *_bottleneck_resnets(),
+    *_of_two_origins(),
+    *_mobilenets_for_cifar(),
+    *_msdnets(),
+    *_vits(),
+  ]
 )
 
-# name: (shape, num_classes, *, width, dtype, rngs) -> head
-HEADS: dict[str, Callable[..., nnx.Module]] = {
-  'linear': LinearHead,
-  'conv': ConvHead,
-  'msdnet': MSDNetHead,
-  'mixed_pool': MixedPoolHead,
-  'vit': ViTHead,
-  'mixer': MixerHead,
+
+@dataclasses.dataclass(frozen=True)
+class HeadEntry:
+  """A head by its name: (shape, num_classes, *, width, dtype, rngs) -> head.
+
+  Attributes:
+    make: the head's class.
+    smallest: side of the feature map, in pixels, from which on the head makes sense.
+  """
+
+  make: Callable[..., nnx.Module]
+  smallest: int = 2
+
+  def __call__(self, *args: Any, **settings: Any) -> nnx.Module:
+    return self.make(*args, **settings)
+
+
+_PLAIN_HEADS = {
+  'linear': HeadEntry(LinearHead, smallest=1),
+  'conv': HeadEntry(ConvHead),
+  'mlp': HeadEntry(MLPHead),
+  'mixed_pool': HeadEntry(MixedPoolHead, smallest=1),
+  'msdnet': HeadEntry(MSDNetHead),
+  'vit': HeadEntry(ViTHead),
+  'mixer': HeadEntry(MixerHead),
 }
+CASCADE = 'cascade_'  # begins the names of heads that see the exit before
+
+
+def _cascades() -> Iterator[tuple[str, HeadEntry]]:
+  for name, entry in _PLAIN_HEADS.items():
+    make = functools.partial(CascadeHead, make=entry.make)
+    yield CASCADE + name, HeadEntry(make, entry.smallest)
+
+
+HEADS: dict[str, HeadEntry] = {**_PLAIN_HEADS, **dict(_cascades())}
+
+STEMS = ('auto', 'cifar', 'imagenet')  # auto: the backbone's own
 
 DTYPES: dict[str, DTypeLike] = {
   'float32': jnp.float32,

@@ -8,7 +8,7 @@ import logging
 import pathlib
 import sys
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 from flax import nnx
 import jax
@@ -19,6 +19,7 @@ from mecl_jax.models import MultiExit
 from mecl_jax.training.step import Arrays
 
 logger = logging.getLogger(__name__)
+T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,19 +108,41 @@ class Checkpoints:
     Returns:
       the position, and the moments that were wanted.
     """
+    found = self._newest(lambda total: self._read(total, model, sharding, moments))
+    if found is None:
+      return None
+    position, state, wanted = found
+    nnx.update(model, state)
+    return position, wanted
+
+  def arrays(self, sharding: jax.sharding.Sharding) -> Arrays | None:
+    """The state of whatever network the newest checkpoint that is whole has, as nested dicts.
+
+    Args:
+      sharding: to restore to, where the devices that it was saved on are not there.
+
+    Returns:
+      None if there is no such checkpoint.
+    """
+
+    def read(total: int) -> Arrays:
+      wanted = ocp.args.StandardRestore(fallback_sharding=sharding)
+      return self._manager.restore(total, args=ocp.args.Composite(model=wanted)).model
+
+    return self._newest(read)
+
+  def _newest(self, read: Callable[[int], T]) -> T | None:
+    """What `read` makes of the newest checkpoint that it can read."""
     damaged = False
     for total in sorted(self._manager.all_steps(), reverse=True):
       try:
         with _quiet():
-          position, state, found = self._read(total, model, sharding, moments)
+          return read(total)
       except (MemoryError, PermissionError):
         raise  # not the checkpoint's fault
       except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
         self._set_aside(total, error)
         damaged = True
-      else:
-        nnx.update(model, state)
-        return position, found
     if damaged and not self._read_only:
       logger.warning('no checkpoint is left: training starts from the beginning')
     return None
@@ -152,7 +175,8 @@ class Checkpoints:
 
 
 def _state(model: MultiExit) -> Arrays:
-  return nnx.to_pure_dict(nnx.state(model))
+  """All but the keys of dropout, which every step sets anew."""
+  return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
 
 
 def _abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from mecl_jax.compiler import compiler_options
-from mecl_jax.models import FINAL, MultiExit
+from mecl_jax.models import FINAL, MultiExit, draw_dropout
 from mecl_jax.training import record
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
@@ -128,8 +128,9 @@ def make_step(
     `batches.ids` picks; it is empty where the examples come along.
   """
 
-  def loss_of(params, statistics, frozen, memory, examples, weights):
+  def loss_of(params, statistics, frozen, memory, examples, weights, key):
     model = nnx.merge(graphdef, params, statistics, frozen)
+    draw_dropout(model, key)
     logits, teacher = _predictions(model, examples, objective)
     losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
     minimised = losses
@@ -150,11 +151,17 @@ def make_step(
     if examples is None:
       examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
     if augment is not None:
-      key = jax.random.fold_in(key, batch.step)
-      examples = {**examples, 'images': augment(key, examples['images'])}
+      drawn = jax.random.fold_in(key, batch.step)
+      examples = {**examples, 'images': augment(drawn, examples['images'])}
     gradient = jax.grad(loss_of, has_aux=True)
     grads, (statistics, memory, (loss, exit_loss, correct)) = gradient(
-      moving.params, moving.statistics, frozen, moving.memory, examples, batch.weights
+      moving.params,
+      moving.statistics,
+      frozen,
+      moving.memory,
+      examples,
+      batch.weights,
+      jax.random.fold_in(key, ~batch.step),  # a number that augmentation never takes
     )
     if batch.epoch is not None:
       memory = {**memory, **record.noted(memory, batch.ids, batch.epoch, ~correct[:, -1])}

@@ -30,8 +30,33 @@ def test_the_seed_decides_the_parameters():
 
 
 def test_every_depth_of_the_paper_is_there():
-  resnets = [name for name in BACKBONES if name.startswith('resnet')]
-  assert resnets == [f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110)]
+  assert set(BACKBONES) >= {f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110)}
+
+
+def test_a_stem_for_small_images_leaves_them_four_times_as_large():
+  sides = {}
+  for stem in ('auto', 'cifar', 'imagenet'):
+    model = nnx.eval_shape(
+      lambda stem=stem: build(
+        backbone='mobilenet_v1', stem=stem, image_shape=(32, 32, 3), exits=(), width=1
+      )
+    )
+    sides[stem] = nnx.eval_shape(lambda m: m.features(np.zeros((1, 32, 32, 3))), model)[0].shape[1]
+  assert sides == {'auto': 1, 'cifar': 4, 'imagenet': 1}
+
+
+def test_images_are_resized_inside_the_network():
+  model = build(image_size=16)
+  assert [x.shape[1:3] for x in model.features(IMAGES)] == [(16, 16), (8, 8), (4, 4)]
+  plain = build(image_shape=(16, 16, 3))
+  larger = np.repeat(np.repeat(IMAGES[:, :1, :1], 16, 1), 16, 2)  # of one colour each
+  np.testing.assert_allclose(model(larger[:, :8, :8]), plain(larger), rtol=1e-4, atol=1e-5)
+
+
+def test_gray_images_get_the_statistics_of_three_channels():
+  model = build(image_shape=(8, 8, 1), input_channels=3)
+  gray = IMAGES[..., :1]
+  np.testing.assert_array_equal(model(gray), build()(np.repeat(gray, 3, axis=-1)))
 
 
 def test_odd_and_oblong_images_work():
@@ -44,10 +69,18 @@ def test_odd_and_oblong_images_work():
   [
     ({'backbone': 'resnet21'}, 'model.backbone.*resnet21.*resnet8, resnet14, resnet20'),
     ({'head': 'cone'}, 'model.head.*cone.*linear, conv'),
+    ({'stem': 'cifar'}, 'model.stem is .cifar.*resnet8 has one stem only'),
+    ({'stem': 'small'}, 'model.stem.*small.*auto, cifar, imagenet'),
+    ({'backbone': 'mobilenet_v1_cifar', 'stem': 'imagenet'}, '8x8.*32x32'),
     ({'dtype': 'float16'}, 'model.dtype.*float16.*float32, bfloat16, float64'),
     ({'dtype': 'float64'}, 'JAX_ENABLE_X64'),
     ({'exits': ('stage4',)}, 'model.exits.*stage4.*stage1, stage2'),
-    ({'image_shape': (7, 8, 3)}, '7x8.*8x8'),
+    ({'image_shape': (7, 8, 3)}, '7x8.*8x8.*data.image_size=8'),
+    ({'image_shape': (9, 9, 3), 'image_size': 7}, '7x7.*8x8'),
+    (
+      {'backbone': 'mobilenet_v1', 'image_size': 32, 'exits': ('stage5_block1',)},
+      'exit stage5_block1.* is 1x1, and head conv takes 2x2',
+    ),
     ({'input_channels': 1}, 'model.input_channels is 1.*have 3.*0 or 3'),
   ],
 )

@@ -60,6 +60,12 @@ def test_every_n_counts_from_the_first_stage_and_leaves_the_last_out():
   ]
 
 
+def test_groups_are_all_ends_of_groups_but_the_last_and_the_stem():
+  macs = {'stem_a': 1, **MACS, 'transition': 5, 'stage3_block1': 5}
+  placed = place_exits(('groups',), macs)
+  assert placed == {'stage1': 'stage1_block2', 'stage2': 'stage2_block2'}
+
+
 @pytest.mark.parametrize(
   ('written', 'meant'),
   [

@@ -56,6 +56,7 @@ def everything_at_once(c):
   c.curriculum.exit_factors = (0.5, 1.0, 2.0)
   c.curriculum.sample_weights = 'survivors'
   c.distillation.weight = 0.5
+  c.model.head, c.model.head_width = 'cascade_mlp', 8  # with dropout
 
 
 def result(workdir):

@@ -34,6 +34,7 @@ def config_file(toy_file, tmp_path_factory):
   c.checkpoints.every_seconds = 0.0
   c.phases.backbone.duration = c.phases.heads.duration = '60 steps'
   c.curriculum.teacher = 'learning_speed'
+  c.model.head, c.model.head_width = 'cascade_mlp', 8  # with dropout
   return write_config_file(c, folder / 'resumed.py')
 
 

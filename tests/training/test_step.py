@@ -37,11 +37,11 @@ def phase(strategy='joint', index=0):
   return make_phases(strategy, model.exit_names, model.segments)[index]
 
 
-def prepare(phase, augment=None, objective=None, memory=None, **settings):
+def prepare(phase, augment=None, objective=None, memory=None, model=None, **settings):
   """A compiled step and its beginning."""
   s = config.default().phases.heads
   s.update(settings)
-  model, optimizer = make_model(), make_optimizer(s)
+  model, optimizer = model or make_model(), make_optimizer(s)
   models.set_trainable(model, phase.trainable)
   graphdef, moving, frozen = split(model, phase.trainable, optimizer, memory)
   step = make_step(graphdef, optimizer, objective or Objective(phase.exits), augment=augment)
@@ -120,6 +120,17 @@ def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
   changed = {name: moved(name) for name in heads}
   assert changed == {'stage1': True, 'stage2': False, 'final': False}
   np.testing.assert_allclose(metrics.loss, metrics.exit_loss[:, 0], rtol=1e-6)
+
+
+def test_dropout_hangs_on_the_number_of_the_step():
+  losses = []
+  for number in (3, 3, 4):
+    step, moving, frozen = prepare(phase('classifier_wise', 1), model=make_model(head='mlp'))
+    sent = batches(1, 2)._replace(step=np.full(1, number, np.uint32))
+    _, metrics = step(moving, frozen, SOURCE, KEY, sent)
+    losses.append(metrics.exit_loss[0])
+  np.testing.assert_array_equal(losses[0], losses[1])
+  assert not np.any(np.equal(losses[0], losses[2]))
 
 
 def test_no_number_that_changes_compiles_anything_anew():

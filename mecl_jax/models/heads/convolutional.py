@@ -17,10 +17,26 @@ from mecl_jax.models.layers import (
   conv3x3,
   global_average,
   linear,
+  normal,
   parameter_dtype,
 )
 
 Shape = tuple[int, int, int]  # height, width, channels
+
+POOLED = 4  # pixels along each side, at most, of what is pooled before it is flattened
+
+
+def pooling_window(shape: Shape) -> tuple[int, int]:
+  """The smallest window, which is its own stride, that leaves at most 4x4 pixels."""
+  height, width, _ = shape
+  return math.ceil(height / POOLED), math.ceil(width / POOLED)
+
+
+def pooled_pixels(shape: Shape) -> int:
+  """How many pixels are left by `pooling_window`, the last window padded."""
+  return math.prod(
+    math.ceil(side / window) for side, window in zip(shape[:2], pooling_window(shape), strict=True)
+  )
 
 
 class LinearHead(nnx.Module):
@@ -65,6 +81,39 @@ class MSDNetHead(nnx.Module):
     return self.linear(global_average(self.second(self.first(features))))
 
 
+class MLPHead(nnx.Module):
+  """The classic branch: convolution, pooling, flatten, dense, dropout, dense.
+
+  A 3x3 convolution to `width` channels with batch norm and ReLU, max pooling to at most 4x4 pixels,
+  a dense layer to 4 * `width` with ReLU, and dropout of one half before the classes.
+  """
+
+  DROPOUT = 0.5
+  GROWTH = 4  # of the dense layer, in multiples of `width`
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    self.window = pooling_window(shape)
+    self.conv = ConvNorm(shape[-1], width, 3, dtype=dtype, rngs=rngs)
+    features, hidden = pooled_pixels(shape) * width, self.GROWTH * width
+    self.dense = nnx.Linear(
+      features,
+      hidden,
+      kernel_init=normal(2),
+      dtype=dtype,
+      param_dtype=parameter_dtype(dtype),
+      rngs=rngs,
+    )
+    self.dropout = nnx.Dropout(self.DROPOUT, rngs=nnx.Rngs(dropout=0))  # see `draw_dropout`
+    self.linear = linear(hidden, num_classes, dtype=dtype, rngs=rngs)
+
+  def __call__(self, features: jax.Array) -> jax.Array:
+    pooled = nnx.max_pool(self.conv(features), self.window, self.window, 'SAME')
+    hidden = nnx.relu(self.dense(pooled.reshape(len(pooled), -1)))
+    return self.linear(self.dropout(hidden))
+
+
 class MixedPoolHead(nnx.Module):
   """A learnt mix of max and average pooling to at most 4x4 pixels, and a dense layer over all of
   them (the internal classifiers of SDN: Kaya et al., ICML 2019, arXiv 1810.07052).
@@ -72,17 +121,14 @@ class MixedPoolHead(nnx.Module):
   It has no channels of its own.
   """
 
-  SIDE = 4  # pixels to pool to
-
   def __init__(
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
   ):
     del width
-    self.window = tuple(max(1, math.ceil(side / self.SIDE)) for side in shape[:2])
-    pixels = math.prod(math.ceil(s / w) for s, w in zip(shape[:2], self.window, strict=True))
+    self.window = pooling_window(shape)
     # The share of max pooling before the sigmoid: both count alike at first.
     self.mix = nnx.Param(jnp.zeros((), parameter_dtype(dtype)))
-    self.linear = linear(pixels * shape[-1], num_classes, dtype=dtype, rngs=rngs)
+    self.linear = linear(pooled_pixels(shape) * shape[-1], num_classes, dtype=dtype, rngs=rngs)
 
   def __call__(self, features: jax.Array) -> jax.Array:
     share = nnx.sigmoid(self.mix[...]).astype(features.dtype)

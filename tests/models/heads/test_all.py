@@ -4,12 +4,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.registry import HEADS
+from mecl_jax.models.registry import CASCADE, HEADS
+
+PLAIN = [name for name in HEADS if not name.startswith(CASCADE)]
 
 
-@pytest.mark.parametrize('name', HEADS)
+def make(name, shape, classes=4, **changes):
+  settings = {'width': 8, 'dtype': jnp.float32, 'rngs': nnx.Rngs(0), **changes}
+  return HEADS[name](shape, classes, **settings)
+
+
+@pytest.mark.parametrize('name', PLAIN)
 @pytest.mark.parametrize('shape', [(1, 1, 3), (2, 2, 3), (5, 7, 3), (112, 112, 3)])
 def test_every_head_takes_every_size(name, shape):
+  if min(shape[:2]) < HEADS[name].smallest:
+    pytest.skip('too small for it')
   head = HEADS[name](shape, 7, width=4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
   head.eval()
   logits = jax.eval_shape(head, jnp.ones((2, *shape), jnp.bfloat16))
@@ -30,7 +39,7 @@ def test_the_conv_head_has_the_width_asked_for():
   assert head.linear.kernel.shape == (9, 4)
 
 
-@pytest.mark.parametrize('name', HEADS)
+@pytest.mark.parametrize('name', PLAIN)
 def test_every_part_of_every_head_learns(name):
   head = HEADS[name]((6, 6, 3), 4, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0))
   head.train()
@@ -72,3 +81,21 @@ def test_large_maps_are_cut_into_at_most_64_patches(name):
       )
     )
     assert head.patches.count == count
+
+
+def test_the_mlp_head_drops_half_in_training_and_nothing_in_evaluation():
+  head = make('mlp', (6, 6, 3))
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 6, 6, 3)), jnp.float32)
+  head.eval()
+  np.testing.assert_array_equal(head(x), head(x))
+  head.dropout.train()
+  kept = jnp.ones((2000,))
+  share = np.mean(np.asarray(head.dropout(kept)) > 0)
+  assert 0.45 < share < 0.55
+  assert not np.array_equal(head(x), head(x))
+
+
+def test_the_mlp_head_pools_to_16_pixels_and_flattens():
+  for side, pixels in ((2, 4), (4, 16), (5, 9), (8, 16), (112, 16)):
+    head = nnx.eval_shape(lambda side=side: make('mlp', (side, side, 3), width=2))
+    assert head.dense.kernel.shape == (2 * pixels, 8)
