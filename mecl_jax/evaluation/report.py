@@ -78,10 +78,10 @@ def load_summary(path: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def quantity(number: float) -> str:
-  """40551808 as '40.6 M'."""
-  for unit, size in (('G', 1e9), ('M', 1e6), ('k', 1e3)):
-    if number >= size:
-      return f'{number / size:.3g} {unit}'
+  """Three digits and a unit: 40551808 as '40.6 M'."""
+  for power, unit in ((9, 'G'), (6, 'M'), (3, 'k')):
+    if number >= 0.9995 * 10**power:
+      return f'{number / 10**power:#.3g}'.rstrip('.') + f' {unit}'
   return f'{number:.0f}'
 
 
