@@ -73,7 +73,7 @@ def conv(
     out_channels,
     sides,
     stride,
-    padding=[(side // 2, side // 2) for side in sides] if padding is None else padding,
+    padding=tuple((side // 2, side // 2) for side in sides) if padding is None else padding,
     feature_group_count=groups,
     use_bias=False,
     kernel_init=normal(2),

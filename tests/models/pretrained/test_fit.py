@@ -1,0 +1,88 @@
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.models.pretrained import fit, named
+from tests.models.networks import build
+
+
+def arrays_of(model):
+  return {name: np.asarray(variable[...]) for name, variable in named(model).items()}
+
+
+def test_another_network_becomes_this_one():
+  model, other = build(seed=0), build(seed=1, mean=[0.1, 0.2, 0.3])
+  pixels = np.asarray(model.mean[...])
+  report = fit(model, arrays_of(other), skip=(), source='x')
+  assert (report.taken, report.fresh) == (len(named(model)), ())
+  for name, array in arrays_of(other).items():
+    np.testing.assert_array_equal(named(model)[name][...], array)
+  np.testing.assert_array_equal(model.mean[...], pixels)  # those are settings
+
+
+def test_what_does_not_fit_and_is_skipped_stays_fresh():
+  model, other = build(seed=0), build(seed=1, num_classes=7)
+  before, given = arrays_of(model), arrays_of(other)
+  del given['stage3_block1.conv1.kernel']
+  report = fit(model, given, skip=('heads.*', 'stage3_*'), source='x')
+  fresh = {name for name in before if name.startswith('heads.') and '.linear.' in name}
+  fresh.add('stage3_block1.conv1.kernel')
+  assert set(report.fresh) == fresh
+  assert report.taken == len(before) - len(fresh)
+  for name, array in arrays_of(model).items():
+    np.testing.assert_array_equal(array, (before if name in fresh else given)[name])
+
+
+def test_dtypes_and_devices_remain():
+  model = build()
+  device = jax.devices()[-1]
+  variable = named(model)['stem.conv.kernel']
+  variable[...] = jax.device_put(variable[...], device)
+  given = {name: array.astype(np.float16) for name, array in arrays_of(model).items()}
+  fit(model, given, skip=(), source='x')
+  found = named(model)['stem.conv.kernel'][...]
+  assert found.dtype == np.float32
+  assert found.devices() == {device}
+
+
+def test_everything_that_does_not_match_is_in_one_line():
+  model = build()
+  before, given = arrays_of(model), arrays_of(build(seed=1))
+  del given['stem.conv.kernel']
+  given['fc.weight'] = np.zeros(2)
+  given['counter'] = np.zeros(2)
+  given['stage2_block1.norm1.mean'] = np.zeros(3)
+  with pytest.raises(UserError) as caught:
+    fit(model, given, skip=('heads.*',), source='a.safetensors')
+  assert str(caught.value) == (
+    'model.pretrained=a.safetensors does not fit: 1 are missing (stem.conv.kernel); 2 have no place'
+    ' in the network (fc.weight, counter); 1 have another shape (stage2_block1.norm1.mean (3,) for'
+    ' (8,)); to leave them out: model.pretrained_skip=heads.*,stem.*,fc.*,counter,stage2_block1.*'
+  )
+  for name, array in arrays_of(model).items():
+    np.testing.assert_array_equal(array, before[name])
+  skip = ('heads.*', 'stem.*', 'fc.*', 'counter', 'stage2_block1.*')
+  fresh = fit(model, given, skip=skip, source='x').fresh
+  assert set(fresh) == {'stem.conv.kernel', 'stage2_block1.norm1.mean'}
+
+
+def test_a_long_list_is_cut():
+  model = build()
+  given = {name: array for name, array in arrays_of(model).items() if 'norm' in name}
+  with pytest.raises(UserError, match=r'^.*\(\S+, \S+, \S+ and \d+ more\).*$'):
+    fit(model, given, skip=(), source='x')
+
+
+def test_a_file_of_something_else():
+  message = 'x has none of the weights of this network; it has a.weight, and the network wants'
+  with pytest.raises(UserError, match=message):
+    fit(build(), {'a.weight': np.zeros(2)}, skip=('heads.*',), source='x')
+
+
+def test_a_pattern_that_covers_nothing():
+  model = build()
+  with pytest.raises(UserError, match=re.escape("has 'head.*', but no name is like that")):
+    fit(model, arrays_of(model), skip=('head.*',), source='x')
