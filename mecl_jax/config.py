@@ -37,6 +37,8 @@ def default() -> ConfigDict:
   c.data.split_seed = 0  # of that cut; apart from `seed`, so that runs to compare share the cut
   c.data.label_noise = 0.0  # share of the training labels flipped on purpose, evenly over classes
   c.data.noise_seed = 0  # which ones; apart from `seed`, so that runs to compare share them
+  c.data.image_size = 0  # pixels on a side that images are resized to on the device, after being
+  # augmented; 0: as they are
   c.data.placement = 'auto'  # device: whole set on the accelerator | host: streamed | auto: by size
 
   c.augment = ConfigDict()  # on the device, training images only
@@ -46,12 +48,23 @@ def default() -> ConfigDict:
 
   c.model = ConfigDict()
   c.model.backbone = 'resnet20'  # a name in models/registry.py; a wrong one lists them all
+  c.model.stem = (
+    'auto'  # auto: the backbone's own | cifar: leaves small images four times as large,
+  )
+  # | imagenet: for large ones
   c.model.width = 16  # 16: the published channels; 8: half as many everywhere
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
-  c.model.exits = ('stage1', 'stage2')  # stage names, shares of the backbone's MACs, or 'every 3'
-  # stages; 'stage1=vit' has a head of its own
-  c.model.head = 'conv'  # linear | conv | msdnet | mixed_pool | vit | mixer
+  c.model.exits = ('stage1', 'stage2')  # stage names, shares of the backbone's MACs, 'every 3'
+  # stages, or 'groups' of stages; 'stage1=vit' has a head of its own
+  c.model.head = 'conv'  # linear | conv | mlp | mixed_pool | msdnet | vit | mixer; cascade_linear,
+  # cascade_conv, ..: the same, seeing also what the exit before it says
   c.model.head_width = 64  # channels inside a head
+  c.model.pretrained = ''  # weights to begin with: 'imagenet' (fetched by Keras) | a .weights.h5 or
+  # .safetensors file | the work directory of another run | '': fresh ones
+  c.model.pretrained_skip = 'heads.*'  # 'PATTERN,PATTERN' of names that may be missing there, left
+  # over, or of another shape; the network's own stay fresh then
+  c.model.preprocessing = 'auto'  # of pixels: dataset (mean and deviation of the training images) |
+  # caffe | tf | torch | run (as that other run) | auto: what the weights want, without any dataset
   c.model.dtype = 'float32'  # of the computation: float32 | bfloat16 | float64 (parameters too)
 
   c.exit_weights = (1.0,)  # of the exits' losses, earliest first, 'final' last; one: for every exit
@@ -194,15 +207,15 @@ def resolve(config: ConfigDict) -> ConfigDict:
   """Checks a configuration and returns it as it will run and be stored.
 
   Lists given as 'stage1,0.5' become tuples, a teacher that the strategy cannot have (the final
-  exit of a backbone that is never trained alone) becomes a plain run made first, and the measure
-  'auto' becomes the teacher's own.
+  exit of a backbone that is never trained alone) becomes a plain run made first, and 'auto' becomes
+  the teacher's own measure and the preprocessing that the weights want.
 
   Raises:
     UserError: a misspelt choice or an impossible value; the message names the valid ones.
   """
   # Here, so that a config file can be read without waiting for JAX.
   from mecl_jax import config_check
-  from mecl_jax.training import teachers
+  from mecl_jax.training import teachers, weights
 
   config = config.copy_and_resolve_references()
   with config.unlocked():
@@ -214,6 +227,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
       curriculum.teacher = 'self_taught'
     if curriculum.measure == 'auto' and curriculum.teacher in teachers.MEASURES_OF:
       curriculum.measure = teachers.MEASURES_OF[curriculum.teacher][0]
+    if config.model.preprocessing == 'auto':
+      config.model.preprocessing = weights.preprocessing(config.model)
   config_check.check(config)
   return config.lock()
 

@@ -11,7 +11,7 @@ from mecl_jax.config import flatten
 from mecl_jax.durations import listed, to_steps
 from mecl_jax.errors import UserError, choose
 from mecl_jax.models import FINAL
-from mecl_jax.training import optimizers, pacings, strategies, teachers, transfer
+from mecl_jax.training import optimizers, pacings, run, strategies, teachers, transfer, weights
 
 
 def check(config: ConfigDict) -> None:
@@ -21,8 +21,10 @@ def check(config: ConfigDict) -> None:
     'strategy': strategies.STRATEGIES,
     'data.placement': ('auto', 'device', 'host'),
     'model.backbone': models.BACKBONES,
+    'model.stem': models.STEMS,
     'model.head': models.HEADS,
     'model.dtype': models.DTYPES,
+    'model.preprocessing': run.PREPROCESSING,
     'curriculum.order': curriculum.ORDERS,
     'curriculum.pacing': curriculum.pacing.PACINGS,
     'curriculum.per_exit': pacings.PER_EXIT,
@@ -51,8 +53,10 @@ def check(config: ConfigDict) -> None:
       long = 10**9
       share_makes_sense = not name.endswith('.duration')
       steps = to_steps(text, epoch=long, phase=long if share_makes_sense else None, field=name)
-      if not steps and name.endswith(('.duration', '.step_length', '.full_after')):
+      needed = name.endswith(('.duration', '.step_length', '.full_after'))
+      if needed and not steps and name != 'phases.backbone.duration':
         raise UserError(f'{name} is {text!r}; it must be above 0')
+  weights.check(config)
   _check_teacher(config.curriculum, config.model.exits)
   if not config.model.exits and config.strategy != 'joint':
     raise UserError(
@@ -143,6 +147,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
   'seed': (lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1'),
   'batch_size': (lambda v: v >= 1, 'at least 1'),
   'validation_size': (lambda v: v >= 1, 'at least 1'),
+  'image_size': (lambda v: v == 0 or v >= 8, '0 or at least 8'),
   'crop': (lambda v: v >= 0, 'at least 0'),
   'cutout': (lambda v: v >= 0, 'at least 0'),
   'width': (lambda v: v >= 1, 'at least 1'),

@@ -3,6 +3,7 @@
 python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
 python -m mecl_jax.main --mode=evaluate --workdir=DIR
 python -m mecl_jax.main --mode=difficulty --config=configs/cifar10.py
+python -m mecl_jax.main --mode=describe --config=configs/cifar10.py
 """
 
 import logging
@@ -17,7 +18,7 @@ from ml_collections import config_flags
 from mecl_jax import config as config_lib
 from mecl_jax.errors import RunError, UserError
 
-MODES = ('train', 'evaluate', 'difficulty')
+MODES = ('train', 'evaluate', 'difficulty', 'describe')
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
@@ -30,7 +31,8 @@ def _workdir() -> pathlib.Path:
     if _MODE.value != 'train' and _WORKDIR.value:
       return pathlib.Path(_WORKDIR.value)
     raise UserError(
-      'give --config=configs/NAME.py (or --mode=evaluate|difficulty and --workdir=DIR of a run)'
+      'give --config=configs/NAME.py (or --mode=evaluate|difficulty|describe and --workdir=DIR of a'
+      ' run)'
     )
   name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
   file = pathlib.Path(name)
@@ -52,6 +54,8 @@ def _run() -> None:
     train.train(_CONFIG.value, workdir)
   elif _MODE.value == 'difficulty':
     train.score(workdir, _CONFIG.value)
+  elif _MODE.value == 'describe':
+    train.describe(workdir, _CONFIG.value)
   else:
     train.evaluate(workdir, _CONFIG.value)
 

@@ -1,12 +1,15 @@
 """What a run says before it starts: devices, data, network, and the plan of its phases."""
 
+import pathlib
+
 import jax
 from rich.table import Table
 
 from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
+from mecl_jax.evaluation.network_plot import draw_network
 from mecl_jax.evaluation.report import quantity
-from mecl_jax.models import exit_costs
+from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 
@@ -22,6 +25,7 @@ def print_run(run: Run) -> None:
     f' validation, {len(data.test):,} test images, {height}x{width}x{channels},'
     f' {data.num_classes} classes',
     **_noise(data),
+    **_input(run),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
     f' {run.config.model.dtype}',
   }
@@ -31,6 +35,37 @@ def print_run(run: Run) -> None:
   run.console.print(_phases(run))
 
 
+def print_stages(run: Run) -> None:
+  """Prints every stage with its shape and cost, and which exits sit at it."""
+  model = run.model
+  table = Table(title='stages', title_justify='left')
+  for column in ('stage', 'height x width x channels'):
+    table.add_column(column)
+  for column in ('MACs', 'cumulative', 'parameters'):
+    table.add_column(column, justify='right')
+  table.add_column('exit')
+  stages, passed = stage_costs(model.backbone, model.input_shape(run.dataset.image_shape)), 0
+  total = sum(stage.macs for stage in stages)
+  exits = dict(zip(model.exit_stages, model.exit_names, strict=True))
+  for stage in stages:
+    passed += stage.macs
+    shape = ' x '.join(map(str, stage.shape))
+    costs = quantity(stage.macs), f'{passed / total:.1%}', quantity(stage.parameters)
+    table.add_row(stage.name, shape, *costs, exits.get(stage.name, ''))
+  run.console.print(table)
+
+
+def draw(run: Run) -> pathlib.Path:
+  """Draws the network with its exits; returns where."""
+  model, shape = run.model, run.dataset.image_shape
+  height, width, channels = model.input_shape(shape)
+  path = run.workdir / 'report' / 'network.png'
+  title = f'{run.config.model.backbone} on {height}x{width}x{channels} images'
+  stages = stage_costs(model.backbone, (height, width, channels))
+  draw_network(path, title, stages, exit_costs(model, shape))
+  return path
+
+
 def _noise(data: Dataset) -> dict[str, str]:
   if data.flipped is None:
     return {}
@@ -38,18 +73,26 @@ def _noise(data: Dataset) -> dict[str, str]:
   return {'label noise': f'{flipped:,} of {size:,} training labels are flipped: label_noise.npz'}
 
 
+def _input(run: Run) -> dict[str, str]:
+  size, model = run.config.data.image_size, run.config.model
+  facts = {'images': f'resized to {size}x{size} on the device'} if size else {}
+  if model.pretrained:
+    facts['weights'] = f'from {model.pretrained}, pixels as {model.preprocessing}'
+  return facts
+
+
 def _network(run: Run) -> Table:
   model, config = run.model, run.config.model
-  table = Table(title=f'{config.backbone}, {config.head} heads', title_justify='left')
-  for column in ('exit', 'stages up to it'):
+  table = Table(title=config.backbone, title_justify='left')
+  for column in ('exit', 'head', 'stages up to it'):
     table.add_column(column)
   for column in ('MACs up to it', 'of the last', 'parameters'):
     table.add_column(column, justify='right')
   costs = exit_costs(model, run.dataset.image_shape)
   for name, segment, cost in zip(model.exit_names, model.segments, costs, strict=True):
     stages = segment[0] if len(segment) == 1 else f'{segment[0]} .. {segment[-1]}'
-    share = cost.macs / costs[-1].macs
-    table.add_row(name, stages, quantity(cost.macs), f'{share:.0%}', quantity(cost.parameters))
+    macs, share = quantity(cost.macs), f'{cost.macs / costs[-1].macs:.0%}'
+    table.add_row(name, cost.head, stages, macs, share, quantity(cost.parameters))
   return table
 
 

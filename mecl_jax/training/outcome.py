@@ -9,7 +9,7 @@ from mecl_jax.curriculum import visible_count
 from mecl_jax.evaluation import plots, predict, report
 from mecl_jax.files import write_json
 from mecl_jax.models import exit_costs
-from mecl_jax.training import curriculum_report, teachers
+from mecl_jax.training import curriculum_report, describe, teachers
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
@@ -36,6 +36,7 @@ def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[
   summary = _summary(run, position, predictions)
   folder = run.workdir / 'report'
   plots.exit_curve(summary, folder / 'exits.png')
+  describe.draw(run)
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     plots.training_curves(records, run.model.exit_names, folder / 'training.png')

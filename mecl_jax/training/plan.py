@@ -88,10 +88,13 @@ def make_plan(
   weights = spread(config.exit_weights, exits, 'exit_weights')
   depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
   plans: list[PhasePlan] = []
-  for index, phase in enumerate(make_phases(config.strategy, exits, segments)):
+  for phase in make_phases(config.strategy, exits, segments):
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
     whole = to_steps(settings.duration, epoch=epoch, field=f'{field}.duration')
     steps = round(whole * phase.share)
+    if not whole and not phase.curriculum:
+      continue  # a pretrained backbone that stays as it came
+    index = len(plans)
     if steps < 1:
       raise UserError(f'{field}.duration is {settings.duration!r}: phase {phase.name} has no step')
     order = config.curriculum.order if phase.curriculum else 'none'

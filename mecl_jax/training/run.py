@@ -8,6 +8,7 @@ import time
 from flax import nnx
 import jax
 from jax.sharding import Mesh
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 import numpy as np
 from rich.console import Console
@@ -16,11 +17,18 @@ from mecl_jax import config as config_lib
 from mecl_jax import data, models
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
-from mecl_jax.models import MultiExit
+from mecl_jax.models import MultiExit, pretrained
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
+
+# What pixels are normalised with: the training images' mean and deviation, what published weights
+# want, or what another run does.
+DATASET, RUN = 'dataset', 'run'
+PREPROCESSING = (DATASET, *pretrained.STYLES, RUN)
+
+_OF_WEIGHTS = ('pretrained', 'pretrained_skip', 'preprocessing')  # what a network does not ask for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,8 +82,8 @@ def open_run(
   opened = time.monotonic()
   mesh = devices.make_mesh(config.batch_size)
   if dataset is None:
-    chosen = {key: value for key, value in config.data.items() if key != 'placement'}
-    dataset = data.load(**chosen)
+    later = ('placement', 'image_size')  # where the images go, and what the network makes of them
+    dataset = data.load(**{key: v for key, v in config.data.items() if key not in later})
   side = min(dataset.image_shape[:2])
   for field in ('crop', 'cutout'):
     if config.augment[field] > side:
@@ -92,13 +100,21 @@ def build_model(
   config: ConfigDict,
   image_shape: tuple[int, int, int],
   num_classes: int,
-  mean: np.ndarray,
-  std: np.ndarray,
+  mean: ArrayLike,
+  std: ArrayLike,
   mesh: Mesh,
 ) -> MultiExit:
-  """The network of a configuration, with fresh parameters, on every device."""
+  """The network of a configuration, with fresh parameters, on every device.
+
+  With `model.preprocessing=run`, too, pixels are normalised by `mean` and `std` until other
+  statistics are read, from a checkpoint or from that run.
+  """
+  own = {key: value for key, value in config.model.items() if key not in _OF_WEIGHTS}
+  if config.model.preprocessing in pretrained.STYLES:
+    mean, std = map(np.array, pretrained.STYLES[config.model.preprocessing])
   model = models.build(
-    **config.model,
+    **own,
+    image_size=config.data.image_size,
     num_classes=num_classes,
     image_shape=image_shape,
     mean=mean,

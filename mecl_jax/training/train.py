@@ -12,7 +12,8 @@ from mecl_jax.curriculum import Curriculum, Difficulty, make_order
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
 from mecl_jax.evaluation import report
-from mecl_jax.training import curriculum_report, describe, devices, teachers
+from mecl_jax.training import curriculum_report, devices, teachers, weights
+from mecl_jax.training import describe as description
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
@@ -107,6 +108,36 @@ def score(
     return difficulty
 
 
+def describe(
+  workdir: str | pathlib.Path,
+  config: ConfigDict | None = None,
+  *,
+  console: Console | None = None,
+) -> pathlib.Path:
+  """Prints what a run is or would be, stage by stage, and draws its network.
+
+  Args:
+    workdir: for the picture; need not be that of a run if there is a `config`.
+    config: of the run; None: that of the run that is there.
+    console: to print to.
+
+  Returns:
+    the path of the picture.
+
+  Raises:
+    UserError: the configuration or the data cannot be used.
+  """
+  workdir, console = pathlib.Path(workdir), console or make_console()
+  own = config_lib.resolve(config or config_lib.read(workdir / 'config.json'))
+  with workdirs.claim(workdir), Interruption() as interruption:
+    run = open_run(own, workdir, console, interruption)
+    description.print_run(run)
+    description.print_stages(run)
+    path = description.draw(run)
+    console.print(f'picture: {path}', soft_wrap=True)
+    return path
+
+
 def evaluate(
   workdir: str | pathlib.Path,
   config: ConfigDict | None = None,
@@ -158,7 +189,7 @@ def _open(
   workdirs.check_data(workdir, run.dataset)
   curriculum_report.scores_to_compare(run)  # now, not after hours, if they are not there
   if not brief:
-    describe.print_run(run)
+    description.print_run(run)
   workdirs.describe_run(workdir, config, run.dataset, run.digest)
   interruption.wait_for_safe_points()
   return run
@@ -175,6 +206,8 @@ def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = F
 
   found = checkpoints.restore(run.model, devices.replicated(run.mesh), moments_like)
   position, moments = found or (Position(), {})
+  if run.config.model.pretrained and not found:
+    run.console.print(f'pretrained: {weights.begin(run)}', soft_wrap=True)
   first = next(plan for plan in run.plans if plan.phase.curriculum)
   if found:
     last = run.plans[-1]

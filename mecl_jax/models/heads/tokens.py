@@ -58,7 +58,8 @@ class ViTHead(nnx.Module):
     self.positions = positions(self.patches.count + 1, width, dtype=dtype, rngs=rngs)
     self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.attention = nnx.MultiHeadAttention(
-      next(heads for heads in (4, 3, 2, 1) if width % heads == 0),
+      # Of two channels at least: attention over one says nothing.
+      next((heads for heads in (4, 3, 2) if width % heads == 0 and width > heads), 1),
       width,
       kernel_init=normal(1),
       decode=False,
