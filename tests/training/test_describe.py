@@ -1,0 +1,38 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from mecl_jax.errors import UserError
+from mecl_jax.training.train import describe, train
+
+
+@pytest.fixture
+def said():
+  """What is printed."""
+  return Console(file=io.StringIO(), width=120)
+
+
+def test_stages_exits_and_a_picture(toy_config, tmp_path, said):
+  toy_config.data.image_size = 16
+  toy_config.model.exits = ('stage1=vit', 'stage2')
+  picture = describe(tmp_path, toy_config, console=said)
+  assert picture == tmp_path / 'report/network.png' and picture.stat().st_size > 10_000
+  lines = said.file.getvalue().splitlines()
+  row = next(line for line in lines if line.startswith('│ stage2_block1')).split('│')
+  assert [cell.strip() for cell in row[1:3]] == ['stage2_block1', '8 x 8 x 8']
+  assert row[-2].strip() == 'stage2'
+  assert any('stage1' in line and 'vit' in line for line in lines)
+  assert any('resized to 16x16' in line for line in lines)
+  assert not (tmp_path / 'config.json').exists()
+
+
+def test_of_a_run_that_is_there(toy_config, tmp_path, said):
+  train(toy_config, tmp_path, console=Console(quiet=True))
+  (tmp_path / 'report/network.png').unlink()
+  assert describe(tmp_path, console=said).exists()
+
+
+def test_of_nothing(tmp_path, said):
+  with pytest.raises(UserError, match='holds no run'):
+    describe(tmp_path, console=said)
