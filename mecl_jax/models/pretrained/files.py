@@ -112,9 +112,13 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _layers(file) -> Iterator[tuple[str, str, list[np.ndarray]]]:
-  """Class, name and arrays of every layer in an open HDF5 file that has weights."""
+  """Class, name and arrays of every layer in an open HDF5 file that has weights.
+
+  Beside the layers of a network that has been trained there are its optimiser and its metrics.
+  """
   groups: list = []
-  file.visititems(lambda path, item: groups.append((path, item)))
+  if 'layers' in file:
+    file['layers'].visititems(lambda path, item: groups.append((path, item)))
   for path, group in groups:
     parent, _, last = path.rpartition('/')
     kind = re.sub(r'_\d+$', '', parent.rpartition('/')[2])

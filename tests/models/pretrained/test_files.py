@@ -62,6 +62,14 @@ def test_names_that_keras_made_up_are_counted_from_0(tmp_path, first):
   assert arrays['batch_normalization_0.beta'].item() == 2
 
 
+def test_the_optimiser_of_a_trained_network_is_left_where_it_is(tmp_path):
+  path = write_keras(tmp_path / 'x.weights.h5', {'dense': ('top', numbers(1, 2))})
+  with h5py.File(path, 'a') as file:
+    file['optimizer/vars/0'] = np.zeros(3)
+    file['optimizer/vars'].attrs['name'] = 'adam'
+  assert set(read(path, 'densenet121')) == {'top.kernel', 'top.bias'}
+
+
 def test_safetensors_are_read_as_they_are(tmp_path):
   path = tmp_path / 'x.safetensors'
   safetensors_numpy.save_file({'conv1.weight': np.arange(6, dtype=np.float32)}, path)
