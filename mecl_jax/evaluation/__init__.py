@@ -1,7 +1,7 @@
 """From a trained network to numbers: predict once, then pure functions of the logits."""
 
 from mecl_jax.evaluation.metrics import accuracy, ece, nll, top_k_accuracy
-from mecl_jax.evaluation.predict import penultimate_features, predict
+from mecl_jax.evaluation.predict import images_per_call, penultimate_features, predict
 from mecl_jax.evaluation.report import exit_rows, exit_table, load_predictions
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
   'ece',
   'exit_rows',
   'exit_table',
+  'images_per_call',
   'load_predictions',
   'nll',
   'penultimate_features',

@@ -12,6 +12,15 @@ from mecl_jax.compiler import compiler_options
 from mecl_jax.models import FINAL, MultiExit
 
 
+def images_per_call(model: MultiExit, image_shape: Sequence[int]) -> int:
+  """How many images of (height, width, channels) are predicted at once, so that memory suffices.
+
+  512 that the backbone sees with up to 64x64 pixels, and fewer of larger ones, at least 16.
+  """
+  height, width, _ = model.input_shape(image_shape)
+  return min(512, max(16, 512 * 64 * 64 // (height * width)))
+
+
 @functools.cache
 def _compiled_forward() -> Callable:
   """Compiles once per form of the network, function, exits and batch.
@@ -30,7 +39,7 @@ def predict(
   images: np.ndarray,
   exits: Sequence[str] | None = None,
   *,
-  batch_size: int = 512,
+  batch_size: int | None = None,
   mesh: Mesh | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
@@ -41,7 +50,7 @@ def predict(
     images: uint8 [N, height, width, channels].
     exits: names of the exits wanted; None: all.
     batch_size: images per call, made a multiple of the devices; the last call is filled up with
-      zeros, so that one shape is traced.
+      zeros, so that one shape is traced. None: see `images_per_call`.
     mesh: of one axis, over which a batch is split; None: on the default device.
     on_batch: called after every batch with the number of images done.
 
@@ -56,7 +65,7 @@ def penultimate_features(
   model: MultiExit,
   images: np.ndarray,
   *,
-  batch_size: int = 512,
+  batch_size: int | None = None,
   mesh: Mesh | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
@@ -76,13 +85,14 @@ def _over(
   model: MultiExit,
   function: Callable,
   names: tuple[str, ...] | None,
-  batch_size: int,
+  batch_size: int | None,
   mesh: Mesh | None,
   on_batch: Callable[[int], None],
 ) -> np.ndarray:
   """`function(model, images, names)` of all images, a batch at a time."""
   model.eval()
   graphdef, state = nnx.split(model)
+  batch_size = batch_size or images_per_call(model, images.shape[1:])
   sharding = None
   if mesh is not None:
     sharding = NamedSharding(mesh, PartitionSpec(*mesh.axis_names))

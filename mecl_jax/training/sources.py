@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.data import Split
+from mecl_jax.evaluation import images_per_call
 from mecl_jax.models import MultiExit
 from mecl_jax.training import devices
 from mecl_jax.training.step import Arrays, Batches
@@ -49,7 +50,7 @@ def cached_features(
   exits: Sequence[str],
   mesh: Mesh,
   *,
-  batch_size: int = 512,
+  batch_size: int | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> Arrays | None:
   """The feature maps at `exits` of every example, on every device; None if they do not fit.
@@ -59,10 +60,11 @@ def cached_features(
     split: of the data set.
     exits: names of the exits whose features are wanted.
     mesh: over the devices.
-    batch_size: images per call.
+    batch_size: images per call; None: see `images_per_call`.
     on_batch: called after every batch with the number of images done.
   """
-  count, batch_size = len(split), min(batch_size, len(split.labels))
+  count = len(split)
+  batch_size = min(batch_size or images_per_call(model, split.images.shape[1:]), count)
   graphdef, state = nnx.split(model)
   shapes = jax.eval_shape(
     lambda s, x: nnx.merge(graphdef, s).features(x, tuple(exits)), state, split.images[:1]

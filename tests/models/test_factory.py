@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation import images_per_call
 from mecl_jax.models import BACKBONES
 from mecl_jax.models.heads.convolutional import ConvHead, LinearHead
 from tests.models.networks import IMAGES, build
@@ -51,6 +52,11 @@ def test_images_are_resized_inside_the_network():
   plain = build(image_shape=(16, 16, 3))
   larger = np.repeat(np.repeat(IMAGES[:, :1, :1], 16, 1), 16, 2)  # of one colour each
   np.testing.assert_allclose(model(larger[:, :8, :8]), plain(larger), rtol=1e-4, atol=1e-5)
+
+
+def test_fewer_images_are_predicted_at_once_where_they_are_large():
+  counts = [images_per_call(build(image_size=side), (8, 8, 3)) for side in (0, 64, 128, 224, 2048)]
+  assert counts == [512, 512, 128, 41, 16]
 
 
 def test_gray_images_get_the_statistics_of_three_channels():
