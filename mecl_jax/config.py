@@ -48,10 +48,7 @@ def default() -> ConfigDict:
 
   c.model = ConfigDict()
   c.model.backbone = 'resnet20'  # a name in models/registry.py; a wrong one lists them all
-  c.model.stem = (
-    'auto'  # auto: the backbone's own | cifar: leaves small images four times as large,
-  )
-  # | imagenet: for large ones
+  c.model.stem = 'auto'  # cifar: keeps small images large | imagenet | auto: the backbone's own
   c.model.width = 16  # 16: the published channels; 8: half as many everywhere
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
   c.model.exits = ('stage1', 'stage2')  # stage names, shares of the backbone's MACs, 'every 3'

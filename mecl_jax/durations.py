@@ -13,6 +13,11 @@ def listed(text: str) -> tuple[str, ...]:
   return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
+def is_none(text: str, *, field: str = 'a duration') -> bool:
+  """Whether a duration in steps or epochs is exactly nothing, as '0 steps' is."""
+  return not to_steps(text, epoch=1e9, field=field)
+
+
 def to_steps(
   text: str, *, epoch: float, phase: int | None = None, field: str = 'a duration'
 ) -> int:

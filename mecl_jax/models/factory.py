@@ -104,12 +104,13 @@ def _place(
   """The stage and the kind of head of every early exit by its name, earliest first."""
   pairs = [split_head(wanted) for wanted in exits]
   placed = place_exits([place for place, _ in pairs], macs)
-  kinds = {name: own or head for place, own in pairs for name in place_exits([place], macs)}
+  owned = {name: own for place, own in pairs for name in place_exits([place], macs)}
+  kinds = {name: head if own is None else own for name, own in owned.items()}
   for name, kind in kinds.items():
     choose(f'the head of exit {name} in model.exits', kind, HEADS)
   for first in list(placed)[:1]:
     if kinds[first].startswith(CASCADE):
-      if len(placed) == 1 or kinds[first] != head:
+      if len(placed) == 1 or owned[first] is not None:
         raise UserError(
           f'the head of exit {first} is {kinds[first]}, but there is no exit before it to see;'
           f' choose {kinds[first].removeprefix(CASCADE)}'

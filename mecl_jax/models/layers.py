@@ -103,6 +103,20 @@ def linear(in_features: int, out_features: int, *, dtype: DTypeLike, rngs: nnx.R
   )
 
 
+def dense(
+  in_features: int, out_features: int, *, gain: float = 1, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Linear:
+  """A dense layer with bias that computes in `dtype`, [..., in] -> [..., out]; see `normal`."""
+  return nnx.Linear(
+    in_features,
+    out_features,
+    kernel_init=normal(gain),
+    dtype=dtype,
+    param_dtype=parameter_dtype(dtype),
+    rngs=rngs,
+  )
+
+
 def global_average(x: jax.Array) -> jax.Array:
   """The mean over height and width, [B, H, W, C] -> [B, C], in at least float32."""
   return x.mean(axis=(1, 2), dtype=parameter_dtype(x.dtype))

@@ -16,6 +16,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 import jax.numpy as jnp
 
 from mecl_jax.models.backbones.backbone import Backbone, feature_map
+from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.multi_exit import MultiExit
 
 
@@ -66,7 +67,7 @@ def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCo
   costs = []
   for name in backbone.stage_names:
     stage = backbone.stages[name]
-    macs, x = _trace(stage, lambda stage, x: stage(x), x)
+    macs, x = _trace(stage, x)
     _, height, width, channels = feature_map(x).shape
     costs.append(StageCost(name, (height, width, channels), macs, count_parameters(stage)))
   return tuple(costs)
@@ -79,17 +80,26 @@ def exit_costs(model: MultiExit, image_shape: Sequence[int]) -> tuple[ExitCost, 
     name: jax.ShapeDtypeStruct((1, *stages[stage].shape), model.dtype)
     for name, stage in zip(model.exit_names, model.exit_stages, strict=True)
   }
+  heads = {name: _head_cost(model.heads[name], maps[name]) for name in model.exit_names}
   costs, macs, parameters = [], 0, 0
   exits = zip(model.exit_names, model.exit_stages, model.head_kinds, strict=True)
   for (name, stage, kind), segment in zip(exits, model.segments, strict=True):
     macs += sum(stages[passed].macs for passed in segment)
     parameters += sum(stages[passed].parameters for passed in segment)
-    seen = [maps[needed] for needed in model.needed((name,))]
-    of_heads, _ = _trace(model, lambda model, x, name=name: model.classify(x, (name,)), seen)
-    in_heads = sum(count_parameters(model.heads[needed]) for needed in model.needed((name,)))
+    asked = [heads[needed] for needed in model.needed((name,))]
+    of_heads, in_heads = (sum(cost) for cost in zip(*asked, strict=True))
     total, held = macs + of_heads, parameters + in_heads
     costs.append(ExitCost(name, stage, kind, total, held, of_heads, in_heads))
   return tuple(costs)
+
+
+def _head_cost(head: nnx.Module, features: jax.ShapeDtypeStruct) -> tuple[int, int]:
+  """MACs and parameters of a head by itself."""
+  inputs = [features]
+  if isinstance(head, CascadeHead):  # which takes the logits of the exit before, too
+    inputs.append(jax.ShapeDtypeStruct((1, head.linear.in_features), jnp.float32))
+  macs, _ = _trace(head, *inputs)
+  return macs, count_parameters(head)
 
 
 def count_parameters(module: nnx.Module) -> int:
@@ -112,14 +122,15 @@ def count_macs(function: Callable, *args: Any) -> int:
   return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _trace(module: nnx.Module, call: Callable, x: Any) -> tuple[int, Any]:
-  """MACs of `call(module, x)`, and the form of what it returns."""
+def _trace(module: Callable, *inputs: Any) -> tuple[int, Any]:
+  """MACs of `module(*inputs)`, and the form of what it returns."""
   graphdef, state = nnx.split(module)
 
-  def pure(state, x):
-    return call(nnx.merge(graphdef, state), x)  # a copy, whose statistics may move
+  def pure(state, *inputs):
+    return nnx.merge(graphdef, state)(*inputs)  # a copy, whose statistics may move
 
-  return count_macs(pure, state, x), jax.eval_shape(pure, state, x)
+  jaxpr, out = jax.make_jaxpr(pure, return_shape=True)(state, *inputs)
+  return _count(jaxpr.jaxpr), out
 
 
 def _count(jaxpr: Jaxpr) -> int:

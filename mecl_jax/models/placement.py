@@ -42,10 +42,10 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
   return dict(sorted(placed.items(), key=lambda item: stages.index(item[1])))
 
 
-def split_head(wanted: str | float) -> tuple[str | float, str]:
-  """'stage1=vit' as ('stage1', 'vit'), '0.3=vit' as (0.3, 'vit'), 'stage1' as ('stage1', '')."""
+def split_head(wanted: str | float) -> tuple[str | float, str | None]:
+  """'stage1=vit' as ('stage1', 'vit'), '0.3=vit' as (0.3, 'vit'), 'stage1' as ('stage1', None)."""
   if not isinstance(wanted, str) or '=' not in wanted:
-    return wanted, ''
+    return wanted, None
   place, _, head = wanted.partition('=')
   try:
     return float(place), head.strip()

@@ -44,8 +44,8 @@ class BackboneEntry:
       takes a `stem` if there is a choice of stems.
     published: that width in the published network.
     smallest: side of an image, in pixels, from which on the network makes sense.
-    stem: 'imagenet', for large images; 'cifar', which leaves a small image four times as large; or
-      None, where the network has one stem only.
+    stem: 'imagenet', for large images; 'cifar', which keeps small images large; or None, where the
+      network has one stem only.
     final_head: name of the head that is the backbone's own classifier.
   """
 

@@ -7,23 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.layers import normal, parameter_dtype
+from mecl_jax.models.layers import dense, normal, parameter_dtype
 
 EPSILON = 1e-6  # of layer norms
-
-
-def dense(
-  in_features: int, out_features: int, *, gain: float = 1, dtype: DTypeLike, rngs: nnx.Rngs
-) -> nnx.Linear:
-  """A dense layer with bias that computes in `dtype`, [..., in] -> [..., out]; see `normal`."""
-  return nnx.Linear(
-    in_features,
-    out_features,
-    kernel_init=normal(gain),
-    dtype=dtype,
-    param_dtype=parameter_dtype(dtype),
-    rngs=rngs,
-  )
 
 
 def layer_norm(size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:

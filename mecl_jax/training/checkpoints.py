@@ -49,6 +49,9 @@ class Checkpoints:
     run: digest that a checkpoint must have to be taken; None: any.
     keep: newest ones kept.
     read_only: for reading another run's; damaged ones are passed over and left where they are.
+
+  Attributes:
+    found_some: whether there were any at first.
   """
 
   def __init__(
@@ -62,6 +65,7 @@ class Checkpoints:
       cleanup_tmp_directories=not read_only,
     )
     self._manager = ocp.CheckpointManager(self._folder, options=options)
+    self.found_some = bool(self._manager.all_steps())
 
   def __enter__(self) -> 'Checkpoints':
     return self

@@ -71,6 +71,7 @@ def _network_only(config: ConfigDict) -> ConfigDict:
     plain.strategy = 'joint'
     plain.phases.joint = plain.phases.backbone
     plain.model.exits, plain.exit_weights = (), (1.0,)
+    plain.model.pretrained_skip = ','.join(filter(None, (plain.model.pretrained_skip, 'heads.*')))
   plain.checkpoints.keep = 1
   return plain
 

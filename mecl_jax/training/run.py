@@ -110,8 +110,16 @@ def build_model(
   statistics are read, from a checkpoint or from that run.
   """
   own = {key: value for key, value in config.model.items() if key not in _OF_WEIGHTS}
-  if config.model.preprocessing in pretrained.STYLES:
-    mean, std = map(np.array, pretrained.STYLES[config.model.preprocessing])
+  wanted, channels = config.model.preprocessing, config.model.input_channels or image_shape[-1]
+  if wanted in pretrained.STYLES:
+    if channels != 3:
+      raise UserError(
+        f'model.preprocessing={wanted} is for red, green and blue; gray images get them by'
+        ' model.input_channels=3'
+      )
+    mean, std = map(np.array, pretrained.STYLES[wanted])
+  elif wanted == RUN:  # which may have one for each of the channels
+    mean, std = np.broadcast_to(mean, channels), np.broadcast_to(std, channels)
   model = models.build(
     **own,
     image_size=config.data.image_size,

@@ -128,8 +128,8 @@ def make_step(
     `batches.ids` picks; it is empty where the examples come along.
   """
 
-  def loss_of(params, statistics, frozen, memory, examples, weights, key):
-    model = nnx.merge(graphdef, params, statistics, frozen)
+  def loss_of(params, moving, frozen, examples, weights, key):
+    model, memory = nnx.merge(graphdef, params, moving.statistics, frozen), moving.memory
     draw_dropout(model, key)
     logits, teacher = _predictions(model, examples, objective)
     losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
@@ -144,7 +144,7 @@ def make_step(
     loss = weighted_sum(minimised, weights.astype(losses.dtype))
     correct = logits.argmax(axis=-1) == examples['labels'][:, None]
     moved = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    return loss, (_like(moved, statistics), memory, (loss, losses.mean(axis=0), correct))
+    return loss, (_like(moved, moving.statistics), memory, (loss, losses.mean(axis=0), correct))
 
   def one(moving, frozen, source, key, batch):
     examples = batch.examples
@@ -153,15 +153,10 @@ def make_step(
     if augment is not None:
       drawn = jax.random.fold_in(key, batch.step)
       examples = {**examples, 'images': augment(drawn, examples['images'])}
+    dropped = jax.random.fold_in(key, ~batch.step)  # a number that augmentation never takes
     gradient = jax.grad(loss_of, has_aux=True)
     grads, (statistics, memory, (loss, exit_loss, correct)) = gradient(
-      moving.params,
-      moving.statistics,
-      frozen,
-      moving.memory,
-      examples,
-      batch.weights,
-      jax.random.fold_in(key, ~batch.step),  # a number that augmentation never takes
+      moving.params, moving, frozen, examples, batch.weights, dropped
     )
     if batch.epoch is not None:
       memory = {**memory, **record.noted(memory, batch.ids, batch.epoch, ~correct[:, -1])}

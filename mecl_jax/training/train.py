@@ -130,6 +130,9 @@ def describe(
   workdir, console = pathlib.Path(workdir), console or make_console()
   own = config_lib.resolve(config or config_lib.read(workdir / 'config.json'))
   with workdirs.claim(workdir), Interruption() as interruption:
+    workdirs.forget_what_never_began(workdir)
+    workdirs.check_config(workdir, own)
+    _check_weights(own, workdir)
     run = open_run(own, workdir, console, interruption)
     description.print_run(run)
     description.print_stages(run)
@@ -185,14 +188,29 @@ def _open(
   brief: bool = False,
 ) -> Run:
   """Sets a run up, says what it is, and keeps that in the work directory."""
+  begins = _check_weights(config, workdir)
   run = open_run(config, workdir, console, interruption, dataset)
   workdirs.check_data(workdir, run.dataset)
   curriculum_report.scores_to_compare(run)  # now, not after hours, if they are not there
   if not brief:
     description.print_run(run)
+  if begins:
+    _begin_with_weights(run)
   workdirs.describe_run(workdir, config, run.dataset, run.digest)
   interruption.wait_for_safe_points()
   return run
+
+
+def _check_weights(config: ConfigDict, workdir: pathlib.Path) -> bool:
+  """Whether the run is to begin with weights, which must be there then."""
+  begins = bool(config.model.pretrained) and not workdirs.has_checkpoints(workdir)
+  if begins:
+    weights.check_there(config)
+  return begins
+
+
+def _begin_with_weights(run: Run) -> None:
+  run.console.print(f'pretrained: {weights.begin(run)}', soft_wrap=True)
 
 
 def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = False) -> Position:
@@ -206,8 +224,8 @@ def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = F
 
   found = checkpoints.restore(run.model, devices.replicated(run.mesh), moments_like)
   position, moments = found or (Position(), {})
-  if run.config.model.pretrained and not found:
-    run.console.print(f'pretrained: {weights.begin(run)}', soft_wrap=True)
+  if run.config.model.pretrained and not found and checkpoints.found_some:
+    _begin_with_weights(run)  # none of them was whole
   first = next(plan for plan in run.plans if plan.phase.curriculum)
   if found:
     last = run.plans[-1]

@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax import config as config_lib
-from mecl_jax.durations import listed, to_steps
+from mecl_jax.durations import is_none, listed
 from mecl_jax.errors import UserError
-from mecl_jax.models import PixelStatistic, pretrained
+from mecl_jax.models import FINAL, PixelStatistic, pretrained
 from mecl_jax.models.pretrained.publishers import IMAGENET
-from mecl_jax.training import devices
+from mecl_jax.training import devices, teachers
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.run import DATASET, RUN, Run
 
@@ -34,16 +34,36 @@ def check(config: ConfigDict) -> None:
       'model.preprocessing=run treats pixels as another run does: model.pretrained must be the work'
       ' directory of one'
     )
-  if to_steps(duration, epoch=10**9, field='phases.backbone.duration'):
+  teacher = config.curriculum.teacher
+  if teacher == 'cross_validated' and _is_run(source):
+    raise UserError(
+      'curriculum.teacher=cross_validated scores examples by networks that have not seen them, and'
+      ' the run that model.pretrained names may have; choose another teacher'
+    )
+  if not is_none(duration, field='phases.backbone.duration'):
     return
   if not source:
     raise UserError(f'phases.backbone.duration is {duration!r}; it must be above 0')
-  teacher = config.curriculum.teacher
   if teacher in ('learning_speed', 'cross_validated'):
     raise UserError(
       f'curriculum.teacher={teacher} watches a backbone learn: phases.backbone.duration must be'
       ' above 0'
     )
+
+
+def check_there(config: ConfigDict) -> None:
+  """Raises UserError if there is nothing at the place that `model.pretrained` names."""
+  source = config.model.pretrained
+  place = pathlib.Path(source).expanduser()
+  if _is_run(source):
+    if not place.is_dir():
+      raise UserError(
+        f'model.pretrained is {source!r}; choose imagenet, a file {" or ".join(FILES)}, or the work'
+        ' directory of a run'
+      )
+    config_lib.read(place / 'config.json')  # says so if it is none
+  elif source not in ('', IMAGENET) and not place.is_file():
+    raise UserError(f'model.pretrained={source}: there is no such file')
 
 
 def begin(run: Run) -> str:
@@ -57,10 +77,6 @@ def begin(run: Run) -> str:
   """
   settings = run.config.model
   source, skip = settings.pretrained, listed(settings.pretrained_skip)
-  if not _is_run(source) and run.model.channels != 3:
-    raise UserError(
-      f'the weights from {source} take images of 3 channels: set model.input_channels=3'
-    )
   if _is_run(source):
     report = pretrained.fit(run.model, _of_run(source, run), skip=skip, source=source)
   else:
@@ -78,12 +94,6 @@ def _is_run(source: str) -> bool:
 def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:
   """The arrays of another run by their names; its pixel statistics too, if they are wanted."""
   workdir = pathlib.Path(source).expanduser()
-  if not workdir.is_dir():
-    raise UserError(
-      f'model.pretrained is {source!r}; choose imagenet, a file {" or ".join(FILES)}, or the work'
-      ' directory of a run'
-    )
-  config_lib.read(workdir / 'config.json')  # says so if it is none
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     state = checkpoints.arrays(devices.replicated(run.mesh))
   if state is None:
@@ -97,22 +107,26 @@ def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:
 def _take_pixel_statistics(state: dict, source: str, run: Run) -> None:
   for name in ('mean', 'std'):
     mine: PixelStatistic = getattr(run.model, name)
-    if state[name].shape != mine.shape:
+    if len(state[name]) not in (1, len(mine)):
       raise UserError(
-        f'the run in {source} takes images of {len(state[name])} channels; those here have'
-        f' {len(mine)}'
+        f'the run in {source} takes images of {len(state[name])} channels, and here it is'
+        f' {len(mine)}; gray images get more by model.input_channels'
       )
-    mine[...] = np.asarray(state[name])
+    mine[...] = np.broadcast_to(state[name], mine.shape)
 
 
 def _check_fresh(names: Iterable[str], run: Run) -> None:
-  """Raises UserError for parts of the backbone or classifier that would stay as they were drawn."""
+  """Raises UserError for parts of the backbone or classifier that nobody trains in time."""
+  asked_first = run.plans[0].phase.curriculum and teachers.wanted(run.config)
   trained = {prefix for plan in run.plans for prefix in plan.phase.trainable}
+  if asked_first and teachers.waits_for_backbone(run.config):
+    # The network scores the examples as it came; only early exits have no part in that.
+    trained = {('heads', name) for name in run.model.exit_names if name != FINAL}
   lost = [name for name in names if not _covered(name, trained)]
   if lost:
     raise UserError(
       f'{run.config.model.pretrained} has no weights that fit {lost[0]}, and no phase would train'
-      ' it: phases.backbone.duration must be above 0'
+      ' it before it is used: phases.backbone.duration must be above 0'
     )
 
 

@@ -36,6 +36,11 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
     lock.release()
 
 
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+  """Whether a run has saved anything, whole or not."""
+  return any(workdir.glob('checkpoints/[0-9]*'))
+
+
 def forget_what_never_began(workdir: pathlib.Path) -> None:
   """Frees a work directory whose run kept nothing, as after an error before its first checkpoint.
 

@@ -106,6 +106,12 @@ def test_every_exit_can_have_its_own_head():
   assert net.exit_names == ('stage1', 'stage2_block1', 'stage3_block1', 'final')
 
 
+@pytest.mark.parametrize('own', ['', ' '])
+def test_a_head_that_is_not_named_is_an_error(own):
+  with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is ''"):
+    build(exits=(f'stage1={own}',))
+
+
 def test_a_misspelt_head_of_an_exit_is_an_error():
   with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is 'vitt'.*mixer"):
     build(exits=('stage1=vitt',))

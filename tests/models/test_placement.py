@@ -72,8 +72,9 @@ def test_groups_are_all_ends_of_groups_but_the_last_and_the_stem():
     ('stage1=vit', ('stage1', 'vit')),
     ('0.3 = vit', (0.3, 'vit')),
     ('every 2=mixer', ('every 2', 'mixer')),
-    ('stage1', ('stage1', '')),
-    (0.3, (0.3, '')),
+    ('stage1', ('stage1', None)),
+    ('stage1=', ('stage1', '')),
+    (0.3, (0.3, None)),
   ],
 )
 def test_an_exit_may_have_a_head_of_its_own(written, meant):

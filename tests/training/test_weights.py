@@ -95,10 +95,9 @@ def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, 
     ({'model.pretrained': 'imagnet'}, "'imagnet'; choose imagenet, .*work directory of a run"),
     ({'model.backbone': 'resnet14'}, r'30 are missing \(stage1_block2.*pretrained_skip'),
     ({'model.width': 8}, 'have another shape .*stem'),
-    (
-      {'model.pretrained': 'imagenet', 'model.preprocessing': 'tf'},
-      '3 channels: set model.input_channels=3',
-    ),
+    ({'model.preprocessing': 'tf'}, 'red, green and blue.*model.input_channels=3'),
+    ({'curriculum.teacher': 'cross_validated'}, 'have not seen them'),
+    ({'model.pretrained': 'x.safetensors', 'model.backbone': 'vit_b16'}, 'x.*no such file'),
     ({'model.pretrained': 'imagenet'}, 'model.backbone with model.pretrained.*densenet121'),
     ({'model.preprocessing': 'run', 'model.pretrained': 'x.safetensors'}, 'work directory of one'),
     ({'model.preprocessing': 'tensorflow'}, 'dataset, caffe, tf, torch, run'),
@@ -112,8 +111,34 @@ def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, 
 def test_what_does_not_go_together_is_told_in_one_line(wanting, tmp_path, changes, message):
   wanting.update_from_flattened_dict(changes)
   with pytest.raises(UserError, match=message) as error:
-    begun(wanting, tmp_path)
+    train(wanting, tmp_path, console=QUIET)
   assert '\n' not in str(error.value)
+
+
+def test_a_classifier_that_is_fresh_scores_nothing(trained, tmp_path):
+  np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
+  c = make_config(tmp_path / 'five.npz')
+  c.model.pretrained, c.strategy = str(trained), 'mixed'
+  c.phases.backbone.duration = '0 steps'
+  with pytest.raises(UserError, match='before it is used'):
+    train(c, tmp_path / 'run', console=QUIET)
+
+
+def test_a_backbone_phase_that_rounds_to_nothing_is_no_wish(toy_config, tmp_path):
+  toy_config.phases.backbone.duration = '0.01 epochs'
+  with pytest.raises(UserError, match='has no step'):
+    train(toy_config, tmp_path, console=QUIET)
+
+
+def test_gray_images_keep_the_pixels_of_three_channels(toy_config, tmp_path):
+  toy_config.model.input_channels, toy_config.model.preprocessing = 3, 'torch'
+  first = train(toy_config, tmp_path / 'first', console=QUIET)
+  toy_config.model.pretrained, toy_config.model.preprocessing = str(tmp_path / 'first'), 'auto'
+  toy_config.phases.backbone.duration = '0 steps'
+  second = train(toy_config, tmp_path / 'second', console=QUIET)
+  assert second['exits'][-1]['accuracy'] == first['exits'][-1]['accuracy']
+  (tmp_path / 'second/summary.json').unlink()
+  assert train(toy_config, tmp_path / 'second', console=QUIET)['steps'] == 12
 
 
 def test_pixels_are_treated_as_the_weights_want(toy_config, tmp_path):

@@ -7,8 +7,8 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.convolution import conv_general_dilated
-from mecl_jax.models.layers import normal, parameter_dtype
-from mecl_jax.models.transformer import MLP, dense, layer_norm, positions, with_token
+from mecl_jax.models.layers import dense, normal, parameter_dtype
+from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
 # What stages hand on: all tokens [B, 1 + H * W, D], the class token first; and the patches among
 # them as a map [B, H, W, D], which no stage reads and which costs nothing where no head does.

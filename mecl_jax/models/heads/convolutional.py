@@ -15,9 +15,9 @@ from mecl_jax.models.layers import (
   BatchNorm,
   ConvNorm,
   conv3x3,
+  dense,
   global_average,
   linear,
-  normal,
   parameter_dtype,
 )
 
@@ -97,14 +97,7 @@ class MLPHead(nnx.Module):
     self.window = pooling_window(shape)
     self.conv = ConvNorm(shape[-1], width, 3, dtype=dtype, rngs=rngs)
     features, hidden = pooled_pixels(shape) * width, self.GROWTH * width
-    self.dense = nnx.Linear(
-      features,
-      hidden,
-      kernel_init=normal(2),
-      dtype=dtype,
-      param_dtype=parameter_dtype(dtype),
-      rngs=rngs,
-    )
+    self.dense = dense(features, hidden, gain=2, dtype=dtype, rngs=rngs)
     self.dropout = nnx.Dropout(self.DROPOUT, rngs=nnx.Rngs(dropout=0))  # see `draw_dropout`
     self.linear = linear(hidden, num_classes, dtype=dtype, rngs=rngs)
 

@@ -40,7 +40,8 @@ def fit(
     arrays: by our names, as 'stem.conv.conv.kernel' and 'heads.final.linear.bias', see `named`;
       another name is one that the network has no use for.
     skip: glob patterns of names that need not fit: where the source has nothing of that name, or
-      another shape, the network keeps what it has, and an array without use is no mistake.
+      another shape, the network keeps what it has, and an array without use is no mistake. A head
+      is taken as a whole or not at all.
     source: what messages call the source.
 
   Raises:
@@ -54,7 +55,9 @@ def fit(
     if not fnmatch.filter(names, pattern):
       raise UserError(f'{FIELD} has {pattern!r}, but no name is like that; {_shown(sorted(own))}')
   _check(own, arrays, covered, skip, source)
-  taken = {name for name in own if name in arrays and arrays[name].shape == own[name].shape}
+  taken = _fitting(own, arrays)
+  if not taken:
+    raise UserError(f'model.pretrained={source} has nothing that fits this network')
   state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
   flat = [
     (path, _replaced(variable, arrays[name_of(path)]) if name_of(path) in taken else variable)
@@ -62,6 +65,18 @@ def fit(
   ]
   nnx.update(model, nnx.from_flat_state(flat))
   return Report(len(taken), tuple(name for name in own if name not in taken))
+
+
+def _fitting(own: Mapping[str, nnx.Variable], arrays: Mapping[str, np.ndarray]) -> set[str]:
+  """Names of the arrays that have a place; a head's only if all of the head have one."""
+  fitting = {name for name in own if name in arrays and arrays[name].shape == own[name].shape}
+  heads = {'.'.join(name.split('.')[:2]) for name in own if name.startswith('heads.')}
+  for head in heads:
+    ours = {name for name in own if name.startswith(f'{head}.')}
+    theirs = {name for name in arrays if name.startswith(f'{head}.')}
+    if ours != theirs or not ours <= fitting:
+      fitting -= ours
+  return fitting
 
 
 def _replaced(variable: nnx.Variable, array: np.ndarray) -> nnx.Variable:

@@ -60,7 +60,11 @@ def test_no_gradient_flows_into_the_exit_before():
 
 @pytest.mark.parametrize(
   ('exits', 'head'),
-  [(('stage1',), 'cascade_conv'), (('stage1=cascade_vit', 'stage2'), 'conv')],
+  [
+    (('stage1',), 'cascade_conv'),
+    (('stage1=cascade_vit', 'stage2'), 'conv'),
+    (('stage1=cascade_conv', 'stage2'), 'cascade_conv'),
+  ],
 )
 def test_a_cascade_without_an_exit_before_is_refused(exits, head):
   with pytest.raises(UserError, match=r'stage1 is cascade_\w+, but .* choose (conv|vit)'):

@@ -28,12 +28,24 @@ def test_what_does_not_fit_and_is_skipped_stays_fresh():
   before, given = arrays_of(model), arrays_of(other)
   del given['stage3_block1.conv1.kernel']
   report = fit(model, given, skip=('heads.*', 'stage3_*'), source='x')
-  fresh = {name for name in before if name.startswith('heads.') and '.linear.' in name}
+  fresh = {name for name in before if name.startswith('heads.')}
   fresh.add('stage3_block1.conv1.kernel')
   assert set(report.fresh) == fresh
   assert report.taken == len(before) - len(fresh)
   for name, array in arrays_of(model).items():
     np.testing.assert_array_equal(array, (before if name in fresh else given)[name])
+
+
+def test_a_head_is_taken_as_a_whole_or_not_at_all():
+  model = build(seed=0)
+  given = arrays_of(build(seed=1, exits=('stage1=msdnet', 'stage2')))
+  fresh = set(fit(model, given, skip=('heads.*',), source='x').fresh)
+  assert fresh == {name for name in arrays_of(model) if name.startswith('heads.stage1.')}
+
+
+def test_nothing_that_fits():
+  with pytest.raises(UserError, match='x has nothing that fits'):
+    fit(build(), {'a.weight': np.zeros(2)}, skip=('*',), source='x')
 
 
 def test_dtypes_and_devices_remain():
