@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation import policies, rules, thresholds
+from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.rules import Rule
+from tests.evaluation.predictions import make
+
+SPLIT = make(n=100)
+
+
+@pytest.mark.parametrize('ties', [False, True])
+@pytest.mark.parametrize('exits', [1, 2, 5])
+def test_examples_leave_at_the_first_exit_that_is_sure_enough(exits, ties):
+  rng = np.random.default_rng(exits)
+  for _ in range(20):
+    confidence = rng.integers(0, 4, (30, exits)) / 3 if ties else rng.random((30, exits))
+    limits = rng.integers(0, 5, exits - 1) / 3 if ties else rng.random(exits - 1) * 1.5
+    expected = []
+    for row in confidence:
+      at = 0
+      while at < exits - 1 and row[at] < limits[at]:
+        at += 1
+      expected.append(at)
+    assert policies.first_reached(confidence, limits).tolist() == expected
+
+
+def test_patience_is_a_count_of_exits_that_agree():
+  predicted = np.array([[0, 0, 1, 1, 1], [2, 2, 2, 2, 2], [0, 1, 0, 1, 0]])
+  policy = Policy(Rule('patience'), np.full(4, 3.0))
+  assert policy.leaves_at(np.eye(3)[predicted]).tolist() == [4, 2, 4]
+
+
+def test_infinity_keeps_everybody():
+  policy = Policy(Rule('margin'), np.array([np.inf, -np.inf, 0.0]))
+  assert set(policy.leaves_at(SPLIT.logits)) == {1}
+
+
+def test_another_number_of_exits_is_refused():
+  policy = Policy(Rule('margin'), np.zeros(3))
+  with pytest.raises(UserError, match='a policy of 4 exits for predictions of 5'):
+    policy.leaves_at(make(exits=5).logits)
+
+
+@pytest.mark.parametrize('name', rules.RULES)
+def test_a_policy_comes_back_bit_for_bit(name, tmp_path):
+  fitted = thresholds.budgeted(rules.fit_rule(name, SPLIT), SPLIT)[3]
+  policy = Policy(fitted.rule, np.append(fitted.thresholds[:-1], np.inf))
+  policies.save_policy(tmp_path / 'policy.json', policy, 'digits')
+  back = policies.load_policy(tmp_path / 'policy.json', 'digits')
+  assert back.rule == policy.rule and back.exits == 4
+  assert back.thresholds.dtype == np.float64
+  np.testing.assert_array_equal(back.thresholds, policy.thresholds)
+  test = make('test')
+  np.testing.assert_array_equal(back.leaves_at(test.logits), policy.leaves_at(test.logits))
+
+
+def test_the_file_is_plain_json_that_names_what_it_is_for(tmp_path):
+  path = tmp_path / 'policy.json'
+  policies.save_policy(path, Policy(Rule('entropy'), np.array([-0.25, np.inf])), 'cifar10')
+
+  def refuse(constant):
+    raise AssertionError(f'{constant} is no JSON')
+
+  assert json.loads(path.read_text(), parse_constant=refuse) == {
+    'format': 'mecl_jax exit policy',
+    'version': 1,
+    'dataset': 'cifar10',
+    'exits': 3,
+    'rule': 'entropy',
+    'learnt': [],
+    'thresholds': [-0.25, 'inf'],
+  }
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'format': 'a poem'}, 'is no exit policy'),
+    ({'version': 2}, 'is of version 2'),
+    ({'dataset': 'cifar100'}, 'for cifar100, not for digits'),
+    ({'rule': 'patient'}, 'choose one of'),
+    ({'rule': 'gate'}, 'damaged'),
+    ({'learnt': [[1.0]]}, 'damaged'),
+    ({'learnt': None}, 'damaged'),
+    ({'exits': 4}, 'damaged'),
+    ({'exits': 'three'}, 'damaged'),
+    ({'thresholds': [0.5, 'nan']}, 'damaged'),
+    ({'thresholds': [0.5, 'much']}, 'damaged'),
+    ({'thresholds': 0.5}, 'damaged'),
+  ],
+)
+def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_path):
+  path = tmp_path / 'policy.json'
+  policies.save_policy(path, Policy(Rule('margin'), np.array([0.5, 0.6])), 'digits')
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  with pytest.raises(UserError, match=message) as caught:
+    policies.load_policy(path, 'digits')
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text', ['', '{', '[1]', '\ufeff'])
+def test_what_is_no_policy_at_all_is_refused(text, tmp_path):
+  path = tmp_path / 'policy.json'
+  with pytest.raises(UserError, match='cannot be read'):
+    policies.load_policy(path, 'digits')
+  path.write_text(text)
+  with pytest.raises(UserError, match=r'cannot be read|no exit policy'):
+    policies.load_policy(path, 'digits')

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation import predicted
+from tests.evaluation.predictions import make
+
+
+def test_a_split_comes_out_of_the_file_of_predictions():
+  validation = make(n=7)
+  file = {'validation_logits': validation.logits, 'validation_labels': validation.labels}
+  split = predicted.predicted(file, 'validation')
+  assert split.name == 'validation' and split.exits == 4 and split.logits is validation.logits
+  with pytest.raises(UserError, match='no test split'):
+    predicted.predicted(file, 'test')
+
+
+def test_right_is_the_accuracy_of_every_example():
+  split = make(n=50, exits=3)
+  for i, k in np.ndindex(50, 3):
+    assert split.right()[i, k] == (np.argmax(split.logits[i, k]) == split.labels[i])
+
+
+@pytest.mark.parametrize(
+  ('logits', 'labels', 'message'),
+  [
+    ((0, 3, 5), 0, 'validation split is empty'),
+    ((4, 5), 4, r'has logits \[4, 5\]'),
+    ((4, 3, 5), 3, r'labels \[3\]'),
+  ],
+)
+def test_what_does_not_belong_together_is_refused(logits, labels, message):
+  with pytest.raises(UserError, match=message):
+    predicted.Predicted('validation', np.zeros(logits), np.zeros(labels, int))

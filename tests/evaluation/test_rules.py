@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import entropy
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation import rules
+from mecl_jax.evaluation.predicted import Predicted
+from tests.evaluation.predictions import make
+
+pytestmark = pytest.mark.filterwarnings('error')
+
+SPLIT = make(n=300, exits=5, classes=30)
+PROBABILITIES = softmax(SPLIT.logits.astype(np.float64), axis=-1)
+
+
+def test_measures_agree_with_scipy():
+  highest = np.sort(PROBABILITIES, axis=-1)
+  np.testing.assert_allclose(rules.max_probability(SPLIT.logits), PROBABILITIES.max(-1))
+  np.testing.assert_allclose(rules.entropy(SPLIT.logits), -entropy(PROBABILITIES, axis=-1))
+  np.testing.assert_allclose(
+    rules.margin(SPLIT.logits), highest[..., -1] - highest[..., -2], atol=1e-15
+  )
+
+
+@pytest.mark.parametrize('ties', [False, True])
+def test_patience_counts_backwards_until_the_class_changes(ties):
+  logits = make(n=200, exits=6, classes=2, ties=ties).logits
+  patience = rules.patience(logits)
+  assert set(np.unique(patience)) == {1, 2, 3, 4, 5, 6}
+  for i, k in np.ndindex(patience.shape):
+    count = 1
+    while count <= k and logits[i, k - count].argmax() == logits[i, k].argmax():
+      count += 1
+    assert patience[i, k] == count
+
+
+def test_patience_by_hand():
+  predicted = np.array([[0, 0, 1, 1, 1, 0], [2, 2, 2, 2, 2, 2]])
+  patience = rules.patience(np.eye(3)[predicted])
+  assert patience.tolist() == [[1, 2, 1, 2, 3, 1], [1, 2, 3, 4, 5, 6]]
+
+
+def test_very_sure_and_quite_unsure_logits_are_stood():
+  logits = np.array([[[1e4, 0, -1e4]], [[3, 3, 3]]], np.float32)
+  assert rules.max_probability(logits).ravel().tolist() == pytest.approx([1, 1 / 3])
+  assert rules.entropy(logits).ravel().tolist() == pytest.approx([0, -np.log(3)])
+  assert rules.margin(logits).ravel().tolist() == pytest.approx([1, 0])
+
+
+@pytest.mark.parametrize('name', rules.RULES)
+def test_a_rule_says_the_same_stage_by_stage_and_of_any_part_to_the_last_bit(name):
+  rule = rules.fit_rule(name, SPLIT)
+  confidence = rule.confidence(SPLIT.logits)
+  assert confidence.shape == (300, 5) and confidence.dtype == np.float64
+  for k in range(1, 6):
+    for part in (slice(0, 1), slice(17, 24), slice(None, None, 3), np.array([5, 2, 250])):
+      said = rule.confidence(SPLIT.logits[part, :k])
+      np.testing.assert_array_equal(said, confidence[part, :k])
+  other = rule.confidence(np.asfortranarray(SPLIT.logits))
+  np.testing.assert_array_equal(other, confidence)
+
+
+@pytest.mark.parametrize('name', rules.RULES)
+@pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
+def test_logits_that_are_no_numbers_are_refused(name, bad):
+  rule, logits = rules.fit_rule(name, SPLIT), SPLIT.logits.copy()
+  logits[3, 2, 1] = bad
+  with pytest.raises(UserError, match='1 of 300 examples are not finite'):
+    rule.confidence(logits)
+
+
+def test_a_misspelt_rule_is_refused():
+  with pytest.raises(UserError, match='max_probability, entropy, margin, patience, gate'):
+    rules.fit_rule('confidence', SPLIT)
+  with pytest.raises(UserError, match='choose one of'):
+    rules.Rule('confidence')
+
+
+@pytest.mark.parametrize('name', rules.RULES)
+def test_rules_learn_from_validation_alone(name):
+  with pytest.raises(UserError, match='not from the test split'):
+    rules.fit_rule(name, make('test'))
+
+
+def test_the_gate_agrees_with_scikit_learn():
+  gate, test = rules.fit_rule('gate', SPLIT), make('test', n=100, exits=5, classes=30)
+  confidence = gate.confidence(test.logits)
+  for k in range(5):
+    seen, new = rules.measures(SPLIT.logits)[:, k], rules.measures(test.logits)[:, k]
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-9))
+    model.fit(seen, SPLIT.logits[:, k].argmax(-1) == SPLIT.labels)
+    np.testing.assert_allclose(confidence[:, k], model.predict_proba(new)[:, 1], rtol=1e-5)
+
+
+def test_the_gate_knows_whether_an_exit_is_always_or_never_right():
+  logits = make(n=18, exits=2).logits
+  labels = logits[:, 0].argmax(-1)
+  logits[:, 1, :] = np.eye(5)[(labels + 1) % 5]
+  gate = rules.fit_rule('gate', Predicted('validation', logits, labels))
+  confidence = gate.confidence(make('test', n=9, exits=2).logits)
+  np.testing.assert_allclose(confidence[:, 0], 19 / 20)
+  np.testing.assert_allclose(confidence[:, 1], 1 / 20)
+
+
+def test_the_gate_stands_one_example_and_measures_that_do_not_differ():
+  one = rules.fit_rule('gate', make(n=1))
+  assert one.confidence(make('test').logits).shape == (200, 4)
+  logits = np.tile(np.array([4.0, 0, 0]), (10, 2, 1))
+  gate = rules.fit_rule('gate', Predicted('validation', logits, np.arange(10) % 3))
+  np.testing.assert_allclose(gate.confidence(logits), 0.4, atol=1e-3)
+
+
+def test_the_gate_does_not_say_what_it_has_not_learnt():
+  gate = rules.fit_rule('gate', make(exits=2))
+  with pytest.raises(UserError, match='a gate of 2 exits for predictions of 3'):
+    gate.confidence(make(exits=3).logits)
