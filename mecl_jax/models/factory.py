@@ -58,13 +58,11 @@ def build(
   entry = _entry(backbone, stem)
   choose('model.head', head, HEADS)
   compute = _compute_dtype(dtype)
-  channels = _channels(image_shape, input_channels)
-  height, width_of_images, _ = image_shape
-  size = (image_size or height, image_size or width_of_images)
-  _check_size(backbone, entry.smallest, size)
+  shape = _input_shape(image_shape, image_size, input_channels)
+  _check_size(backbone, entry.smallest, shape)
   rngs = nnx.Rngs(seed)
-  body = entry(channels, width=width, dtype=compute, rngs=rngs)
-  costs = stage_costs(body, (*size, channels))
+  body = entry(shape[-1], width=width, dtype=compute, rngs=rngs)
+  costs = stage_costs(body, shape)
   placed, kinds = _place(exits, head, {cost.name: cost.macs for cost in costs})
   placed[FINAL], kinds[FINAL] = body.stage_names[-1], entry.final_head
   shapes = {cost.name: cost.shape for cost in costs}
@@ -79,7 +77,7 @@ def build(
     heads,
     tuple(placed.values()),
     tuple(kinds[name] for name in placed),
-    channels=channels,
+    channels=shape[-1],
     image_size=image_size,
     mean=mean,
     std=std,
@@ -133,23 +131,26 @@ def _make_head(
   return HEADS[kind](shape, num_classes, **settings)
 
 
-def _check_size(backbone: str, smallest: int, size: tuple[int, int]) -> None:
-  height, width = size
-  if min(size) < smallest:
+def _check_size(backbone: str, smallest: int, shape: tuple[int, int, int]) -> None:
+  height, width, _ = shape
+  if min(height, width) < smallest:
     raise UserError(
       f'images are {height}x{width}; model.backbone={backbone} takes {smallest}x{smallest} and up:'
       f' data.image_size={smallest} enlarges them'
     )
 
 
-def _channels(image_shape: tuple[int, int, int], input_channels: int) -> int:
-  *_, channels = image_shape
+def _input_shape(
+  image_shape: tuple[int, int, int], image_size: int, input_channels: int
+) -> tuple[int, int, int]:
+  """(height, width, channels) that the backbone sees."""
+  height, width, channels = image_shape
   if input_channels not in (0, channels) and channels != 1:
     raise UserError(
       f'model.input_channels is {input_channels}, but the images have {channels};'
       f' choose 0 or {channels} (only gray images can be repeated)'
     )
-  return input_channels or channels
+  return image_size or height, image_size or width, input_channels or channels
 
 
 def _compute_dtype(name: str) -> DTypeLike:
