@@ -13,7 +13,7 @@ def listed(text: str) -> tuple[str, ...]:
   return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
-def is_none(text: str, *, field: str = 'a duration') -> bool:
+def is_zero(text: str, *, field: str = 'a duration') -> bool:
   """Whether a duration in steps or epochs is exactly nothing, as '0 steps' is."""
   return not to_steps(text, epoch=1e9, field=field)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mecl_jax.curriculum import pacing, visible_count
 from mecl_jax.curriculum.pacing import Pacing
-from mecl_jax.durations import is_none, to_steps
+from mecl_jax.durations import is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 from mecl_jax.training.optimizers import learning_rates
@@ -90,7 +90,7 @@ def make_plan(
   plans: list[PhasePlan] = []
   for phase in make_phases(config.strategy, exits, segments):
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
-    if config.model.pretrained and not phase.curriculum and is_none(settings.duration):
+    if config.model.pretrained and not phase.curriculum and is_zero(settings.duration):
       continue  # the backbone stays as it came
     whole = to_steps(settings.duration, epoch=epoch, field=f'{field}.duration')
     steps = round(whole * phase.share)

@@ -8,15 +8,13 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax import config as config_lib
-from mecl_jax.durations import is_none, listed
+from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
-from mecl_jax.models.pretrained.publishers import IMAGENET
+from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
 from mecl_jax.training import devices, teachers
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.run import DATASET, RUN, Run
-
-FILES = ('.weights.h5', '.safetensors')
 
 
 def preprocessing(model: ConfigDict) -> str:
@@ -40,7 +38,7 @@ def check(config: ConfigDict) -> None:
       'curriculum.teacher=cross_validated scores examples by networks that have not seen them, and'
       ' the run that model.pretrained names may have; choose another teacher'
     )
-  if not is_none(duration, field='phases.backbone.duration'):
+  if not is_zero(duration, field='phases.backbone.duration'):
     return
   if not source:
     raise UserError(f'phases.backbone.duration is {duration!r}; it must be above 0')

@@ -10,6 +10,7 @@ from mecl_jax.models.pretrained import tables
 from mecl_jax.models.pretrained.names import Rules
 
 IMAGENET = 'imagenet'  # the weights of keras.applications
+FILES = ('.weights.h5', '.safetensors')  # of Keras, and of PyTorch's publishers
 Style = Literal['caffe', 'tf', 'torch']
 Kind = Literal['keras', 'torch']
 
@@ -116,9 +117,10 @@ def kind_of(source: str, backbone: str) -> Kind:
   """
   kind: Kind
   name = pathlib.Path(source).name
-  if source == IMAGENET or name.endswith('.weights.h5'):
+  keras, torch = FILES
+  if source == IMAGENET or name.endswith(keras):
     kind = 'keras'
-  elif name.endswith('.safetensors'):
+  elif name.endswith(torch):
     kind = 'torch'
   else:
     raise UserError(
