@@ -9,10 +9,15 @@ PACKAGE = pathlib.Path(__file__).parent.parent / 'mecl_jax'
 
 # room: what it must not import
 FORBIDDEN = {
-  'data': ('curriculum', 'models', 'training', 'evaluation', 'config'),
-  'curriculum': ('data', 'models', 'training', 'evaluation', 'config', 'jax', 'flax', 'optax'),
-  'models': ('data', 'curriculum', 'training', 'evaluation', 'config'),
-  'evaluation': ('training', 'data', 'curriculum', 'config'),
+  'data': ('curriculum', 'models', 'training', 'evaluation', 'inference', 'report', 'config'),
+  'curriculum': (
+    *('data', 'models', 'training', 'evaluation', 'inference', 'report', 'config'),
+    *('jax', 'flax', 'optax'),
+  ),
+  'models': ('data', 'curriculum', 'training', 'evaluation', 'inference', 'report', 'config'),
+  'evaluation': ('training', 'data', 'curriculum', 'inference', 'report', 'config'),
+  'inference': ('training', 'data', 'curriculum', 'report', 'config'),
+  'report': ('training', 'data', 'curriculum', 'config'),
 }
 EVERYWHERE = ('tensorflow', 'pickle', 'torch')
 

@@ -2,13 +2,11 @@
 
 from mecl_jax.evaluation.metrics import accuracy, ece, nll, top_k_accuracy
 from mecl_jax.evaluation.predict import images_per_call, penultimate_features, predict
-from mecl_jax.evaluation.report import exit_rows, exit_table, load_predictions
+from mecl_jax.evaluation.predictions import load_predictions
 
 __all__ = [
   'accuracy',
   'ece',
-  'exit_rows',
-  'exit_table',
   'images_per_call',
   'load_predictions',
   'nll',

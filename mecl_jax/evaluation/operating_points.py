@@ -7,11 +7,11 @@ import numpy as np
 
 from mecl_jax.errors import UserError, choose
 from mecl_jax.evaluation.policies import Policy, first_reached
-from mecl_jax.evaluation.predicted import TEST, Predicted, check_same_exits, check_validation
-from mecl_jax.evaluation.report import quantity
+from mecl_jax.evaluation.predictions import TEST, Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.evaluation.thresholds import TOLERANCE
 from mecl_jax.models import ExitCost
+from mecl_jax.models.macs import quantity
 from mecl_jax.models.registry import CASCADE
 
 WISHES = ('target_macs', 'target_latency_ms', 'max_accuracy_drop')

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.predicted import check_same_exits
+from mecl_jax.evaluation.predictions import check_same_exits
 from mecl_jax.evaluation.rules import GATE, MEASURES, Rule
 from mecl_jax.files import write_json
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mecl_jax.errors import choose
 from mecl_jax.evaluation.metrics import checked, log_softmax
-from mecl_jax.evaluation.predicted import Predicted, check_same_exits, check_validation
+from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
 
 Learnt = tuple[tuple[float, ...], ...]  # what a rule has learnt of every exit
 

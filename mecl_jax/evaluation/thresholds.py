@@ -7,7 +7,7 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.policies import Policy, first_reached
-from mecl_jax.evaluation.predicted import Predicted, check_same_exits, check_validation
+from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import Rule
 
 BUDGETS = range(1, 40)  # MSDNet's p

@@ -93,6 +93,14 @@ def exit_costs(model: MultiExit, image_shape: Sequence[int]) -> tuple[ExitCost, 
   return tuple(costs)
 
 
+def quantity(number: float) -> str:
+  """Three digits and a unit: 40551808 as '40.6 M'."""
+  for power, unit in ((9, 'G'), (6, 'M'), (3, 'k')):
+    if number >= 0.9995 * 10**power:
+      return f'{number / 10**power:#.3g}'.rstrip('.') + f' {unit}'
+  return f'{number:.0f}'
+
+
 def _head_cost(head: nnx.Module, features: jax.ShapeDtypeStruct) -> tuple[int, int]:
   """MACs and parameters of a head by itself."""
   inputs = [features]

@@ -15,7 +15,7 @@ import numpy as np
 from mecl_jax.curriculum import scores
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import report
+from mecl_jax.evaluation import predictions
 from mecl_jax.training.other_runs import plain_config
 from mecl_jax.training.run import Run
 
@@ -45,7 +45,7 @@ def score(run: Run, train_run: Callable[[ConfigDict, pathlib.Path, Dataset], obj
       workdir = run.workdir / 'teacher' / f'repeat{repeat}_fold{fold}'
       config.seed = seed
       train_run(config, workdir, _without(run.dataset, held_out))
-      found = report.load_predictions(workdir / 'predictions.npz')
+      found = predictions.load_predictions(workdir / 'predictions.npz')
       labels = train.labels[held_out]
       assert np.array_equal(found['test_ids'], train.ids[held_out])
       measured[repeat, held_out] = scores.MEASURES[settings.measure](

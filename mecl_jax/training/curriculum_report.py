@@ -12,8 +12,8 @@ from rich.table import Table
 from mecl_jax.curriculum import Curriculum, Difficulty
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import contact_sheet, curriculum_plots
 from mecl_jax.files import write_text
+from mecl_jax.report import contact_sheet, curriculum_plots
 from mecl_jax.training.batches import visible_by_exit
 from mecl_jax.training.run import Run
 

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
-from mecl_jax.evaluation.network_plot import draw_network
-from mecl_jax.evaluation.report import quantity
 from mecl_jax.models import exit_costs, stage_costs
+from mecl_jax.models.macs import quantity
+from mecl_jax.report.network_plot import draw_network
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 

@@ -8,12 +8,11 @@ from ml_collections import ConfigDict
 from mecl_jax import config as config_lib
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import report
 from mecl_jax.models import MultiExit
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.run import Run, build_model
-from mecl_jax.training.workdir import read_identity
+from mecl_jax.training.workdir import read_identity, read_summary
 
 
 def plain_config(config: ConfigDict) -> ConfigDict:
@@ -76,6 +75,6 @@ def load_model(workdir: pathlib.Path, run: Run, *, other_data: bool = False) -> 
     found = checkpoints.restore(model, devices.replicated(run.mesh))
   if found is None:
     raise UserError(f'the teacher in {workdir} has no checkpoint that can be read')
-  if report.load_summary(workdir / 'summary.json') is None:
+  if read_summary(workdir) is None:
     run.console.print(f'the teacher in {workdir} has not ended: this is its step {found[0].total}')
   return model

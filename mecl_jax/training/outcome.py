@@ -6,13 +6,17 @@ from ml_collections import ConfigDict
 
 import mecl_jax
 from mecl_jax.curriculum import visible_count
-from mecl_jax.evaluation import plots, predict, report
+from mecl_jax.evaluation import predict
+from mecl_jax.evaluation.predictions import save_predictions
 from mecl_jax.files import write_json
 from mecl_jax.models import exit_costs
+from mecl_jax.report import plots
+from mecl_jax.report.exit_table import exit_rows, exit_table
 from mecl_jax.training import curriculum_report, describe, teachers
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
+from mecl_jax.training.workdir import read_summary
 
 
 def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[
     with work(run.console, name, len(split), run.interruption.check) as on_batch:
       logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
     predictions[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
-  report.save_predictions(run.workdir / 'predictions.npz', run.model.exit_names, predictions)
+  save_predictions(run.workdir / 'predictions.npz', run.model.exit_names, predictions)
   summary = _summary(run, position, predictions)
   folder = run.workdir / 'report'
   plots.exit_curve(summary, folder / 'exits.png')
@@ -43,7 +47,7 @@ def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[
   summary['curriculum'] |= curriculum_report.write(run)
   write_json(run.workdir / 'summary.json', summary)
   if not brief:
-    run.console.print(report.exit_table(summary))
+    run.console.print(exit_table(summary))
   if not summary['complete']:
     run.console.print(f'training has not ended: this is step {position.total}')
   run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
@@ -53,14 +57,14 @@ def write_outcome(run: Run, position: Position, *, brief: bool = False) -> dict[
 def _summary(run: Run, position: Position, predictions: dict[str, Any]) -> dict[str, Any]:
   config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
   rows = {
-    name: report.exit_rows(v['logits'], v['labels'], run.model.exit_names, costs)
+    name: exit_rows(v['logits'], v['labels'], run.model.exit_names, costs)
     for name, v in predictions.items()
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
   size = len(run.dataset.train)
   settings = config.curriculum
   ordered, taught = settings.order != 'none', teachers.wanted(config)
-  plain = report.load_summary(run.workdir / 'teacher' / 'summary.json') or {}
+  plain = read_summary(run.workdir / 'teacher') or {}
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
     'dataset': run.dataset.name,

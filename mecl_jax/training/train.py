@@ -11,7 +11,7 @@ from mecl_jax import config as config_lib
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
-from mecl_jax.evaluation import report
+from mecl_jax.report.exit_table import exit_table
 from mecl_jax.training import curriculum_report, devices, teachers, weights
 from mecl_jax.training import describe as description
 from mecl_jax.training import workdir as workdirs
@@ -55,13 +55,13 @@ def train(
   with workdirs.claim(workdir), Interruption() as interruption:
     workdirs.forget_what_never_began(workdir)
     workdirs.check_config(workdir, config)
-    summary = report.load_summary(workdir / 'summary.json')
+    summary = workdirs.read_summary(workdir)
     if summary and summary['complete']:
       if not brief:
         if config.report.compare_with:
           console.print('--mode=evaluate compares the scores of a run that has ended')
         console.print(f'{workdir} holds a run that has ended; its report:', soft_wrap=True)
-        console.print(report.exit_table(summary))
+        console.print(exit_table(summary))
       return summary
     run = _open(config, workdir, console, interruption, dataset, brief=brief)
     keep = config.checkpoints.keep

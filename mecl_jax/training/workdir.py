@@ -106,6 +106,17 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
     raise UserError(f'{path} is damaged: {error}') from None
 
 
+def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """What summary.json holds; None if there is none (the run has not ended)."""
+  path = workdir / 'summary.json'
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    return None
+  except ValueError as error:
+    raise UserError(f'{path} is damaged ({error}); --mode=evaluate writes it anew') from None
+
+
 def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
   """Keeps a run's resolved configuration, which data it sees, and which labels were flipped."""
   write_json(workdir / 'config.json', json.loads(config.to_json()))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mecl_jax.evaluation.predicted import Predicted
+from mecl_jax.evaluation.predictions import Predicted
 
 
 def make(name='validation', n=200, exits=4, classes=5, seed=0, ties=False):

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import rules
-from mecl_jax.evaluation.predicted import Predicted
+from mecl_jax.evaluation.predictions import Predicted
 from tests.evaluation.predictions import make
 
 pytestmark = pytest.mark.filterwarnings('error')

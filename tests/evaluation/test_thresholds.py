@@ -8,7 +8,7 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import operating_points, thresholds
 from mecl_jax.evaluation.policies import first_reached
-from mecl_jax.evaluation.predicted import Predicted
+from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
 from tests.evaluation.predictions import make, with_confidence
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from mecl_jax.models import count_macs, exit_costs, stage_costs
+from mecl_jax.models.macs import quantity
 from tests.models.networks import build
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
@@ -93,3 +94,20 @@ def test_products_in_an_open_loop_cannot_be_counted():
 
   with pytest.raises(ValueError, match='while_loop'):
     count_macs(loop, jnp.ones((3, 3)))
+
+
+@pytest.mark.parametrize(
+  ('number', 'expected'),
+  [
+    (0, '0'),
+    (999, '999'),
+    (1000, '1.00 k'),
+    (999_499, '999 k'),
+    (999_500, '1.00 M'),
+    (31_119_616, '31.1 M'),
+    (4_291_365_888, '4.29 G'),
+    (252_893_440, '253 M'),
+  ],
+)
+def test_quantities_have_three_digits_and_a_unit(number, expected):
+  assert quantity(number) == expected

@@ -343,7 +343,7 @@ def test_a_stop_between_two_folds_is_obeyed(toy_config, tmp_path, monkeypatch):
     signal.raise_signal(signal.SIGTERM)
     return load_predictions(path)
 
-  monkeypatch.setattr(cross_validation.report, 'load_predictions', interrupted)
+  monkeypatch.setattr(cross_validation.predictions, 'load_predictions', interrupted)
   with pytest.raises(Interrupted):
     ask(toy_config, tmp_path, teacher='cross_validated', folds=3)
   assert [p.name for p in (tmp_path / 'teacher').iterdir()] == ['repeat0_fold0']

@@ -1,12 +1,16 @@
-"""What a network said of one split, with the answers; it knows which split it is."""
+"""What a network said of a split, with the answers: it knows which split it is, and its file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
+import os
+import pathlib
+import zipfile
 
 import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
+from mecl_jax.files import write_npz
 
 VALIDATION, TEST = 'validation', 'test'
 
@@ -49,8 +53,31 @@ class Predicted:
     return metrics.correct(self.logits, self.labels)
 
 
+def save_predictions(
+  path: str | os.PathLike,
+  exits: Sequence[str],
+  splits: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+  """Writes predictions.npz: `exits`, and {split}_{logits,labels,ids} of every split."""
+  arrays = {f'{split}_{key}': value for split, v in splits.items() for key, value in v.items()}
+  write_npz(path, {'exits': np.array(exits, np.str_), **arrays})
+
+
+def load_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """Reads what `save_predictions` wrote.
+
+  Raises:
+    UserError: there is no such file, or it is damaged.
+  """
+  try:
+    with np.load(pathlib.Path(path), allow_pickle=False) as file:
+      return dict(file)
+  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    raise UserError(f'{path} cannot be read: {error}; --mode=evaluate writes it anew') from None
+
+
 def predicted(predictions: Mapping[str, np.ndarray], name: str) -> Predicted:
-  """Takes a split out of what `report.load_predictions` returns.
+  """Takes a split out of what `load_predictions` returns.
 
   Raises:
     UserError: there is no such split.

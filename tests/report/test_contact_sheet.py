@@ -4,9 +4,9 @@ from matplotlib.image import imread
 import numpy as np
 import pytest
 
-from mecl_jax.evaluation import contact_sheet as plots
-from mecl_jax.evaluation.plots import evenly
-from tests.evaluation.pictures import size
+from mecl_jax.report import contact_sheet as plots
+from mecl_jax.report.plots import evenly
+from tests.report.pictures import size
 
 RNG = np.random.default_rng(0)
 ORANGE = np.array([213, 94, 0])  # of COLOURS[1], the frame

@@ -1,18 +1,13 @@
-"""The files and the table in which a run reports what its exits are worth."""
+"""The table of what the exits of a run are worth."""
 
 from collections.abc import Mapping, Sequence
-import json
-import os
-import pathlib
 from typing import Any
-import zipfile
 
 import numpy as np
 from rich.table import Table
 
-from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
-from mecl_jax.files import write_npz
+from mecl_jax.models.macs import quantity
 
 TOP_5_FROM = 20  # classes from which top-5 accuracy says something
 
@@ -42,47 +37,6 @@ def exit_rows(
       row['top_5'] = metrics.top_k_accuracy(logits[:, k], labels)
     rows.append(row)
   return rows
-
-
-def save_predictions(
-  path: str | os.PathLike,
-  exits: Sequence[str],
-  splits: Mapping[str, Mapping[str, np.ndarray]],
-) -> None:
-  """Writes predictions.npz: `exits`, and {split}_{logits,labels,ids} of every split."""
-  arrays = {f'{split}_{key}': value for split, v in splits.items() for key, value in v.items()}
-  write_npz(path, {'exits': np.array(exits, np.str_), **arrays})
-
-
-def load_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Reads what `save_predictions` wrote.
-
-  Raises:
-    UserError: there is no such file, or it is damaged.
-  """
-  try:
-    with np.load(pathlib.Path(path), allow_pickle=False) as file:
-      return dict(file)
-  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-    raise UserError(f'{path} cannot be read: {error}; --mode=evaluate writes it anew') from None
-
-
-def load_summary(path: str | os.PathLike) -> dict[str, Any] | None:
-  """Reads summary.json; None if there is none (the run has not ended)."""
-  try:
-    return json.loads(pathlib.Path(path).read_text())
-  except FileNotFoundError:
-    return None
-  except ValueError as error:
-    raise UserError(f'{path} is damaged ({error}); --mode=evaluate writes it anew') from None
-
-
-def quantity(number: float) -> str:
-  """Three digits and a unit: 40551808 as '40.6 M'."""
-  for power, unit in ((9, 'G'), (6, 'M'), (3, 'k')):
-    if number >= 0.9995 * 10**power:
-      return f'{number / 10**power:#.3g}'.rstrip('.') + f' {unit}'
-  return f'{number:.0f}'
 
 
 def exit_table(summary: Mapping[str, Any]) -> Table:

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import predicted
+from mecl_jax.evaluation import predictions
 from tests.evaluation.predictions import make
 
 
 def test_a_split_comes_out_of_the_file_of_predictions():
   validation = make(n=7)
   file = {'validation_logits': validation.logits, 'validation_labels': validation.labels}
-  split = predicted.predicted(file, 'validation')
+  split = predictions.predicted(file, 'validation')
   assert split.name == 'validation' and split.exits == 4 and split.logits is validation.logits
   with pytest.raises(UserError, match='no test split'):
-    predicted.predicted(file, 'test')
+    predictions.predicted(file, 'test')
 
 
 def test_right_is_the_accuracy_of_every_example():
@@ -31,4 +31,4 @@ def test_right_is_the_accuracy_of_every_example():
 )
 def test_what_does_not_belong_together_is_refused(logits, labels, message):
   with pytest.raises(UserError, match=message):
-    predicted.Predicted('validation', np.zeros(logits), np.zeros(labels, int))
+    predictions.Predicted('validation', np.zeros(logits), np.zeros(labels, int))

@@ -4,10 +4,9 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 import numpy as np
 import pytest
 
-from mecl_jax.evaluation import network_plot as plots
-from mecl_jax.evaluation.report import quantity
-from mecl_jax.models.macs import ExitCost, StageCost
-from tests.evaluation.pictures import size
+from mecl_jax.models.macs import ExitCost, StageCost, quantity
+from mecl_jax.report import network_plot as plots
+from tests.report.pictures import size
 
 pytestmark = pytest.mark.filterwarnings('error')
 

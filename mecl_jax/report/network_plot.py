@@ -16,10 +16,9 @@ from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 import numpy as np
 
-from mecl_jax.evaluation.curriculum_plots import SHADES
-from mecl_jax.evaluation.plots import COLOURS, DPI, save
-from mecl_jax.evaluation.report import quantity
-from mecl_jax.models.macs import ExitCost, StageCost
+from mecl_jax.models.macs import ExitCost, StageCost, quantity
+from mecl_jax.report.curriculum_plots import SHADES
+from mecl_jax.report.plots import COLOURS, DPI, save
 
 BRANCH = COLOURS[1]
 CAPTION = (

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from mecl_jax.evaluation.plots import COLOURS, evenly, save
+from mecl_jax.report.plots import COLOURS, evenly, save
 
 MOST_CLASSES = 20
 CLEAN, FLIPPED = COLOURS[0], COLOURS[1]

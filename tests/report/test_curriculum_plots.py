@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from mecl_jax.evaluation import curriculum_plots as plots
-from tests.evaluation.pictures import size
+from mecl_jax.report import curriculum_plots as plots
+from tests.report.pictures import size
 
 RNG = np.random.default_rng(0)
 

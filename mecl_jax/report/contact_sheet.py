@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 import numpy as np
 
-from mecl_jax.evaluation.plots import COLOURS, DPI, evenly, save
+from mecl_jax.report.plots import COLOURS, DPI, evenly, save
 
 MOST_CLASSES = 20
 FLIPPED = COLOURS[1]
