@@ -1,16 +1,45 @@
 """From a trained network to numbers: predict once, then pure functions of the logits."""
 
-from mecl_jax.evaluation.metrics import accuracy, ece, nll, top_k_accuracy
+from mecl_jax.evaluation.choice import Choice, Costs, Wish, choose_policy, given_policy, make_costs
+from mecl_jax.evaluation.metrics import accuracy, auroc, brier, ece, nll, top_k_accuracy
+from mecl_jax.evaluation.operating_points import WISHES, curve, dynamic_macs, operating_point
+from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predict import images_per_call, penultimate_features, predict
-from mecl_jax.evaluation.predictions import load_predictions
+from mecl_jax.evaluation.predictions import Predicted, load_predictions, predicted
+from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
+from mecl_jax.evaluation.thresholds import budgeted, per_exit, per_exit_sweep, shared
 
 __all__ = [
+  'RULES',
+  'WISHES',
+  'Choice',
+  'Costs',
+  'Policy',
+  'Predicted',
+  'Rule',
+  'Wish',
   'accuracy',
+  'auroc',
+  'brier',
+  'budgeted',
+  'choose_policy',
+  'curve',
+  'dynamic_macs',
   'ece',
+  'fit_rule',
+  'given_policy',
   'images_per_call',
+  'load_policy',
   'load_predictions',
+  'make_costs',
   'nll',
+  'operating_point',
   'penultimate_features',
+  'per_exit',
+  'per_exit_sweep',
   'predict',
+  'predicted',
+  'save_policy',
+  'shared',
   'top_k_accuracy',
 ]

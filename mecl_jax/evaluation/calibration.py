@@ -6,6 +6,7 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
+from mecl_jax.evaluation.predictions import Predicted
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are tried
 
@@ -58,6 +59,11 @@ def apply(temperatures: np.ndarray, logits: np.ndarray) -> np.ndarray:
   return logits.astype(np.float64) / np.asarray(temperatures, np.float64)[:, None]
 
 
+def scaled(temperatures: np.ndarray, split: Predicted) -> Predicted:
+  """The same split with `apply`'s logits."""
+  return Predicted(split.name, apply(temperatures, split.logits), split.labels)
+
+
 class Effect(NamedTuple):
   """Of temperatures on each exit, float64 [exits] each; NLL in nats, ECE over 15 bins."""
 
@@ -65,18 +71,58 @@ class Effect(NamedTuple):
   nll_after: np.ndarray
   ece_before: np.ndarray
   ece_after: np.ndarray
+  brier_before: np.ndarray
+  brier_after: np.ndarray
+  auroc_before: np.ndarray
+  auroc_after: np.ndarray
 
 
 def effect(temperatures: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Effect:
-  """NLL and ECE before and after `apply`, whose arguments and errors these are; labels int [N]."""
+  """What exits are worth before and after `apply`, whose arguments and errors these are.
+
+  Labels are int [N].
+  """
   before_and_after = (logits, apply(temperatures, logits))
   return Effect(
     *(
       np.array([measure(z[:, k], labels) for k in range(z.shape[1])])
-      for measure in (metrics.nll, metrics.ece)
+      for measure in (metrics.nll, metrics.ece, metrics.brier, metrics.auroc)
       for z in before_and_after
     )
   )
+
+
+class Reliability(NamedTuple):
+  """What confidence is worth in equally wide bins from 0 to 1, [exits, bins] each."""
+
+  examples: np.ndarray  # int
+  confidence: np.ndarray  # float64, their mean; nan where there are none, as the accuracy
+  accuracy: np.ndarray  # float64
+
+
+def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS) -> Reliability:
+  """Mean confidence and accuracy of the examples of each bin of the top probability.
+
+  Args:
+    logits: [N, exits, classes].
+    labels: int [N].
+    bins: a bin contains its upper edge.
+
+  Raises:
+    UserError: logits are not finite.
+  """
+  sure, right = metrics.confidence(logits), metrics.correct(logits, labels)
+  exits = sure.shape[1]
+  cell = (metrics.bin_of(sure, bins) + bins * np.arange(exits)).ravel()
+
+  def per_bin(values: np.ndarray | None) -> np.ndarray:
+    return np.bincount(cell, values, exits * bins).reshape(exits, bins)
+
+  examples = per_bin(None)
+  with np.errstate(invalid='ignore'):
+    return Reliability(
+      examples, per_bin(sure.ravel()) / examples, per_bin(right.ravel()) / examples
+    )
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:

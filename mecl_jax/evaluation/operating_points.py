@@ -1,18 +1,21 @@
 """Accuracy against cost, and the operating point for a wish: chosen on validation, told of test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 import dataclasses
+from typing import TypeVar
 
 import numpy as np
 
 from mecl_jax.errors import UserError, choose
 from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import TEST, Predicted, check_same_exits, check_validation
-from mecl_jax.evaluation.rules import Rule
+from mecl_jax.evaluation.rules import confidence_of
 from mecl_jax.evaluation.thresholds import TOLERANCE
 from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
 from mecl_jax.models.registry import CASCADE
+
+Name = TypeVar('Name', bound=Hashable)
 
 WISHES = ('target_macs', 'target_latency_ms', 'max_accuracy_drop')
 
@@ -68,7 +71,7 @@ class Curve:
 
 
 def curve(policies: Sequence[Policy], validation: Predicted, test: Predicted) -> Curve:
-  """Measures policies on both splits; those of one rule share its confidences.
+  """Measures policies on both splits; a rule's confidences are computed once.
 
   Raises:
     UserError: a split in the place of the other, or of another number of exits than a policy.
@@ -115,14 +118,12 @@ def operating_point(curve: Curve, costs: np.ndarray, wish: str, value: float) ->
     UserError: no such wish, or none of the points meets it; the nearest is named.
   """
   points, cost = curve.validation, curve.validation.mean(costs)
-  drop = points.final_accuracy - points.accuracy
-  if choose('wish', wish, WISHES) == 'max_accuracy_drop':
-    meets, nearest = drop <= value + TOLERANCE, np.lexsort((cost, drop))[0]
-    order = np.lexsort((-points.accuracy, cost))
-  else:
-    meets, nearest = cost <= value * (1 + TOLERANCE), np.lexsort((-points.accuracy, cost))[0]
-    order = np.lexsort((cost, -points.accuracy))
-  if not meets.any():
+  met = meets(points, costs, wish, value)
+  by_accuracy, by_cost = np.lexsort((cost, -points.accuracy)), np.lexsort((-points.accuracy, cost))
+  # Short of accuracy the most accurate is the nearest, short of a target the cheapest.
+  in_accuracy = wish == 'max_accuracy_drop'
+  order, nearest = (by_cost, by_accuracy[0]) if in_accuracy else (by_accuracy, by_cost[0])
+  if not met.any():
     in_ms = wish == 'target_latency_ms'
     takes = f'{cost[nearest]:.3f} ms' if in_ms else f'{quantity(cost[nearest])} MACs'
     raise UserError(
@@ -130,20 +131,35 @@ def operating_point(curve: Curve, costs: np.ndarray, wish: str, value: float) ->
       f' {points.accuracy[nearest]:.4f}, where the final exit has {points.final_accuracy:.4f}'
       ' (validation)'
     )
-  index = int(order[meets[order]][0])
+  return point_at(curve, costs, int(order[met[order]][0]))
+
+
+def meets(points: Points, costs: np.ndarray, wish: str, value: float) -> np.ndarray:
+  """Whether a wish is met, bool [policies]; arguments as of `operating_point`.
+
+  Raises:
+    UserError: no such wish.
+  """
+  if choose('wish', wish, WISHES) == 'max_accuracy_drop':
+    return points.final_accuracy - points.accuracy <= value + TOLERANCE
+  return points.mean(costs) <= value * (1 + TOLERANCE)
+
+
+def point_at(curve: Curve, costs: np.ndarray, index: int) -> OperatingPoint:
+  """A policy of a curve by its index, whatever it is worth."""
   return OperatingPoint(
     index,
     curve.policies[index],
-    float(points.accuracy[index]),
-    float(cost[index]),
+    float(curve.validation.accuracy[index]),
+    float(curve.validation.mean(costs)[index]),
     float(curve.test.accuracy[index]),
     float(curve.test.mean(costs)[index]),
   )
 
 
 def areas(
-  lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> tuple[dict[str, float], tuple[float, float]]:
+  lines: Mapping[Name, tuple[np.ndarray, np.ndarray]],
+) -> tuple[dict[Name, float], tuple[float, float]]:
   """Mean accuracy over the costs that all lines reach: the area below each, over its width.
 
   A line joins its points in order of cost; points of equal cost count as one, of their mean
@@ -175,13 +191,10 @@ def _area(cost: np.ndarray, accuracy: np.ndarray, low: float, high: float) -> fl
 
 
 def _points(policies: Sequence[Policy], split: Predicted) -> Points:
-  said: dict[Rule, np.ndarray] = {}
   right, accuracy, leaving = split.right(), [], []
   for policy in policies:
     check_same_exits('a policy', policy.exits, split.exits)
-    if policy.rule not in said:
-      said[policy.rule] = policy.rule.confidence(split.logits)
-    at = first_reached(said[policy.rule], policy.thresholds)
+    at = first_reached(confidence_of(split, policy.rule), policy.thresholds)
     accuracy.append(right[np.arange(len(at)), at].mean())
     leaving.append(np.bincount(at, minlength=split.exits) / len(at))
   final = float(right[:, -1].mean())

@@ -59,8 +59,10 @@ def first_reached(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     confidence: [N, exits].
     thresholds: [exits - 1].
   """
-  last = np.ones((len(confidence), 1), bool)
-  return np.hstack((confidence[:, :-1] >= thresholds, last)).argmax(axis=1)
+  at = np.full(len(confidence), len(thresholds))
+  for k in reversed(range(len(thresholds))):  # much faster than to look along the examples
+    np.copyto(at, k, where=confidence[:, k] >= thresholds[k])
+  return at
 
 
 def save_policy(path: str | os.PathLike, policy: Policy, dataset: str) -> None:

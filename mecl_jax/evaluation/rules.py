@@ -7,6 +7,7 @@ asked stage by stage, for any part of a batch, a rule says the same as of all lo
 
 from collections.abc import Callable
 import dataclasses
+import weakref
 
 import numpy as np
 
@@ -46,11 +47,12 @@ def patience(logits: np.ndarray) -> np.ndarray:
   return (at - since + 1).astype(np.float64)
 
 
+PATIENCE = 'patience'
 MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   'max_probability': max_probability,
   'entropy': entropy,
   'margin': margin,
-  'patience': patience,
+  PATIENCE: patience,
 }
 GATE = 'gate'
 RULES = (*MEASURES, GATE)
@@ -98,8 +100,33 @@ def fit_rule(name: str, validation: Predicted) -> Rule:
   check_validation(validation)
   if choose('exit rule', name, RULES) != GATE:
     return Rule(name)
-  seen, right = measures(validation.logits), validation.right()
+  seen, right = _measures_of(validation), validation.right()
   return Rule(GATE, tuple(_fit(seen[:, k], right[:, k]) for k in range(validation.exits)))
+
+
+# What was said of a split, kept as long as the split is: every policy of a rule asks for the same.
+_said: weakref.WeakKeyDictionary[Predicted, dict[Rule, np.ndarray]] = weakref.WeakKeyDictionary()
+
+
+def confidence_of(split: Predicted, rule: Rule) -> np.ndarray:
+  """`rule.confidence(split.logits)`, computed once however often it is asked for; read only."""
+  kept = _said.setdefault(split, {})
+  if rule not in kept:
+    if rule.name == GATE:
+      said = {rule: _gate(_measures_of(split), rule.learnt)}
+    else:
+      together = measures(split.logits)
+      said = {Rule(name): together[..., k] for k, name in enumerate(MEASURES)}
+    for key, confidence in said.items():
+      kept[key] = np.asfortranarray(confidence)  # policies go through it exit by exit
+      kept[key].flags.writeable = False
+  return kept[rule]
+
+
+def _measures_of(split: Predicted) -> np.ndarray:
+  """`measures` of a split, computed once."""
+  said = np.stack([confidence_of(split, Rule(name)) for name in MEASURES], axis=-1)
+  return np.ascontiguousarray(said)
 
 
 def measures(logits: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
-from mecl_jax.evaluation.rules import Rule
+from mecl_jax.evaluation.rules import Rule, confidence_of
 
 BUDGETS = range(1, 40)  # MSDNet's p
 SHARED = 100  # thresholds of a sweep
@@ -16,6 +16,9 @@ CANDIDATES = 30  # thresholds of an exit that has its own; more of them fit the 
 TOLERANCE = 1e-9  # of accuracies, far below one example: 0.9 - 0.005 is not quite 0.895
 HALVINGS = 24  # of the range of prices, on a logarithmic scale
 PRICES = (1e-6, 1e3)  # accuracy that is given for the cost of the last exit
+SWEPT_PRICES = np.geomspace(1, 2e-3, 16)  # accuracy for what lies between the first and last cost
+
+Value = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of accuracy and cost, shares
 
 
 def budgeted(rule: Rule, validation: Predicted) -> list[Policy]:
@@ -35,7 +38,7 @@ def budgeted(rule: Rule, validation: Predicted) -> list[Policy]:
     Huang et al., "Multi-Scale Dense Networks", ICLR 2018, arXiv 1703.09844.
   """
   check_validation(validation)
-  confidence = rule.confidence(validation.logits)
+  confidence = confidence_of(validation, rule)
   counts = (_budget(p, *confidence.shape) for p in BUDGETS)
   return [Policy(rule, _fill(confidence, count)) for count in counts]
 
@@ -53,7 +56,7 @@ def shared(rule: Rule, validation: Predicted, number: int = SHARED) -> list[Poli
     a policy each, from all leave at once to, besides, nobody leaves early.
   """
   check_validation(validation)
-  return _shared(rule, rule.confidence(validation.logits), number)
+  return _shared(rule, confidence_of(validation, rule), number)
 
 
 def per_exit(
@@ -83,13 +86,10 @@ def per_exit(
   Raises:
     UserError: the drop is negative, or the costs are of another number of exits.
   """
-  check_validation(validation)
-  check_same_exits('costs', len(costs), validation.exits)
   if not max_accuracy_drop >= 0:
     raise UserError(f'max_accuracy_drop is {max_accuracy_drop}; it is a share, from 0 on')
-  confidence, right = rule.confidence(validation.logits), validation.right()
-  search = _Search(confidence, right, np.asarray(costs, np.float64), number)
-  least = right[:, -1].mean() - max_accuracy_drop - TOLERANCE
+  search = _search(rule, validation, costs, number)
+  least = search.right[:, -1].mean() - max_accuracy_drop - TOLERANCE
 
   def cost_within(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return np.where(accuracy >= least, -cost, -np.inf)
@@ -97,14 +97,70 @@ def per_exit(
   def value(thresholds: np.ndarray) -> float:
     return float(cost_within(*search.measure(thresholds)))
 
-  start = max((p.thresholds for p in _shared(rule, confidence, SHARED)), key=value)
+  start = max((p.thresholds for p in _shared(rule, search.confidence, SHARED)), key=value)
   best, (low, high) = start, PRICES
   for _ in range(HALVINGS):
     price = math.sqrt(low * high)
-    found = search.climb(start, lambda accuracy, cost, price=price: accuracy - price * cost)
+    found = search.climb(start, _net_of(price))
     low, high = (price, high) if value(found) > -np.inf else (low, price)
     best = max(best, found, key=value)
   return Policy(rule, search.climb(best, cost_within))
+
+
+def per_exit_within(rule: Rule, validation: Predicted, costs: np.ndarray, target: float) -> Policy:
+  """One threshold per exit: an accurate policy whose mean cost is at most `target`.
+
+  Of `shared` and `per_exit_sweep` the most accurate that keeps to it is the start, from which the
+  thresholds are set, one exit after the other, to the best that keep to it, until none moves.
+
+  Args:
+    rule, validation, costs: as of `per_exit`, and so are the errors.
+    target: in the unit of the costs; if no start keeps to it, the policy does not either.
+  """
+  search = _search(rule, validation, costs, CANDIDATES)
+  most = target / np.max(costs) * (1 + TOLERANCE)
+
+  def accuracy_within(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    return np.where(cost <= most, accuracy, -np.inf)
+
+  starts = _shared(rule, search.confidence, SHARED) + per_exit_sweep(rule, validation, costs)
+  values = [accuracy_within(*search.measure(policy.thresholds)) for policy in starts]
+  return Policy(rule, search.climb(starts[int(np.argmax(values))].thresholds, accuracy_within))
+
+
+def per_exit_sweep(rule: Rule, validation: Predicted, costs: np.ndarray) -> list[Policy]:
+  """One threshold per exit, for one price of the costs after the other.
+
+  For every price, the best of `shared` by accuracy - price * cost is climbed from as in `per_exit`.
+
+  Args:
+    rule, validation, costs: as of `per_exit`, and so are the errors.
+
+  Returns:
+    the policies of 16 prices; one that several have is there once.
+  """
+  search = _search(rule, validation, costs, CANDIDATES)
+  starts = [p.thresholds for p in _shared(rule, search.confidence, SHARED)]
+  accuracy, cost = np.array([search.measure(thresholds) for thresholds in starts]).T
+  spread = np.ptp(search.costs) or 1.0  # a single exit has none
+  swept = {}
+  for price in SWEPT_PRICES / spread:
+    value = _net_of(price)
+    found = search.climb(starts[value(accuracy, cost).argmax()], value)
+    swept[tuple(found)] = Policy(rule, found)
+  return list(swept.values())
+
+
+def _net_of(price: float) -> Value:
+  """Accuracy less the cost at a price."""
+  return lambda accuracy, cost: accuracy - price * cost
+
+
+def _search(rule: Rule, validation: Predicted, costs: np.ndarray, number: int) -> '_Search':
+  check_validation(validation)
+  check_same_exits('costs', len(costs), validation.exits)
+  confidence, right = confidence_of(validation, rule), validation.right()
+  return _Search(confidence, right, np.asarray(costs, np.float64), number)
 
 
 class _Search:
@@ -119,32 +175,36 @@ class _Search:
 
   def __init__(self, confidence: np.ndarray, right: np.ndarray, costs: np.ndarray, number: int):
     self.confidence, self.right, self.costs = confidence, right, costs / costs.max()
-    self.falling = np.argsort(-confidence, axis=0, kind='stable')
+    self.falling = np.asfortranarray(np.argsort(-confidence, axis=0, kind='stable'))
     self.candidates = [_candidates(of_exit, number) for of_exit in confidence.T]
 
   def measure(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean accuracy and cost, scalars."""
-    at = first_reached(self.confidence, thresholds)
+    return self._worth(first_reached(self.confidence, thresholds))
+
+  def _worth(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same where examples leave at `at`, int [N]."""
     return self.right[np.arange(len(at)), at].mean(), self.costs[at].mean()
 
-  def climb(self, thresholds: np.ndarray, value: Callable) -> np.ndarray:
+  def climb(self, thresholds: np.ndarray, value: Value) -> np.ndarray:
     """Sets threshold after threshold to the best by `value(accuracy, cost)` until none moves."""
-    thresholds, before, now = thresholds.copy(), -np.inf, value(*self.measure(thresholds))
+    thresholds, now = thresholds.copy(), value(*self.measure(thresholds))
+    before: float | np.ndarray = -np.inf
     while now > before + TOLERANCE:
       for k in range(len(thresholds)):
         thresholds[k] = self._best(k, thresholds, value)
       before, now = now, value(*self.measure(thresholds))
     return thresholds
 
-  def _best(self, k: int, thresholds: np.ndarray, value: Callable) -> float:
+  def _best(self, k: int, thresholds: np.ndarray, value: Value) -> float:
     """The best candidate for exit k; its present threshold, if no other is better."""
     n = len(self.confidence)
-    reached = first_reached(self.confidence[:, : k + 1], thresholds[:k]) == k
+    before = first_reached(self.confidence[:, : k + 1], thresholds[:k])
+    later = k + 1 + first_reached(self.confidence[:, k + 1 :], thresholds[k + 1 :])
+    reached = before == k
+    accuracy, cost = self._worth(np.where(reached, later, before))  # if nobody left here
     here = self.falling[:, k][reached[self.falling[:, k]]]
-    later = k + 1 + first_reached(self.confidence[here, k + 1 :], thresholds[k + 1 :])
-    none = thresholds.copy()
-    none[k] = np.inf
-    accuracy, cost = self.measure(none)
+    later = later[here]
     # What the first 0, 1, 2, .. change by leaving here, and how many do at every candidate.
     gained = np.append(0, np.cumsum(self.right[here, k].astype(int) - self.right[here, later]))
     saved = np.append(0, np.cumsum(self.costs[later] - self.costs[k]))
