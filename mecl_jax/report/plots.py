@@ -1,6 +1,6 @@
-"""Pictures of a run: what an exit costs and is worth, and how training went."""
+"""What pictures share, and the picture of what an exit costs and is worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import os
 from typing import Any
 
@@ -32,45 +32,6 @@ def exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
   axes.set_title(
     f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}, {curriculum["order"]}'
   )
-  save(figure, path)
-
-
-def training_curves(
-  records: Sequence[Mapping[str, Any]], exits: Sequence[str], path: str | os.PathLike
-) -> None:
-  """Draws loss, validation accuracy per exit and visible share against the step, as a PNG.
-
-  Args:
-    records: the lines of metrics.jsonl.
-    exits: names, earliest first.
-    path: of the picture.
-  """
-  figure = Figure(figsize=(7, 8), layout='constrained')
-  loss, accuracy, visible = figure.subplots(3, sharex=True)
-  training = [r for r in records if 'loss' in r]
-  validation = [r for r in records if 'validation' in r]
-  for phase in dict.fromkeys(r['phase'] for r in training):
-    mine = [r for r in training if r['phase'] == phase]
-    steps = [r['step'] for r in mine]
-    loss.plot(steps, [r['loss'] for r in mine], color=COLOURS[0], linewidth=1)
-    shown = [100 * r['visible'] for r in mine]
-    visible.plot(steps, shown, color=COLOURS[0], linewidth=1, drawstyle='steps-pre')
-    at = {'xycoords': ('data', 'axes fraction'), 'textcoords': 'offset points'}
-    loss.annotate(phase, (steps[0], 1), xytext=(0, 3), **at)
-  for k, name in enumerate(exits):
-    points = [
-      (r['step'], 100 * r['validation'][name]) for r in validation if name in r['validation']
-    ]
-    if points:
-      style = {'color': COLOURS[k % len(COLOURS)], 'marker': MARKERS[k % len(MARKERS)]}
-      accuracy.plot(*zip(*points, strict=True), label=name, markersize=4, linewidth=1, **style)
-  if validation:
-    accuracy.legend(title='exit')
-  loss.set(ylabel='training loss')
-  accuracy.set(ylabel='validation accuracy (%)')
-  visible.set(ylabel='visible share of\nthe training split (%)', xlabel='step', ylim=(0, 105))
-  for axes in (loss, accuracy, visible):
-    axes.grid(alpha=0.3)
   save(figure, path)
 
 

@@ -1,3 +1,4 @@
+import io
 import itertools
 
 from matplotlib.image import imread
@@ -80,7 +81,7 @@ def test_contact_sheet_shows_the_mosaic_pixel_by_pixel(tmp_path):
   images = RNG.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
   labels, score = np.arange(60) % 3, RNG.normal(size=60)
   plots.contact_sheet(images, labels, ['a', 'b$', 'c'], score, tmp_path / 'a.png', columns=4)
-  picture = (imread(tmp_path / 'a.png')[..., :3] * 255).round().astype(np.uint8)
+  picture = pixels(tmp_path / 'a.png')
   easy = plots.mosaic(images, plots.layout(score, labels, np.arange(3), 4)[:, 0])
   first = easy[plots.GUTTER // 2, plots.GUTTER // 2 : plots.GUTTER // 2 + 64]
   rows = [y for y in range(len(picture)) if first[:8].tobytes() in picture[y].tobytes()]
@@ -99,6 +100,49 @@ def test_contact_sheet_of_many_classes_stops_at_twenty(tmp_path):
   plots.contact_sheet(images, labels, names, RNG.normal(size=300), path, flipped=flipped)
   width, height = size(path)
   assert 20 * 76 < height < 20 * 76 + 200 and 16 * 76 < width < 16 * 76 + 600
+
+
+def pixels(file):
+  return (imread(file)[..., :3] * 255).round().astype(np.uint8)
+
+
+def example(name, side, rank, position, right=True):
+  return {'exit': name, 'side': side, 'rank': rank, 'id': f'test_{position}', 'right': right}
+
+
+def test_exit_sheet_shows_the_surest_on_the_left_and_the_least_sure_on_the_right():
+  colours = np.array([(20 * k, 200, 100) for k in range(9)], np.uint8)  # which no text has
+  images = np.broadcast_to(colours[:, None, None], (9, 32, 32, 3))
+  ids = np.array([f'test_{k}' for k in range(9)])
+  examples = [
+    *(example('stage1', 'surest', rank, 1 + rank) for rank in range(2)),
+    *(example('stage1', 'least sure', rank, 6 - rank) for rank in range(2)),
+    example('final', 'surest', 0, 7),
+  ]
+  picture = pixels(io.BytesIO(plots.exit_sheet(examples, images[::-1], ids[::-1])))
+  found = [np.argwhere((picture == colour).all(-1)) for colour in colours]
+  middle = {k: at.mean(axis=0) for k, at in enumerate(found) if len(at)}
+  assert set(middle) == {1, 2, 5, 6, 7}
+  assert len({middle[k][0] for k in (1, 2, 5, 6)}) == 1
+  assert middle[1][1] < middle[2][1] < middle[5][1] < middle[6][1]
+  assert middle[7][0] > middle[1][0] and middle[7][1] == middle[1][1]
+
+
+def test_exit_sheet_frames_wrong_answers():
+  images, ids = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4).astype(str)
+  found = []
+  for wrong in (0, 1, 3):
+    examples = [example('a', 'surest', k, k, right=k >= wrong) for k in range(3)]
+    examples = [row | {'id': str(k)} for k, row in enumerate(examples)]
+    picture = pixels(io.BytesIO(plots.exit_sheet(examples, images, ids)))
+    found.append(int((picture == ORANGE).all(-1).sum()))
+  frame = (56 + 2 * plots.FRAME) ** 2 - 56**2
+  assert found[1] - found[0] == frame and found[2] - found[0] == 3 * frame
+
+
+def test_an_exit_sheet_wants_all_its_images():
+  with pytest.raises(ValueError, match='test_5'):
+    plots.exit_sheet([example('a', 'surest', 0, 5)], np.zeros((1, 8, 8, 1), np.uint8), ['test_4'])
 
 
 def test_evenly_keeps_the_ends():
