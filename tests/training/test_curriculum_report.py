@@ -12,9 +12,10 @@ from mecl_jax import config
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.training import curriculum_report
+from mecl_jax.training.evaluate import evaluate
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import open_run
-from mecl_jax.training.train import evaluate, score, train
+from mecl_jax.training.train import score, train
 
 QUIET = Console(quiet=True)
 
@@ -24,7 +25,7 @@ def run(c, workdir, **changes):
   return train(c, workdir, console=QUIET)
 
 
-def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path):
+def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path, drawn):
   summary = run(toy_config, tmp_path, **{'data.label_noise': 0.2})
   for name in ('easy_and_hard', 'scores', 'pacing'):
     picture = imread(tmp_path / f'report/{name}.png')

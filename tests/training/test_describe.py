@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from mecl_jax.errors import UserError
-from mecl_jax.training.train import describe, train
+from mecl_jax.training.train import describe
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def said():
   return Console(file=io.StringIO(), width=120)
 
 
-def test_stages_exits_and_a_picture(toy_config, tmp_path, said):
+def test_stages_exits_and_a_picture(toy_config, tmp_path, said, drawn):
   toy_config.data.image_size = 16
   toy_config.model.exits = ('stage1=vit', 'stage2')
   picture = describe(tmp_path, toy_config, console=said)
@@ -27,10 +27,9 @@ def test_stages_exits_and_a_picture(toy_config, tmp_path, said):
   assert not (tmp_path / 'config.json').exists()
 
 
-def test_of_a_run_that_is_there(toy_config, tmp_path, said):
-  train(toy_config, tmp_path, console=Console(quiet=True))
-  (tmp_path / 'report/network.png').unlink()
-  assert describe(tmp_path, console=said).exists()
+def test_of_a_run_that_is_there(own, said):
+  (own / 'report/network.png').unlink()
+  assert describe(own, console=said).exists()
 
 
 def test_of_nothing(tmp_path, said):

@@ -32,7 +32,7 @@ def config_file(toy_file, tmp_path_factory):
   folder = tmp_path_factory.mktemp('resume')
   c = make_config(toy_file)
   c.checkpoints.every_seconds = 0.0
-  c.phases.backbone.duration = c.phases.heads.duration = '60 steps'
+  c.phases.backbone.duration = c.phases.heads.duration = '24 steps'
   c.curriculum.teacher = 'learning_speed'
   c.model.head, c.model.head_width = 'cascade_mlp', 8  # with dropout
   return write_config_file(c, folder / 'resumed.py')
@@ -86,7 +86,7 @@ def assert_same(a, b):
 def test_killed_at_random_moments_it_ends_bit_identical(config_file, whole, tmp_path):
   """Every step saves, so that kills fall before, into and after saves."""
   chance = random.Random(0)
-  for step in (5, 40, 75, 110):
+  for step in (3, 14, 27, 40):
     process = start(config_file, tmp_path)
     wait_for_step(tmp_path, step, process)
     time.sleep(chance.uniform(0, 0.05))
@@ -104,13 +104,13 @@ def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_fil
   c = make_config(toy_file)
   c.strategy, c.data.placement, c.steps_per_dispatch = 'joint', 'host', 2
   c.checkpoints.every_seconds = 0.0
-  c.phases.joint.duration = '30 steps'
+  c.phases.joint.duration = '16 steps'
   c.distillation.weight, c.curriculum.sample_weights = 0.5, 'survivors'
   c.curriculum.per_exit, c.curriculum.exit_factors = 'scaled', (0.5, 1.0, 2.0)
   config_file = write_config_file(c, tmp_path / 'joint.py')
   finish(config_file, tmp_path / 'whole')
   killed = tmp_path / 'killed'
-  for workdir, step in ((killed / 'teacher', 10), (killed, 10)):
+  for workdir, step in ((killed / 'teacher', 6), (killed, 6)):
     process = start(config_file, killed)
     wait_for_step(workdir, step, process)
     process.send_signal(signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_fil
 
 
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(config_file, whole, tmp_path):
-  for step, number, exit_code in ((20, signal.SIGTERM, 0), (80, signal.SIGINT, 130)):
+  for step, number, exit_code in ((8, signal.SIGTERM, 0), (30, signal.SIGINT, 130)):
     process = start(config_file, tmp_path)
     wait_for_step(tmp_path, step, process)
     process.send_signal(number)

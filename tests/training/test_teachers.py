@@ -34,13 +34,9 @@ def ask(c, workdir, **changes):
 
 
 @pytest.fixture(scope='module')
-def taught(toy_file, tmp_path_factory):
+def taught(ended):
   """A run that has ended, for others to ask."""
-  workdir = tmp_path_factory.mktemp('taught')
-  c = make_config(toy_file)
-  c.curriculum.teacher = 'learning_speed'
-  train(c, workdir, console=QUIET)
-  return workdir
+  return ended(**{'curriculum.teacher': 'learning_speed'})
 
 
 @pytest.fixture(scope='module')
@@ -163,10 +159,13 @@ def test_learning_speed_is_recorded_while_the_backbone_trains(toy_config, tmp_pa
   assert found.measure == 'learned_epoch'
 
 
-def test_the_record_does_not_change_the_training(toy_config, taught, tmp_path):
-  run(toy_config, tmp_path)
-  assert not (tmp_path / 'learning_speed.npz').exists()
-  mine, other = (load_predictions(d / 'predictions.npz') for d in (tmp_path, taught))
+@pytest.mark.usefixtures('rounded_as_outside')
+def test_the_record_does_not_change_the_training(toy_config, tmp_path):
+  run(toy_config, tmp_path / 'plain')
+  assert not (tmp_path / 'plain/learning_speed.npz').exists()
+  run(toy_config, tmp_path / 'noted', **{'curriculum.teacher': 'learning_speed'})
+  assert (tmp_path / 'noted/learning_speed.npz').exists()
+  mine, other = (load_predictions(tmp_path / d / 'predictions.npz') for d in ('plain', 'noted'))
   assert np.array_equal(mine['test_logits'][:, -1], other['test_logits'][:, -1])
 
 
@@ -214,21 +213,17 @@ def difficulty(workdir):
   return Difficulty.load(workdir / 'difficulty.npz')
 
 
-def test_difficulty_is_of_the_final_exit_of_the_trained_backbone(toy_config, tmp_path):
-  run(toy_config, tmp_path)
-  found = difficulty(tmp_path)
+def test_difficulty_is_of_the_final_exit_of_the_trained_backbone(ended):
+  found = difficulty(ended())
   assert found.teacher == 'final_exit' and found.dataset == 'toy'
   assert len(found.ids) == 200 and found.ids[0].startswith('train_')
   assert ((found.score >= 0) & (found.score <= 1)).all()
 
 
-def test_a_checkpoint_or_its_file_teaches_another_run(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  teacher = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(tmp_path / 'a')}
+def test_a_checkpoint_or_its_file_teaches_another_run(toy_config, ended, tmp_path):
+  teacher = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(ended())}
   run(toy_config, tmp_path / 'b', strategy='joint', **teacher)
-  np.testing.assert_allclose(
-    difficulty(tmp_path / 'b').score, difficulty(tmp_path / 'a').score, atol=1e-6
-  )
+  np.testing.assert_allclose(difficulty(tmp_path / 'b').score, difficulty(ended()).score, atol=1e-6)
   assert difficulty(tmp_path / 'b').teacher == 'checkpoint'
   given = {
     'curriculum.teacher': 'file',
@@ -239,15 +234,13 @@ def test_a_checkpoint_or_its_file_teaches_another_run(toy_config, tmp_path):
   assert np.array_equal(difficulty(tmp_path / 'c').score, difficulty(tmp_path / 'b').score)
 
 
-def test_self_taught_makes_a_plain_run_first(toy_config, tmp_path):
-  run(toy_config, tmp_path, strategy='joint')
-  plain = json.loads((tmp_path / 'teacher/summary.json').read_text())
+def test_self_taught_makes_a_plain_run_first(ended):
+  plain = json.loads((ended(strategy='joint') / 'teacher/summary.json').read_text())
   assert plain['curriculum']['order'] == 'none' and plain['strategy'] == 'joint'
 
 
-def test_a_difficulty_file_for_other_data_is_refused(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  file = tmp_path / 'a/difficulty.npz'
+def test_a_difficulty_file_for_other_data_is_refused(toy_config, ended, tmp_path):
+  file = ended() / 'difficulty.npz'
   given = {'curriculum.teacher': 'file', 'curriculum.difficulty_file': str(file)}
   with pytest.raises(
     UserError, match=r'210 examples: 10 missing \(it was made by final_exit for toy\)'
@@ -255,23 +248,21 @@ def test_a_difficulty_file_for_other_data_is_refused(toy_config, tmp_path):
     run(toy_config, tmp_path / 'b', **{**given, 'data.validation_size': 30})
 
 
-def test_the_same_ids_of_other_images_are_refused(toy_config, toy_file, tmp_path):
-  run(toy_config, tmp_path / 'a')
+def test_the_same_ids_of_other_images_are_refused(toy_config, toy_file, ended, tmp_path):
   with np.load(toy_file) as arrays:
     other = {**arrays, 'train_images': 255 - arrays['train_images']}
   np.savez(tmp_path / 'other.npz', **other)
   given = {
     'curriculum.teacher': 'file',
-    'curriculum.difficulty_file': str(tmp_path / 'a/difficulty.npz'),
+    'curriculum.difficulty_file': str(ended() / 'difficulty.npz'),
     'data.arrays': str(tmp_path / 'other.npz'),
   }
   with pytest.raises(UserError, match='made for other data'):
     run(toy_config, tmp_path / 'b', **given)
 
 
-def test_a_teacher_that_saw_other_data_is_refused(toy_config, tmp_path):
-  run(toy_config, tmp_path / 'a')
-  given = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(tmp_path / 'a')}
+def test_a_teacher_that_saw_other_data_is_refused(toy_config, ended, tmp_path):
+  given = {'curriculum.teacher': 'checkpoint', 'curriculum.teacher_workdir': str(ended())}
   with pytest.raises(UserError, match='saw other data than this run'):
     run(toy_config, tmp_path / 'b', **{**given, 'data.split_seed': 1})
 
@@ -310,24 +301,25 @@ def test_a_bad_file_is_told_before_the_backbone_is_trained(toy_config, tmp_path)
   assert again.teacher == 'final_exit'
 
 
-def test_scoring_first_changes_nothing(toy_config, tmp_path):
+def test_scoring_first_changes_nothing(toy_config, ended, tmp_path):
   found = ask(toy_config, tmp_path / 'a')
   assert not (tmp_path / 'a/summary.json').exists()
   assert sorted(p.name for p in (tmp_path / 'a/report').iterdir()) == [
     'easy_and_hard.png', 'pacing.png', 'scores.png'
   ]  # fmt: skip
   run(toy_config, tmp_path / 'a')
-  run(toy_config, tmp_path / 'b')
-  one, other = (load_predictions(tmp_path / name / 'predictions.npz') for name in 'ab')
+  one, other = (load_predictions(d / 'predictions.npz') for d in (tmp_path / 'a', ended()))
   assert np.array_equal(one['test_logits'], other['test_logits'])
   assert np.array_equal(ask(toy_config, tmp_path / 'a').score, found.score)  # of the ended run
 
 
 def test_a_run_that_needed_no_scores_is_scored_later_while_its_backbone_is_as_it_was(
-  toy_config, tmp_path
+  toy_config, ended, tmp_path
 ):
-  run(toy_config, tmp_path / 'a', **{'curriculum.order': 'random'})
-  late = ask(toy_config, tmp_path / 'a').score
+  random_order = {'curriculum.order': 'random'}
+  toy_config.update_from_flattened_dict(random_order)
+  workdir = shutil.copytree(ended(**random_order), tmp_path / 'a')
+  late = ask(toy_config, workdir).score
   toy_config.curriculum.order = 'easy_first'
   assert np.array_equal(ask(toy_config, tmp_path / 'b').score, late)
   toy_config.curriculum.order, toy_config.strategy = 'random', 'mixed'
