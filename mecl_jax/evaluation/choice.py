@@ -140,14 +140,18 @@ def choose_policy(validation: Predicted, test: Predicted, costs: Costs, wish: Wi
   """
   unit = costs.of(wish)
   lines = candidates(validation, test, unit, wish)
-  best = operating_point(_joined(lines), unit, wish.name, wish.value)
-  options = tuple(
-    Option(line, operating_point(line.curve, unit, wish.name, wish.value))
-    for line in lines
-    if meets(line.curve.validation, unit, wish.name, wish.value).any()
-  )
-  chosen = next(option for option in options if option.point.policy is best.policy)
-  return Choice(lines, options, chosen, wish)
+  best = operating_point(_joined(lines), unit, wish.name, wish.value).index
+  options, chosen, before = list[Option](), None, 0
+  for line in lines:
+    if meets(line.curve.validation, unit, wish.name, wish.value).any():
+      point = operating_point(line.curve, unit, wish.name, wish.value)
+      if 0 <= best - before < len(line.curve.policies):
+        point = point_at(line.curve, unit, best - before)
+        chosen = len(options)
+      options.append(Option(line, point))
+    before += len(line.curve.policies)
+  assert chosen is not None  # it is of a line that meets the wish, as it meets it itself
+  return Choice(lines, tuple(options), options[chosen], wish)
 
 
 def given_policy(policy: Policy, validation: Predicted, test: Predicted, costs: Costs) -> Choice:

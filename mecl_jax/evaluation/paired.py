@@ -55,10 +55,16 @@ def over_seeds(ours: np.ndarray, theirs: np.ndarray) -> Effect:
 def over_images(interval: Interval) -> list[Effect]:
   """The effects of one pair of runs, whose interval [K] is of a bootstrap over the test images.
 
-  It says how other images would have told, and nothing of other seeds.
+  It says how other images would have told, and nothing of other seeds. Where no resample differs,
+  as between exits of a backbone that both trained alike, it says nothing at all.
   """
-  values = zip(*(part.tolist() for part in interval), strict=True)
-  return [Effect(1, difference, low, high, OVER_IMAGES, None) for difference, low, high in values]
+  effects = []
+  for difference, low, high in zip(*(part.tolist() for part in interval), strict=True):
+    if high - low < SAME:
+      effects.append(Effect(1, difference, None, None, 'the same on all test images', None))
+    else:
+      effects.append(Effect(1, difference, low, high, OVER_IMAGES, None))
+  return effects
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:

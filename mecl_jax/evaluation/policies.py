@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -35,6 +36,12 @@ class Policy:
   def exits(self) -> int:
     """How many there are, the last one included."""
     return len(self.thresholds) + 1
+
+  @property
+  def digest(self) -> str:
+    """16 hex digits that tell it from other policies."""
+    parts = (self.rule.name, self.rule.learnt, self.thresholds.tolist())
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
   def leaves_at(self, logits: np.ndarray) -> np.ndarray:
     """Where every example leaves.

@@ -48,6 +48,11 @@ def test_one_pair_has_the_interval_of_its_images_and_no_p():
   ]
 
 
+def test_predictions_that_never_differ_have_no_interval():
+  (effect,) = over_images(Interval(np.zeros(1), np.zeros(1), np.zeros(1)))
+  assert effect == (1, 0.0, None, None, 'the same on all test images', None)
+
+
 def test_holm_takes_the_smallest_times_all_and_never_falls():
   assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
   assert holm([0.5, 0.9]) == [1, 1]

@@ -1,0 +1,168 @@
+"""What was measured of a network on a device, and its file."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import platform
+
+import jax
+import numpy as np
+
+from mecl_jax.errors import UserError
+from mecl_jax.files import write_json
+
+FORMAT, VERSION = 'mecl_jax latency', 1
+
+Row = dict[str, str | int | float | bool | None]
+Rows = list[Row]
+
+LATENCY = (*('exit', 'batch', 'calls', 'p50_ms', 'p99_ms', 'images_per_second', 'compile_seconds'),)
+SEGMENTS = ('exit', 'batch', 'p50_ms')
+SAVINGS = (
+  *('batch', 'images', 'static_ms', 'allowed_ms', 'dynamic_ms', 'allowed_saving'),
+  *('measured_saving', 'share_reached', 'macs_saving', 'disagreements'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+  """Times of a network on one device; milliseconds are those of a whole batch.
+
+  Attributes:
+    device: where, see `device_name`.
+    jax: its version.
+    dtype: that the network computes in.
+    image_shape: (height, width, channels).
+    exits: their names, earliest first.
+    macs: of each exit by itself: another network with exits of these names has others.
+    rows: per batch size and exit, of the network up to that exit, compiled by itself: columns
+      `LATENCY`.
+    segments: per batch size and exit, of what it takes beyond the exit before it: columns
+      `SEGMENTS`.
+    savings: of early exit with some policy, see `measure_saving`: columns `SAVINGS`.
+    policy: digest of that policy; '' without savings.
+  """
+
+  device: str
+  jax: str
+  dtype: str
+  image_shape: tuple[int, ...]
+  exits: tuple[str, ...]
+  macs: tuple[int, ...]
+  rows: Rows
+  segments: Rows
+  savings: Rows = dataclasses.field(default_factory=list)
+  policy: str = ''
+
+  def prefix_ms(self, batch: int = 1) -> np.ndarray:
+    """Median time per exit of the network up to it, float64 [exits].
+
+    Raises:
+      UserError: nothing was measured at this batch size.
+    """
+    return self._times(self.rows, batch)
+
+  def segment_ms(self, batch: int = 1) -> np.ndarray:
+    """Median time per exit of what it takes beyond the one before it, float64 [exits].
+
+    Raises:
+      UserError: nothing was measured at this batch size.
+    """
+    return self._times(self.segments, batch)
+
+  def tail_ms(self, batch: int = 1) -> np.ndarray:
+    """As `prefix_ms`, but what 99 of 100 calls did not exceed."""
+    return self._times(self.rows, batch, 'p99_ms')
+
+  @property
+  def smallest_batch(self) -> int:
+    """From which the latency of one image is taken; 1, unless that was not measured."""
+    return min(int(row['batch'] or 0) for row in self.rows)
+
+  def _times(self, rows: Rows, batch: int, column: str = 'p50_ms') -> np.ndarray:
+    times = {row['exit']: row[column] for row in rows if row['batch'] == batch}
+    if set(times) != set(self.exits):
+      measured = sorted({str(row['batch']) for row in rows}, key=int)
+      raise UserError(
+        f'latency was not measured at a batch size of {batch}, but at {", ".join(measured)}'
+      )
+    return np.array([times[name] for name in self.exits], np.float64)
+
+
+def device_name() -> str:
+  """The default device: 'cpu, <model>, <n> cores', or the kind of the accelerator."""
+  device = jax.local_devices()[0]
+  if device.platform != 'cpu':
+    return device.device_kind
+  return f'cpu, {_cpu_model()}, {os.cpu_count()} cores'
+
+
+def save_latency(path: str | os.PathLike, latency: Latency) -> None:
+  """Writes it as JSON."""
+  header = {'format': FORMAT, 'version': VERSION}
+  write_json(path, header | dataclasses.asdict(latency))
+
+
+def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
+  """Reads what `save_latency` wrote; it may be of another device, its `device` says which.
+
+  Args:
+    path: of the file.
+    exits: names of the exits of the network that it is wanted for.
+
+  Raises:
+    UserError: there is no such file, it is damaged, of another version, or of other exits.
+  """
+  again = '--mode=latency measures anew'
+  try:
+    read = json.loads(pathlib.Path(path).read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(f'{path} cannot be read: {error}; {again}') from None
+  if not isinstance(read, Mapping) or read.get('format') != FORMAT:
+    raise UserError(f'{path} is no file of latencies; {again}')
+  if read.get('version') != VERSION:
+    raise UserError(f'{path} is of version {read.get("version")}, not {VERSION}; {again}')
+  fields = {name: value for name, value in read.items() if name not in ('format', 'version')}
+  try:
+    lists = ('image_shape', 'exits', 'macs')
+    latency = Latency(**fields | {name: tuple(fields[name]) for name in lists})
+    _check(latency)
+  except (KeyError, TypeError, ValueError) as error:
+    raise UserError(f'{path} is damaged: {error}; {again}') from None
+  if latency.exits != tuple(exits):
+    raise UserError(
+      f'{path} is of exits {", ".join(latency.exits)}, not of {", ".join(exits)}; {again}'
+    )
+  return latency
+
+
+def _check(latency: Latency) -> None:
+  """Raises TypeError or ValueError for what was never measured."""
+  if not latency.rows or not latency.segments:
+    raise ValueError('it holds no times')
+  for rows, columns in (
+    (latency.rows, LATENCY),
+    (latency.segments, SEGMENTS),
+    (latency.savings, SAVINGS),
+  ):
+    for row in rows:
+      if tuple(row) != columns:
+        raise ValueError(f'a row has {", ".join(row)} where {", ".join(columns)} belong')
+      if 'exit' in row and row['exit'] not in latency.exits:
+        raise ValueError(f'there is no exit {row["exit"]}')
+      for name, value in row.items():
+        if name.endswith('_ms') and not (isinstance(value, float) and 0 < value < math.inf):
+          raise ValueError(f'{name} is {value}')
+
+
+def _cpu_model() -> str:
+  """As Linux calls it; elsewhere as Python does."""
+  try:
+    lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+  except OSError:
+    lines = []
+  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+  return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,238 @@
+"""Latencies on the device at hand, and what early exit saves there."""
+
+from collections.abc import Callable, Sequence
+import itertools
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.predict import predict
+from mecl_jax.inference.cover import ladder
+from mecl_jax.inference.early_exit import Answers, EarlyExit
+from mecl_jax.inference.latency import Latency, Row, Rows, device_name
+from mecl_jax.inference.segments import Chain, Part, cut, prefix
+from mecl_jax.models import FINAL, MultiExit, exit_costs
+
+Call = Callable[[np.ndarray], Any]  # of images uint8 [B, height, width, channels]
+
+TRIALS = 3  # of calls of a size, of which the fastest counts
+CALLS = (5, 1000)  # of one exit at one batch size, at least and at most
+IN_A_ROW = 16  # batches, before another's turn: what a processor has at hand is of one program
+
+
+def measure(
+  model: MultiExit,
+  images: np.ndarray,
+  *,
+  batch_sizes: Sequence[int] = (1, 32, 256),
+  seconds: float = 2,
+  on_progress: Callable[[str], None] = lambda now: None,
+) -> Latency:
+  """Times the network up to each exit, and its segments, warm and at several batch sizes.
+
+  A call takes images from the host's memory and ends when the logits are there. Exits and segments
+  take turns, so that what slows the machine down slows all of them.
+
+  Args:
+    model: put into evaluation mode.
+    images: uint8 [N, height, width, channels]; some come again where a batch is larger.
+    batch_sizes: to measure at.
+    seconds: that the calls of an exit at a batch size take together; there are 5 to 1000 of them.
+    on_progress: told what is measured now.
+
+  Returns:
+    latencies without savings. `compile_seconds` are few where JAX had the program in its cache.
+
+  Raises:
+    UserError: there are no images.
+  """
+  if not len(images):
+    raise UserError('latencies are measured on images, and there are none')
+  rows, segments = Rows(), Rows()
+  for batch in batch_sizes:
+    on_progress(f'batch size {batch}')
+    chosen = images[np.arange(batch) % len(images)]
+    prefixes = [_timed_compile(prefix(model, name), chosen) for name in model.exit_names]
+    chain = Chain(cut(model), chosen.shape)
+    spent = _rounds([call for call, _ in prefixes], chain, chosen, seconds)
+    p50, p99 = np.quantile(spent, (0.5, 0.99), axis=0).tolist()
+    for k, name in enumerate(model.exit_names):
+      rows.append(
+        {
+          'exit': name,
+          'batch': batch,
+          'calls': len(spent),
+          'p50_ms': p50[0][k],
+          'p99_ms': p99[0][k],
+          'images_per_second': 1000 * batch / p50[0][k],
+          'compile_seconds': prefixes[k][1],
+        }
+      )
+      segments.append({'exit': name, 'batch': batch, 'p50_ms': p50[1][k]})
+  dtype = np.dtype(model.dtype).name
+  where = device_name(), jax.__version__
+  macs = tuple(cost.macs for cost in exit_costs(model, images.shape[1:]))
+  return Latency(*where, dtype, images.shape[1:], model.exit_names, macs, rows, segments)
+
+
+def measure_saving(
+  model: MultiExit,
+  policy: Policy,
+  images: np.ndarray,
+  *,
+  batch_size: int = 256,
+  turns: int = 5,
+  on_progress: Callable[[str], None] = lambda now: None,
+) -> Row:
+  """What early exit saves of the time of the whole network, and how much its segments allow.
+
+  Batch for batch, the network compiled as a whole without early heads, early exit, and segment
+  after segment take turns. What counts is the median of a batch over the turns, and of these the
+  mean; a segment's time counts as often as images of the batch reach it.
+
+  Args:
+    model: put into evaluation mode.
+    policy: that says who leaves.
+    images: uint8 [N, height, width, channels], of the data that the policy is for: who leaves where
+      decides what is saved. What is left over after the last full batch is not used.
+    batch_size: of all three.
+    turns: how often every batch is measured.
+    on_progress: told what is measured now.
+
+  Returns:
+    A row of `Latency.savings`. Milliseconds are per batch. `allowed_ms`: the segments' times, each
+    times the share of the images that reach it. Savings are shares of `static_ms`, that in MACs of
+    the final exit's; `share_reached` is measured_saving / allowed_saving, None where nothing is
+    allowed. `disagreements`: images whose class or exit is not that of the policy on `predict`.
+
+  Raises:
+    UserError: there are fewer images than a batch, or the policy is of another number of exits.
+  """
+  images = images[: len(images) // batch_size * batch_size]
+  if not len(images):
+    raise UserError(f'there are fewer images than a batch of {batch_size}')
+  on_progress(f'early exit at batch size {batch_size}')
+  early = EarlyExit(model, policy, batch_size=batch_size)
+  answers = early(images)
+  spent = _take_turns(model, early, images.reshape(-1, batch_size, *images.shape[1:]), turns)
+  exits = answers.exits.reshape(-1, batch_size, 1)
+  reached = (exits >= np.arange(policy.exits)).mean(axis=1)  # [batches, exits], shares
+  # Of sums, not sums of medians: what slows down one segment in a while slows down the whole often.
+  times = np.stack([spent[..., 0], spent[..., 1], (reached * spent[..., 2:]).sum(axis=-1)])
+  static, dynamic, allowed = np.median(times, axis=1).mean(axis=1).tolist()
+  can, does = 1 - allowed / static, 1 - dynamic / static
+  costs = exit_costs(model, images.shape[1:])
+  macs = float(dynamic_macs(costs)[answers.exits].mean() / costs[-1].macs)
+  return {
+    'batch': batch_size,
+    'images': len(images),
+    'static_ms': static,
+    'allowed_ms': allowed,
+    'dynamic_ms': dynamic,
+    'allowed_saving': can,
+    'measured_saving': does,
+    'share_reached': does / can if can > 0 else None,
+    'macs_saving': 1 - macs,
+    'disagreements': disagreements(answers, policy, predict(model, images)),
+  }
+
+
+def disagreements(answers: Answers, policy: Policy, logits: np.ndarray) -> int:
+  """How many answers are of another class or exit than the policy's on logits of all exits.
+
+  Args:
+    answers: of N images.
+    policy: that gave them.
+    logits: [N, exits, classes].
+  """
+  exits = policy.leaves_at(logits)
+  classes = logits[np.arange(len(exits)), exits].argmax(axis=-1)
+  return int(((answers.exits != exits) | (answers.classes != classes)).sum())
+
+
+def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
+  """A part of a network that takes such images, and the seconds that it took to compile."""
+  began = time.perf_counter()
+  compiled = part.compile(jax.ShapeDtypeStruct(images.shape, images.dtype))
+  seconds = time.perf_counter() - began
+  return lambda images: compiled(part.leaves, images), seconds
+
+
+def _rounds(
+  prefixes: Sequence[Call], chain: Chain, images: np.ndarray, seconds: float
+) -> np.ndarray:
+  """Milliseconds [rounds, 2, exits] of the prefixes, and of the segments."""
+  spent = list[tuple[list[float], np.ndarray]]()
+  least, most = CALLS
+  end = np.inf
+  while len(spent) <= least or (time.perf_counter() < end and len(spent) <= most):
+    spent.append(([_ms(call, images) for call in prefixes], _segments_ms(chain, images)))
+    if len(spent) == 1:  # which was for warming up
+      end = time.perf_counter() + len(prefixes) * seconds
+  return np.array(spent[1:])
+
+
+def _take_turns(model: MultiExit, early: EarlyExit, batches: np.ndarray, turns: int) -> np.ndarray:
+  """Milliseconds [turns, batches, 2 + exits]: the whole network, early exit, and each segment.
+
+  Early exit takes calls of the sizes that are fastest for it; so the whole network does, too.
+  """
+  size, whole = _fastest(model, batches[0])
+  chain = Chain(cut(model), (size, *batches.shape[2:]))
+  kinds: list[tuple[slice, Callable[[np.ndarray], Any]]] = [
+    (slice(0, 1), lambda images: _ms(whole, images)),
+    (slice(1, 2), lambda images: _ms(early, images)),
+    (slice(2, None), lambda images: sum(_segments_ms(chain, p) for p in _pieces(images, size))),
+  ]
+  for _, kind in kinds:
+    kind(batches[0])  # for warming up
+  spent = np.empty((turns, len(batches), 2 + early.policy.exits))
+  orders = itertools.cycle(itertools.permutations(kinds))  # nobody always follows the same one
+  for turn, start in itertools.product(range(turns), range(0, len(batches), IN_A_ROW)):
+    for columns, kind in next(orders):
+      for number in range(start, min(start + IN_A_ROW, len(batches))):
+        spent[turn, number, columns] = kind(batches[number])
+  return spent
+
+
+def _fastest(model: MultiExit, images: np.ndarray) -> tuple[int, Call]:
+  """The size of calls with which the whole network takes a batch in least time; and these calls."""
+  part, batch = prefix(model, FINAL), len(images)
+  found = list[tuple[float, int, Call]]()
+  for size in sorted({batch, *(s for s in ladder(batch) if batch % s == 0)}):
+    call, _ = _timed_compile(part, images[:size])
+
+    calls = _in_pieces(call, size)
+    spent = [_ms(calls, images) for _ in range(1 + TRIALS)]
+    found.append((min(spent[1:]), size, calls))
+  _, size, calls = min(found, key=lambda one: one[0])
+  return size, calls
+
+
+def _in_pieces(call: Call, size: int) -> Call:
+  return lambda images: [call(piece) for piece in _pieces(images, size)]
+
+
+def _pieces(images: np.ndarray, size: int) -> list[np.ndarray]:
+  return [images[start : start + size] for start in range(0, len(images), size)]
+
+
+def _ms(call: Call, images: np.ndarray) -> float:
+  began = time.perf_counter()
+  jax.block_until_ready(call(images))
+  return (time.perf_counter() - began) * 1000
+
+
+def _segments_ms(chain: Chain, images: np.ndarray) -> np.ndarray:
+  spent, began = list[float](), time.perf_counter()
+  for logits in chain(images):
+    logits.block_until_ready()
+    now = time.perf_counter()
+    spent.append((now - began) * 1000)
+    began = now
+  return np.array(spent)

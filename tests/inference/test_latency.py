@@ -1,0 +1,85 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.inference import Latency, latency, load_latency, save_latency
+
+EXITS = ('stage1', 'final')
+
+
+def make():
+  rows, segments = [], []
+  for batch in (1, 8):
+    for number, name in enumerate(EXITS):
+      ms = (number + 1.5) * batch / 3
+      times = (name, batch, 200, ms, 2 * ms, 9.0, 0.5)
+      rows.append(dict(zip(latency.LATENCY, times, strict=True)))
+      segments.append(dict(zip(latency.SEGMENTS, (name, batch, ms / 2), strict=True)))
+  saving = (8, 80, 10.0, 5.0, 6.0, 0.5, 0.4, 0.8, 0.6, 0)
+  savings = [dict(zip(latency.SAVINGS, saving, strict=True))]
+  return Latency(
+    *('cpu, a toy, 2 cores', '0.10', 'float32', (8, 8, 3), EXITS, (100, 200)),
+    *(rows, segments, savings),
+  )
+
+
+def test_it_comes_back_as_it_was(tmp_path):
+  save_latency(tmp_path / 'latency.json', make())
+  assert load_latency(tmp_path / 'latency.json', EXITS) == make()
+
+
+def test_one_from_another_device_says_so(tmp_path):
+  other = dataclasses.replace(make(), device='a GPU')
+  save_latency(tmp_path / 'latency.json', other)
+  assert load_latency(tmp_path / 'latency.json', EXITS).device == 'a GPU'
+  assert latency.device_name().startswith('cpu, ')
+
+
+def test_times_are_by_exit():
+  measured = make()
+  np.testing.assert_allclose(measured.prefix_ms(), [0.5, 2.5 / 3])
+  np.testing.assert_allclose(measured.segment_ms(8), [2, 10 / 3])
+  np.testing.assert_allclose(measured.tail_ms(), [1, 5 / 3])
+  assert measured.smallest_batch == 1
+
+
+def test_a_batch_size_that_was_not_measured_is_told():
+  with pytest.raises(UserError, match='not measured at a batch size of 4, but at 1, 8'):
+    make().segment_ms(4)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'format': 'a poem'}, 'no file of latencies'),
+    ({'version': 2}, 'of version 2, not 1'),
+    ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not of stage1, final'),
+    ({'exits': ['stage1', 'stage2']}, 'damaged: there is no exit final'),
+    ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has exit where'),
+    ({'rows': None}, 'damaged'),
+    ({'rows': []}, 'damaged: it holds no times'),
+    ({'segments': [{'exit': 'stage1', 'batch': 1, 'p50_ms': 0.0}]}, 'damaged: p50_ms is 0.0'),
+    ({'segments': [{'exit': 'stage1', 'batch': 1, 'p50_ms': 'much'}]}, 'damaged'),
+    ({'image_shape': 8}, 'damaged'),
+    ({'weather': 'fine'}, 'damaged'),
+  ],
+)
+def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_path):
+  path = tmp_path / 'latency.json'
+  save_latency(path, make())
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  with pytest.raises(UserError, match=message) as caught:
+    load_latency(path, EXITS)
+  assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('text', [None, '', '{', '[1]'])
+def test_what_is_no_file_of_latencies_is_refused(text, tmp_path):
+  path = tmp_path / 'latency.json'
+  if text is not None:
+    path.write_text(text)
+  with pytest.raises(UserError, match='measures anew'):
+    load_latency(path, EXITS)

@@ -1,0 +1,69 @@
+import sys
+
+import numpy as np
+import pytest
+
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.predict import predict
+from mecl_jax.evaluation.rules import Rule
+from mecl_jax.inference import latency, load_latency, measure, measure_saving, save_latency
+from mecl_jax.models import exit_costs
+from tests.inference.networks import IMAGES, build
+
+
+def test_every_exit_is_timed_at_every_batch_size(tmp_path):
+  model, told = build(dtype='bfloat16', exits=('stage2',)), []
+  made = measure(model, IMAGES[:2], batch_sizes=(1, 4), seconds=0.01, on_progress=told.append)
+  assert told == ['batch size 1', 'batch size 4']
+  assert made.exits == ('stage2', 'final')
+  assert made.image_shape == (8, 8, 3) and made.dtype == 'bfloat16'
+  for rows, columns in ((made.rows, latency.LATENCY), (made.segments, latency.SEGMENTS)):
+    assert all(tuple(row) == columns for row in rows)
+    assert [(row['exit'], row['batch']) for row in rows] == [
+      (name, batch) for batch in (1, 4) for name in made.exits
+    ]
+  for row in made.rows:
+    assert 0 < row['p50_ms'] <= row['p99_ms'] and row['compile_seconds'] > 0
+    assert row['images_per_second'] == pytest.approx(1000 * row['batch'] / row['p50_ms'])
+  save_latency(tmp_path / 'latency.json', made)
+  assert load_latency(tmp_path / 'latency.json', made.exits) == made
+
+
+@pytest.mark.parametrize(('batch_size', 'used'), [(4, 28), (1, 30)])
+def test_a_saving_is_of_full_batches_and_of_who_leaves_where(batch_size, used):
+  model = build(exits=('stage1',))
+  policy = Policy(Rule('max_probability'), np.array([-1.0]))  # all leave at the first exit
+  row = measure_saving(model, policy, IMAGES, batch_size=batch_size, turns=1)
+  assert tuple(row) == latency.SAVINGS
+  assert (row['batch'], row['images'], row['disagreements']) == (batch_size, used, 0)
+  costs = exit_costs(model, (8, 8, 3))
+  assert row['macs_saving'] == pytest.approx(1 - dynamic_macs(costs)[0] / costs[-1].macs)
+  assert row['allowed_saving'] == pytest.approx(1 - row['allowed_ms'] / row['static_ms'])
+  assert row['measured_saving'] == pytest.approx(1 - row['dynamic_ms'] / row['static_ms'])
+
+
+def test_what_stages_allow_counts_each_as_often_as_images_reach_it(monkeypatch):
+  model, images = build(exits=('stage1',)), IMAGES[:8]
+  rule = Rule('max_probability')
+  # Between the third and the fourth of the first batch and of the second: 3 and some leave at once.
+  confidence = rule.confidence(predict(model, images))[:, 0]
+  policy = Policy(rule, np.array([np.median(confidence)]))
+  leaving = (confidence >= policy.thresholds[0]).reshape(2, 4).sum(axis=1)
+  spent = np.array([[[10, 6, 4, 8], [20, 10, 6, 12]], [[10, 6, 4, 8], [20, 10, 6, 12]]], float)
+  module = sys.modules[measure_saving.__module__]
+  monkeypatch.setattr(module, '_take_turns', lambda *_: spent)
+  row = measure_saving(model, policy, images, batch_size=4)
+  allowed = np.mean([4 + 8 * (4 - leaving[0]) / 4, 6 + 12 * (4 - leaving[1]) / 4])
+  assert row['static_ms'] == 15 and row['dynamic_ms'] == 8
+  assert row['allowed_ms'] == pytest.approx(allowed)
+  assert row['share_reached'] == pytest.approx((1 - 8 / 15) / (1 - allowed / 15))
+
+
+def test_what_cannot_be_measured_is_told():
+  policy = Policy(Rule('margin'), np.zeros(2))
+  with pytest.raises(UserError, match='fewer images than a batch of 32'):
+    measure_saving(build(), policy, IMAGES, batch_size=32)
+  with pytest.raises(UserError, match='there are none'):
+    measure(build(), IMAGES[:0])
