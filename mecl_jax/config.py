@@ -16,7 +16,10 @@ from mecl_jax.errors import UserError, choose
 
 # Fields that may change between two starts of one run: what it computes does not hang on them (that
 # the data are still the same is checked by their fingerprint).
-FREE = ('data.data_dir', 'data.arrays', 'data.placement', 'checkpoints.', 'logging.', 'report.')
+FREE = (
+  *('data.data_dir', 'data.arrays', 'data.placement'),
+  *('checkpoints.', 'logging.', 'evaluation.', 'report.'),
+)
 
 
 def default() -> ConfigDict:
@@ -93,7 +96,18 @@ def default() -> ConfigDict:
   c.logging.every = '50 steps'  # between two lines of metrics.jsonl
   c.logging.validate_every = '10%'  # between two passes over the validation split; '0 steps': none
 
+  c.evaluation = ConfigDict()  # how images leave early, as chosen on the validation split:
+  c.evaluation.max_accuracy_drop = 0.005  # the cheapest way that is right on a share of the images
+  # no further below the final exit's; or, instead of that wish, the most accurate way within ..
+  c.evaluation.target_macs = 0.0  # .. so many MACs per image, on average; 0: no such wish
+  c.evaluation.target_latency_ms = 0.0  # .. so many milliseconds, as measured; 0: no such wish
+  c.evaluation.policy_file = ''  # policy.json of an earlier evaluation, to leave as it says
+  c.evaluation.latency_file = ''  # latency.json of another device; '': the work directory's own
+  c.evaluation.deadlines_file = ''  # CSV of deadlines in milliseconds, one a line, to be judged by
+  c.evaluation.batch_sizes = (1, 16, 64, 256)  # that --mode=latency measures
+
   c.report = ConfigDict()
+  c.report.page = True  # report/index.html and its tables; False: summary and predictions alone
   c.report.compare_with = ''  # 'DIR,FILE': runs or difficulty files to compare the scores with
   return c.lock()
 

@@ -63,6 +63,8 @@ def check(config: ConfigDict) -> None:
       f'model.exits is empty; strategy={config.strategy} needs an early exit (joint does not)'
     )
   pacings.check(config.curriculum)
+  if config.evaluation.target_macs and config.evaluation.target_latency_ms:
+    raise UserError('evaluation.target_macs and .target_latency_ms are two wishes; set one to 0')
   if config.strategy == 'layer_wise':
     _check_exits_alone(config)
   else:
@@ -142,6 +144,11 @@ def _are_factors(values: Any) -> bool:
   return bool(values) and all(isinstance(v, float) and 0 < v < math.inf for v in values)
 
 
+def _are_counts(values: Any) -> bool:
+  whole = bool(values) and all(isinstance(v, int) and v >= 1 for v in values)
+  return whole and len(set(values)) == len(values)
+
+
 # field (anywhere in the tree): (test, what it must be)
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
   'seed': (lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1'),
@@ -174,6 +181,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
   'growth_above': (lambda v: 0 < v <= 1, 'above 0, at most 1'),
   'increase': (lambda v: 1 < v < math.inf, 'above 1'),
   'steps_per_dispatch': (lambda v: v >= 0, 'at least 0'),
+  'max_accuracy_drop': (lambda v: 0 <= v <= 1, 'a share of the images, from 0 to 1'),
+  'target_macs': (lambda v: 0 <= v < math.inf, 'at least 0'),
+  'target_latency_ms': (lambda v: 0 <= v < math.inf, 'at least 0'),
+  'batch_sizes': (_are_counts, 'whole numbers from 1 on, each once'),
   'every_seconds': (lambda v: v >= 0, 'at least 0'),
   'keep': (lambda v: v >= 1, 'at least 1'),
 }

@@ -1,9 +1,13 @@
 """The program: flags, logging, and dispatch on --mode.
 
 python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
-python -m mecl_jax.main --mode=evaluate --workdir=DIR
+python -m mecl_jax.main --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
+python -m mecl_jax.main --mode=latency --workdir=DIR
+python -m mecl_jax.main --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
 python -m mecl_jax.main --mode=difficulty --config=configs/cifar10.py
 python -m mecl_jax.main --mode=describe --config=configs/cifar10.py
+
+Without --config the configuration is that of the run in --workdir.
 """
 
 import logging
@@ -16,24 +20,26 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from mecl_jax import config as config_lib
+from mecl_jax.durations import listed
 from mecl_jax.errors import RunError, UserError
 
-MODES = ('train', 'evaluate', 'difficulty', 'describe')
+MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
+OF_RUN = pathlib.Path(__file__).with_name('config_of_run.py')
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
 _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work directory.')
+_RUNS = flags.DEFINE_string('runs', '', "Work directories to compare: 'DIR,DIR,..'.")
 
 
 def _workdir() -> pathlib.Path:
   """As given, or runs/cifar10 for configs/cifar10.py, and runs/cifar10-smoke for its :smoke."""
+  if _MODE.value == 'compare':
+    return pathlib.Path(_WORKDIR.value or 'runs/compare')
   if _CONFIG.value is None:
     if _MODE.value != 'train' and _WORKDIR.value:
-      return pathlib.Path(_WORKDIR.value)
-    raise UserError(
-      'give --config=configs/NAME.py (or --mode=evaluate|difficulty|describe and --workdir=DIR of a'
-      ' run)'
-    )
+      return pathlib.Path(_WORKDIR.value)  # which will say what it lacks
+    raise UserError('give --config=configs/NAME.py, or the --workdir=DIR of a run that is there')
   name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
   file = pathlib.Path(name)
   if not file.is_file():
@@ -47,17 +53,21 @@ def _run() -> None:
   workdir = _workdir()
   # Here, so that a misspelt flag is told before JAX has started.
   from mecl_jax import compiler
-  from mecl_jax.training import train
+  from mecl_jax.training import compare, evaluate, train
 
   compiler.use_cache()
-  if _MODE.value == 'train':
+  if _MODE.value == 'compare':
+    compare.compare([pathlib.Path(run) for run in listed(_RUNS.value)], workdir)
+  elif _MODE.value == 'train':
     train.train(_CONFIG.value, workdir)
   elif _MODE.value == 'difficulty':
     train.score(workdir, _CONFIG.value)
   elif _MODE.value == 'describe':
     train.describe(workdir, _CONFIG.value)
+  elif _MODE.value == 'latency':
+    evaluate.latency(workdir, _CONFIG.value)
   else:
-    train.evaluate(workdir, _CONFIG.value)
+    evaluate.evaluate(workdir, _CONFIG.value)
 
 
 def _main(argv: list[str]) -> None:
@@ -76,12 +86,27 @@ def _main(argv: list[str]) -> None:
     print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
     sys.exit(stop.exit_code)
   except KeyboardInterrupt:
-    print('stopped at once; the same command goes on from the last checkpoint', file=sys.stderr)
+    print(
+      'stopped at once; the same command begins again, or goes on from the last checkpoint',
+      file=sys.stderr,
+    )
     sys.exit(130)
+
+
+def _given(argv: list[str], name: str) -> str | None:
+  """The value of a flag, before flags are parsed; None if it is not there."""
+  for place, argument in enumerate(argv):
+    flag, equals, value = argument.partition('=')
+    if flag in (f'-{name}', f'--{name}'):
+      return value if equals else ''.join(argv[place + 1 : place + 2])
+  return None
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a wrong one ends the program with one line."""
+  workdir = _given(argv, 'workdir')
+  if _given(argv, 'config') is None and workdir and pathlib.Path(workdir, 'config.json').exists():
+    argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the fields it has
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, UserError) as error:

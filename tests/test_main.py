@@ -29,12 +29,10 @@ def main(*arguments):
       'there is no field config.batchsize; config has: augment, batch_size, ',
     ),
     ([DIGITS, '--config.batch_size=many'], 'batch_size'),
-    ([DIGITS, '--mode=test'], 'train|evaluate|difficulty'),
+    ([DIGITS, '--mode=test'], 'train|evaluate|'),
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
     ([DIGITS, 'stray'], "'stray' is no flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
-    ([DIGITS, '--config.curriculum.start=3'], 'a share above 0, at most 1'),
-    ([DIGITS, '--config.curriculum.pacing=exponential'], 'constant, fixed_exponential, varied'),
     (
       [DIGITS, '--config.curriculum.per_exit=own', '--config.curriculum.exit_pacings=root, linaer'],
       "'linaer'; choose one of: constant",

@@ -34,6 +34,7 @@ def make_config(arrays_file):
   c.curriculum.step_length = '20%'
   c.logging.every = '5 steps'
   c.logging.validate_every = '0 steps'
+  c.report.page = False  # takes longer than the training
   for phase in c.phases.values():
     phase.duration = '12 steps'
     phase.warmup = '0 steps'

@@ -26,8 +26,8 @@ is nothing to test."""
 CURVES = """As in the budgeted batch of MSDNet (Huang et al., 2018): images leave at the first \
 exit whose largest probability reaches its threshold. The thresholds of 39 budgets come from each \
 run's validation split; accuracy and MACs are those of the test split. The MACs of an image are \
-those of the stages up to the exit where it leaves and of that exit's head; heads that it was \
-asked on the way are not counted here."""
+those of the stages up to the exit where it leaves and of all heads that it was asked on the way \
+(of that exit's head alone in runs of early versions)."""
 
 
 def facts(tables: Tables, images: int) -> dict[str, str]:

@@ -33,7 +33,8 @@ class ComparedRun:
     directory: of the run, by which people know it.
     facts: `dataset`, `backbone`, `strategy`, `steps` and `complete`, as in its summary.
     exits: their names, earliest first.
-    macs: int [exits], of an image that leaves there.
+    macs: int [exits], of an exit by itself.
+    dynamic_macs: int [exits], of an image that leaves there and was asked at all exits before.
     validation: its predictions; None if it has none, which leaves it without a curve.
     test: its predictions, of the same images in the same order as in every other run.
   """
@@ -44,6 +45,7 @@ class ComparedRun:
   facts: Mapping[str, Cell]
   exits: tuple[str, ...]
   macs: np.ndarray
+  dynamic_macs: np.ndarray
   validation: Predicted | None
   test: Predicted
 

@@ -35,9 +35,9 @@ def curve_rows(curves: Curves) -> Rows:
     of_run: Row = {'arm': run.arm, 'seed': run.seed, 'directory': run.directory}
     columns = {
       'validation_accuracy': curve.validation.accuracy,
-      'validation_macs': curve.validation.mean(run.macs),
+      'validation_macs': curve.validation.mean(run.dynamic_macs),
       'test_accuracy': curve.test.accuracy,
-      'test_macs': curve.test.mean(run.macs),
+      'test_macs': curve.test.mean(run.dynamic_macs),
     }
     for index in range(len(curve.policies)):
       values = {name: float(column[index]) for name, column in columns.items()}
@@ -55,7 +55,7 @@ def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
   Returns:
     rows; none where the curves have no range of MACs in common.
   """
-  lines = {run.directory: (c.test.mean(run.macs), c.test.accuracy) for run, c in curves}
+  lines = {run.directory: (c.test.mean(run.dynamic_macs), c.test.accuracy) for run, c in curves}
   found, (low, high) = areas(lines) if lines else ({}, (np.inf, 0.0))
   if low > high:
     return []
@@ -118,4 +118,4 @@ def _of_images(run: ComparedRun, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
   confidence, right = confidence_of(run.test, RULE), run.test.right().astype(np.float64)
   leaves = [first_reached(confidence, policy.thresholds) for policy in curve.policies]
   exits = np.stack(leaves, axis=1)
-  return run.macs[exits].astype(np.float64), np.take_along_axis(right, exits, axis=1)
+  return run.dynamic_macs[exits].astype(np.float64), np.take_along_axis(right, exits, axis=1)

@@ -7,13 +7,15 @@ import numpy as np
 from rich.table import Table
 
 from mecl_jax.evaluation import intervals, metrics
+from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
 
 TOP_5_FROM = 20  # classes from which top-5 accuracy says something
 
 
 def exit_rows(
-  logits: np.ndarray, labels: np.ndarray, names: Sequence[str], costs: Sequence[Any]
+  logits: np.ndarray, labels: np.ndarray, names: Sequence[str], costs: Sequence[ExitCost]
 ) -> list[dict[str, Any]]:
   """One row per exit of a summary, earliest first.
 
@@ -24,10 +26,12 @@ def exit_rows(
     logits: [N, exits, classes].
     labels: int [N].
     names: of the exits.
-    costs: per exit, with `macs` (cumulative, head included) and `parameters` of that path.
+    costs: of the exits. `macs` are those of an exit by itself, `dynamic_macs` those of an image
+      that leaves there and was asked at all exits before.
   """
   interval = intervals.mean_interval(metrics.correct(logits, labels))
   rows = []
+  dynamic = dynamic_macs(costs)
   for k, (name, cost) in enumerate(zip(names, costs, strict=True)):
     auroc = metrics.auroc(logits[:, k], labels)
     row = {
@@ -40,6 +44,7 @@ def exit_rows(
       'ece': metrics.ece(logits[:, k], labels),
       'auroc': None if np.isnan(auroc) else auroc,
       'macs': cost.macs,
+      'dynamic_macs': int(dynamic[k]),
       'parameters': cost.parameters,
     }
     if logits.shape[-1] >= TOP_5_FROM:

@@ -18,10 +18,12 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
 from mecl_jax.report.page_cells import Cell, estimates, heading, is_number, show
 
 Rows = list[dict[str, Cell]]
+MARK = '<meta name="generator" content="mecl_jax">'  # of pages that may be written over
 TABLES = 'tables'  # folder of the CSV files, beside the page
 
 
@@ -88,6 +90,7 @@ def write_page(
     the path of the page.
 
   Raises:
+    UserError: there is a page of somebody else's.
     ValueError: a figure names no table, or one that is not there, or a listing a column that is
       not; a table has another name or uneven rows. Nothing is written then.
   """
@@ -100,13 +103,35 @@ def write_page(
   sizes = {name: len(rows) for name, rows in tables.items()}
   template = _environment().get_template('page.html')
   page = template.render(title=title, facts=facts, notes=notes, sections=shown, sizes=sizes)
+  earlier = _tables_of(folder / 'index.html')
   for name, text in files.items():
     write_text(folder / TABLES / f'{name}.csv', text)
   write_text(folder / 'index.html', page)
-  for path in (folder / TABLES).glob('*.csv'):
-    if path.stem not in tables:
-      path.unlink()
+  for name in earlier - set(tables):
+    (folder / TABLES / f'{name}.csv').unlink(missing_ok=True)
   return folder / 'index.html'
+
+
+def remove_page(folder: str | os.PathLike) -> None:
+  """Removes what `write_page` wrote, if anything.
+
+  Raises:
+    UserError: there is a page of somebody else's.
+  """
+  path = pathlib.Path(folder, 'index.html')
+  for name in _tables_of(path):
+    (path.parent / TABLES / f'{name}.csv').unlink(missing_ok=True)
+  path.unlink(missing_ok=True)
+
+
+def _tables_of(path: pathlib.Path) -> set[str]:
+  """Names of the tables that the page there names; none if there is no page."""
+  if not path.exists():
+    return set()
+  page = path.read_text(errors='replace')
+  if MARK not in page:
+    raise UserError(f'{path} is no page of this program; move it or choose another folder')
+  return set(re.findall(rf'href="{TABLES}/([a-z0-9_]+)\.csv"', page))
 
 
 def _environment() -> jinja2.Environment:

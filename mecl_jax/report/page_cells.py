@@ -95,6 +95,7 @@ _COLUMNS = {
   'best_accuracy': _Column('accuracy, best (%)', percent),
   'distribution': _Column('deadlines'),
   'batch': _Column('batch size'),
+  'calls': _Column('calls'),
   'p50_ms': _Column('median (ms)', milliseconds),
   'p99_ms': _Column('99th percentile (ms)', milliseconds),
   'images_per_second': _Column('images per second'),

@@ -60,12 +60,14 @@ image at a time says how soon an answer is there; large batches say how many ima
 be answered."""
 
 SAVINGS = """What early exit saves of the time of the final exit, image after image really
-leaving. 'Allowed' is what the measured times of the stages leave room for; the distance from
-there to 'measured' is what asking the exits and gathering the images that go on has cost."""
+leaving. 'Allowed' is what the measured times of the stages leave room for, each as often as images
+reach it; the distance from there to 'measured' is what asking the exits and gathering the images
+that go on has cost. All three take a batch in calls of the size that is fastest for the whole
+network; early exit may do better than allowed where fewer images are faster still."""
 
-DEADLINES = """When the answer has to be there at a fixed time, the deepest exit that is surely
-done by then may answer, or the one that was most accurate on validation among those that are
-done. Before the first exit is in time there is only chance."""
+DEADLINES = """When the answer has to be there at a fixed time, the deepest exit that is done by
+then in 99 of 100 calls may answer, or the one that was most accurate on validation among those that
+are done. Before the first exit is in time there is only chance."""
 
 CALIBRATION = """An exit that says 80 % should be right 80 times in 100. One number per exit, its
 temperature, was fitted on the validation split to that end; it changes how sure an exit says that
@@ -152,8 +154,7 @@ def _where_to_stop(tables: Tables, pictures: Pictures) -> Blocks:
     low, high = (values(tables['areas'], f'{end}_macs')[0] for end in ('low', 'high'))
     caption = (
       'Every rule as one number: its mean test accuracy over the MACs that all curves reach,'
-      f' {quantity(low)} to {quantity(high)}. The intervals of the exits say how much of a'
-      ' difference is chance.'
+      f' {quantity(low)} to {quantity(high)}.'
     )
     blocks.append(Listing('areas', caption, ('rule', 'thresholds', 'calibrated', 'area')))
   return blocks
@@ -164,12 +165,15 @@ def _told(point: dict[str, Cell]) -> str:
   accuracy, macs, saved = (
     show(point, column)[0] for column in ('test_accuracy', 'test_macs', 'macs_saved')
   )
-  drop = values([point], 'test_drop')[0]
+  drop, low, high = (
+    values([point], column)[0] for column in ('test_drop', 'test_drop_low', 'test_drop_high')
+  )
   side = 'below' if drop >= 0 else 'above'
   return (
     f'The chosen one is `{point["rule"]}` with thresholds `{point["thresholds"]}`: an accuracy of'
     f' {accuracy} % at {macs} MACs per image. That is {percent(abs(drop))} points {side} the final'
-    f' exit, of whose MACs it saves {saved} %.'
+    f' exit, of whose MACs it saves {saved} %. The 95 % interval of what is lost, over the test'
+    f' images, goes from {percent(low)} to {percent(high)} points.'
   )
 
 

@@ -122,6 +122,8 @@ def _compared(run: _Found, arm: str) -> ComparedRun:
     facts={name: summary[name] for name in FACTS},
     exits=tuple(predictions['exits'].tolist()),
     macs=np.array([row['macs'] for row in summary['exits']]),
+    # Summaries of early versions lack them: there the heads on the way are not counted.
+    dynamic_macs=np.array([row.get('dynamic_macs', row['macs']) for row in summary['exits']]),
     validation=predicted(predictions, VALIDATION) if len(predictions['validation_ids']) else None,
     test=predicted(predictions, TEST),
   )

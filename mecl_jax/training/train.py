@@ -10,16 +10,15 @@ from rich.console import Console
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order
 from mecl_jax.data import Dataset
-from mecl_jax.errors import RunError
 from mecl_jax.report.exit_table import exit_table
-from mecl_jax.training import curriculum_report, devices, teachers, weights
+from mecl_jax.training import curriculum_report, devices, run_report, teachers, weights
 from mecl_jax.training import describe as description
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import Metrics, make_console
 from mecl_jax.training.loop import Start, begin, moments_of, train_phase
-from mecl_jax.training.outcome import write_outcome
+from mecl_jax.training.outcome import predict_splits, write_outcome
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run, open_run
 from mecl_jax.training.step import Arrays
@@ -67,7 +66,7 @@ def train(
     keep = config.checkpoints.keep
     with Checkpoints(workdir / 'checkpoints', run=run.digest, keep=keep) as checkpoints:
       position = _train_phases(run, checkpoints)
-    return write_outcome(run, position, brief=brief)
+    return write_outcome(run, position, predict_splits(run), brief=brief)
 
 
 def score(
@@ -141,43 +140,6 @@ def describe(
     return path
 
 
-def evaluate(
-  workdir: str | pathlib.Path,
-  config: ConfigDict | None = None,
-  *,
-  console: Console | None = None,
-) -> dict[str, Any]:
-  """Evaluates the newest checkpoint of a run and writes its report anew.
-
-  Args:
-    workdir: the run's work directory.
-    config: must be the run's, but may say that its data have moved; None: the run's.
-    console: to print to.
-
-  Returns:
-    the summary, as in summary.json; its `complete` says whether training had ended.
-
-  Raises:
-    UserError: the folder holds no run, or its data cannot be loaded.
-    RunError: no checkpoint can be read.
-  """
-  workdir, console = pathlib.Path(workdir), console or make_console()
-  own = config_lib.resolve(config_lib.read(workdir / 'config.json'))
-  if config is not None:
-    config = config_lib.resolve(config)
-    workdirs.check_config(workdir, config)
-    own = config_lib.with_free_fields(own, config)
-  with workdirs.claim(workdir), Interruption() as interruption:
-    run = open_run(own, workdir, console, interruption)
-    workdirs.check_data(workdir, run.dataset)
-    saved = Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True)
-    with saved as checkpoints:
-      found = checkpoints.restore(run.model, devices.replicated(run.mesh))
-    if found is None:
-      raise RunError(f'{workdir} has no checkpoint that can be read; --mode=train makes them')
-    return write_outcome(run, found[0])
-
-
 def _open(
   config: ConfigDict,
   workdir: pathlib.Path,
@@ -192,6 +154,7 @@ def _open(
   run = open_run(config, workdir, console, interruption, dataset)
   workdirs.check_data(workdir, run.dataset)
   curriculum_report.scores_to_compare(run)  # now, not after hours, if they are not there
+  run_report.check(run)
   if not brief:
     description.print_run(run)
   if begins:

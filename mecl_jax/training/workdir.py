@@ -86,9 +86,10 @@ def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
 def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
   """Which data the run in a work directory sees, and its `digest`.
 
-  The data are told by `name`, `fingerprint`, and, but for runs of the first version, `num_classes`
-  and `channels`. Nothing in a new one. The digest is kept, not made anew, so that a later version
-  of the program, whose configuration has more fields, still knows the run's checkpoints as its own.
+  The data are told by `name`, `fingerprint`, and, but for runs of early versions, `num_classes`,
+  `channels` and `image_shape`. Nothing in a new one. The digest is kept, not made anew, so that a
+  later version of the program, whose configuration has more fields, still knows the run's
+  checkpoints as its own.
 
   Raises:
     UserError: the file is damaged.
@@ -120,16 +121,22 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
 def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
   """Keeps a run's resolved configuration, which data it sees, and which labels were flipped."""
   write_json(workdir / 'config.json', json.loads(config.to_json()))
-  identity = {
-    'name': dataset.name,
-    'fingerprint': dataset.fingerprint,
-    'num_classes': dataset.num_classes,
-    'channels': dataset.image_shape[-1],
-    'digest': digest,
-  }
-  write_json(workdir / 'identity.json', identity)
+  note_data(workdir, dataset, digest)
   if dataset.clean_labels is not None:
     where = dataset.clean_labels != dataset.train.labels
     flipped, clean = dataset.train.take(where), dataset.clean_labels[where]
     noise = {'id': flipped.ids, 'label': flipped.labels, 'clean_label': clean}
     write_npz(workdir / 'label_noise.npz', noise)
+
+
+def note_data(workdir: pathlib.Path, dataset: Dataset, digest: str) -> None:
+  """Writes what `read_identity` reads."""
+  identity = {
+    'name': dataset.name,
+    'fingerprint': dataset.fingerprint,
+    'num_classes': dataset.num_classes,
+    'channels': dataset.image_shape[-1],
+    'image_shape': dataset.image_shape,
+    'digest': digest,
+  }
+  write_json(workdir / 'identity.json', identity)

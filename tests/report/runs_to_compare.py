@@ -21,7 +21,7 @@ def make_run(arm, seed, known=0.0, exits=EXITS, macs=1_000_000, n=120, steps=24,
   facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': 'joint', 'steps': steps}
   costs = macs * np.arange(1, len(exits) + 1)
   directory, facts = f'runs/{arm}-{seed}', facts | {'complete': complete}
-  return ComparedRun(arm, seed, directory, facts, exits, costs, **splits)
+  return ComparedRun(arm, seed, directory, facts, exits, costs, costs, **splits)
 
 
 def tables_of(runs):

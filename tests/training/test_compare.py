@@ -75,7 +75,7 @@ def test_arms_with_seeds_become_a_page(write, tmp_path):
 def test_one_seed_and_an_unfinished_run_are_told_of(write, tmp_path):
   console = Console(file=io.StringIO(), width=120)
   summary = {'complete': False, 'steps': 12}
-  runs = [write('plain'), write('joint', summary=summary, strategy='joint')]
+  runs = [write('plain'), write('jointly', summary=summary, strategy='joint')]
   page = compare(runs, tmp_path / 'page', console=console)
   said = console.file.getvalue()
   assert f'`{runs[1]}` has not ended: this is its step 12.' in said

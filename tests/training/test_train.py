@@ -12,8 +12,10 @@ from mecl_jax import config
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import load_predictions, metrics
 from mecl_jax.training import train as train_lib
+from mecl_jax.training.evaluate import evaluate
 from mecl_jax.training.log import read_metrics
-from mecl_jax.training.train import evaluate, train
+from mecl_jax.training.train import train
+from mecl_jax.training.workdir import read_summary
 
 QUIET = Console(quiet=True)
 
@@ -24,7 +26,7 @@ def run(c, workdir, **changes):
 
 
 @pytest.mark.parametrize('strategy', ['joint', 'classifier_wise', 'layer_wise', 'mixed'])
-def test_every_strategy_runs_to_its_report(toy_config, tmp_path, strategy):
+def test_every_strategy_runs_to_its_report(toy_config, tmp_path, drawn, strategy):
   summary = run(toy_config, tmp_path, strategy=strategy)
   assert summary == json.loads((tmp_path / 'summary.json').read_text())
   assert [row['name'] for row in summary['exits']] == ['stage1', 'stage2', 'final']
@@ -44,23 +46,24 @@ def test_every_strategy_runs_to_its_report(toy_config, tmp_path, strategy):
 
 
 @pytest.mark.parametrize('order', ['easy_first', 'anti', 'random', 'none'])
-def test_every_order_takes_the_same_steps_on_the_same_backbone(toy_config, tmp_path, order):
-  summary = run(toy_config, tmp_path, **{'curriculum.order': order})
+def test_every_order_takes_the_same_steps_on_the_same_backbone(ended, order):
+  workdir = ended(**{'curriculum.order': order})
+  summary = read_summary(workdir)
   assert summary['steps'] == 24
-  records = read_metrics(tmp_path / 'metrics.jsonl')
+  records = read_metrics(workdir / 'metrics.jsonl')
   visible = [r['visible'] for r in records if r['phase'] == 'heads' and 'loss' in r]
   assert visible[-1] == 1.0 and (visible[0] == 1.0) == (order == 'none')
-  assert (tmp_path / 'difficulty.npz').exists() == (order in ('easy_first', 'anti'))
+  assert (workdir / 'difficulty.npz').exists() == (order in ('easy_first', 'anti'))
   facts = summary['curriculum']
   assert (facts['pacing'] is None) == (order == 'none')
   assert (facts['teacher'] is None) == (order in ('random', 'none'))
 
 
-def test_orders_are_compared_on_the_same_backbone(toy_config, tmp_path):
+def test_orders_are_compared_on_the_same_backbone(ended):
   final = []
   for order in ('easy_first', 'none'):
-    run(toy_config, tmp_path / order, **{'curriculum.order': order})
-    final.append(load_predictions(tmp_path / order / 'predictions.npz')['test_logits'])
+    workdir = ended(**{'curriculum.order': order})
+    final.append(load_predictions(workdir / 'predictions.npz')['test_logits'])
   assert np.array_equal(final[0][:, -1], final[1][:, -1])
   assert not np.array_equal(final[0][:, 0], final[1][:, 0])
 
@@ -78,9 +81,9 @@ def test_the_heads_leave_the_backbone_as_it_is(toy_config, tmp_path):
   assert not any(jax.tree.leaves(same['heads']['stage1']))
 
 
-def test_the_summary_is_what_the_predictions_say(toy_config, tmp_path):
-  summary = run(toy_config, tmp_path)
-  saved = load_predictions(tmp_path / 'predictions.npz')
+def test_the_summary_is_what_the_predictions_say(ended):
+  summary = read_summary(ended())
+  saved = load_predictions(ended() / 'predictions.npz')
   assert saved['exits'].tolist() == ['stage1', 'stage2', 'final']
   assert saved['test_logits'].shape == (80, 3, 4) and saved['validation_logits'].shape[0] == 40
   for k, row in enumerate(summary['exits']):
@@ -97,26 +100,24 @@ def test_it_learns(toy_config, tmp_path):
   assert summary['exits'][0]['accuracy'] > 0.7
 
 
-def test_a_run_that_has_ended_shows_its_report_again(toy_config, tmp_path, monkeypatch):
-  first = run(toy_config, tmp_path)
+def test_a_run_that_has_ended_shows_its_report_again(toy_config, own, monkeypatch):
   monkeypatch.setattr(train_lib, 'open_run', None)  # nothing is loaded, nothing trained
-  assert run(toy_config, tmp_path) == first
+  assert run(toy_config, own) == read_summary(own)
 
 
-def test_evaluation_repeats_the_report(toy_config, tmp_path):
-  first = run(toy_config, tmp_path)
-  (tmp_path / 'predictions.npz').unlink()
-  (tmp_path / 'summary.json').unlink()
-  assert evaluate(tmp_path, console=QUIET) == first
-  assert (tmp_path / 'predictions.npz').exists()
+def test_evaluation_repeats_the_report(own):
+  first = read_summary(own)
+  (own / 'predictions.npz').unlink()
+  (own / 'summary.json').unlink()
+  assert evaluate(own, console=QUIET) == first
+  assert (own / 'predictions.npz').exists()
 
 
-def test_another_configuration_is_refused_and_touches_nothing(toy_config, tmp_path):
-  run(toy_config, tmp_path)
-  before = {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()}
+def test_another_configuration_is_refused_and_touches_nothing(toy_config, own):
+  before = {p: p.read_bytes() for p in own.rglob('*') if p.is_file()}
   with pytest.raises(UserError, match=r'model.width is 8, was 4; seed is 7, was 0'):
-    run(toy_config, tmp_path, **{'seed': 7, 'model.width': 8})
-  assert {p: p.read_bytes() for p in tmp_path.rglob('*') if p.is_file()} == before
+    run(toy_config, own, **{'seed': 7, 'model.width': 8})
+  assert {p: p.read_bytes() for p in own.rglob('*') if p.is_file()} == before
 
 
 def test_a_held_work_directory_is_refused(toy_config, tmp_path):
@@ -151,15 +152,14 @@ def test_an_update_that_breaks_the_parameters_is_not_saved(toy_config, tmp_path)
   assert steps[-1] == 12 and not (tmp_path / 'summary.json').exists()
 
 
-def test_checkpoints_of_another_run_are_not_taken(toy_config, tmp_path, caplog):
+def test_checkpoints_of_another_run_are_not_taken(toy_config, ended, tmp_path, caplog):
   """Same shapes, another seed."""
-  run(toy_config, tmp_path / 'a')
   toy_config.seed = 1
   first = run(toy_config, tmp_path / 'b')
   for name in ('checkpoints', 'summary.json'):
     path = tmp_path / 'b' / name
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-  shutil.copytree(tmp_path / 'a/checkpoints', tmp_path / 'b/checkpoints')
+  shutil.copytree(ended() / 'checkpoints', tmp_path / 'b/checkpoints')
   with pytest.raises(RunError, match='no checkpoint that can be read'):
     evaluate(tmp_path / 'b', console=QUIET)
   with caplog.at_level(logging.WARNING):
@@ -168,31 +168,30 @@ def test_checkpoints_of_another_run_are_not_taken(toy_config, tmp_path, caplog):
   assert 'training starts from the beginning' in caplog.text
 
 
-def test_other_data_in_the_same_work_directory_are_refused(toy_config, toy_file, tmp_path):
-  run(toy_config, tmp_path / 'run')
-  (tmp_path / 'run/summary.json').unlink()
+def test_other_data_in_the_same_work_directory_are_refused(toy_config, toy_file, own, tmp_path):
+  (own / 'summary.json').unlink()
   with np.load(toy_file) as arrays:
     np.savez(tmp_path / 'other.npz', **{**arrays, 'train_images': 255 - arrays['train_images']})
   with pytest.raises(UserError, match='was made with other data'):
-    run(toy_config, tmp_path / 'run', **{'data.arrays': str(tmp_path / 'other.npz')})
+    run(toy_config, own, **{'data.arrays': str(tmp_path / 'other.npz')})
 
 
-def test_a_later_version_knows_the_checkpoints_of_a_run(toy_config, tmp_path, monkeypatch):
+def test_a_later_version_knows_the_checkpoints_of_a_run(own, monkeypatch):
   """Its configuration has more fields, so that the digest would come out differently."""
-  first = run(toy_config, tmp_path)
-  (tmp_path / 'summary.json').unlink()
+  first = read_summary(own)
+  (own / 'summary.json').unlink()
   monkeypatch.setattr(train_lib.config_lib, 'digest', lambda *_: 'another')
-  assert evaluate(tmp_path, console=QUIET)['exits'] == first['exits']
+  assert evaluate(own, console=QUIET)['exits'] == first['exits']
 
 
-def test_data_may_move(toy_config, toy_file, tmp_path):
-  first = run(toy_config, tmp_path / 'run')
+def test_data_may_move(toy_config, toy_file, own, tmp_path):
+  first = read_summary(own)
   moved = shutil.copy(toy_file, tmp_path / 'moved.npz')
   toy_config.data.arrays = str(moved)
-  assert evaluate(tmp_path / 'run', toy_config, console=QUIET)['exits'] == first['exits']
+  assert evaluate(own, toy_config, console=QUIET)['exits'] == first['exits']
   toy_config.seed = 5
   with pytest.raises(UserError, match='seed is 5, was 0'):
-    evaluate(tmp_path / 'run', toy_config, console=QUIET)
+    evaluate(own, toy_config, console=QUIET)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +223,7 @@ def test_evaluating_a_folder_without_a_run_is_an_error(tmp_path):
   assert not (tmp_path / 'no').exists()
 
 
+@pytest.mark.usefixtures('rounded_as_outside')
 def test_streaming_trains_the_same_network(toy_config, tmp_path):
   resident = run(toy_config, tmp_path / 'a', strategy='joint')
   streamed = run(toy_config, tmp_path / 'b', **{'data.placement': 'host'})
