@@ -18,7 +18,8 @@ from mecl_jax.inference.latency import Latency, Row, Rows, device_name
 from mecl_jax.inference.segments import Chain, Part, cut, prefix
 from mecl_jax.models import FINAL, MultiExit, exit_costs
 
-Call = Callable[[np.ndarray], Any]  # of images uint8 [B, height, width, channels]
+# Of images uint8 [B, height, width, channels]; they and what is said of them are on the host.
+Call = Callable[[np.ndarray], Any]
 
 TRIALS = 3  # of calls of a size, of which the fastest counts
 CALLS = (5, 1000)  # of one exit at one batch size, at least and at most
@@ -35,8 +36,8 @@ def measure(
 ) -> Latency:
   """Times the network up to each exit, and its segments, warm and at several batch sizes.
 
-  A call takes images from the host's memory and ends when the logits are there. Exits and segments
-  take turns, so that what slows the machine down slows all of them.
+  A call takes images from the host's memory and ends when the logits are there too. Exits and
+  segments take turns, so that what slows the machine down slows all of them.
 
   Args:
     model: put into evaluation mode.
@@ -160,7 +161,7 @@ def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
   began = time.perf_counter()
   compiled = part.compile(jax.ShapeDtypeStruct(images.shape, images.dtype))
   seconds = time.perf_counter() - began
-  return lambda images: compiled(part.leaves, images), seconds
+  return lambda images: np.asarray(compiled(part.leaves, images)), seconds
 
 
 def _rounds(
@@ -224,14 +225,14 @@ def _pieces(images: np.ndarray, size: int) -> list[np.ndarray]:
 
 def _ms(call: Call, images: np.ndarray) -> float:
   began = time.perf_counter()
-  jax.block_until_ready(call(images))
+  call(images)
   return (time.perf_counter() - began) * 1000
 
 
 def _segments_ms(chain: Chain, images: np.ndarray) -> np.ndarray:
   spent, began = list[float](), time.perf_counter()
   for logits in chain(images):
-    logits.block_until_ready()
+    np.asarray(logits)
     now = time.perf_counter()
     spent.append((now - began) * 1000)
     began = now
