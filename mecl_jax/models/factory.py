@@ -8,6 +8,8 @@ import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import UserError, choose
+from mecl_jax.models.heads.cascade import CascadeHead
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.macs import stage_costs
 from mecl_jax.models.multi_exit import FINAL, MultiExit
 from mecl_jax.models.placement import place_exits, split_head
@@ -119,7 +121,7 @@ def _place(
 
 def _make_head(
   kind: str, exit_name: str, shape: tuple[int, int, int], num_classes: int, **settings: Any
-) -> nnx.Module:
+) -> Head | CascadeHead:
   """Raises UserError for a feature map that is too small for the head."""
   height, width, _ = shape
   side = HEADS[kind].smallest

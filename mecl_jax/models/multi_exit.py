@@ -11,6 +11,7 @@ from jax.typing import ArrayLike, DTypeLike
 from mecl_jax.errors import choose
 from mecl_jax.models.backbones.backbone import Backbone, Features, feature_map
 from mecl_jax.models.heads.cascade import CascadeHead
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
 
 FINAL = 'final'  # name of the last exit, the backbone's own classifier
@@ -44,7 +45,7 @@ class MultiExit(nnx.Module):
   def __init__(
     self,
     backbone: Backbone,
-    heads: Mapping[str, nnx.Module],
+    heads: Mapping[str, Head | CascadeHead],
     exit_stages: Sequence[str],
     head_kinds: Sequence[str],
     *,
@@ -113,10 +114,21 @@ class MultiExit(nnx.Module):
     self, features: Sequence[jax.Array], exits: Sequence[str] | None = None
   ) -> jax.Array:
     """Logits [B, exits, classes] from what `features` returns for the same exits."""
+    return self.read(self.summarise(features, exits), exits)
+
+  def summarise(
+    self, features: Sequence[jax.Array], exits: Sequence[str] | None = None
+  ) -> tuple[jax.Array, ...]:
+    """What the heads make of `features` before anything is learnt, see `Head.summarise`."""
+    needed = self.needed(exits)
+    return tuple(self.heads[n].summarise(x) for n, x in zip(needed, features, strict=True))
+
+  def read(self, summaries: Sequence[jax.Array], exits: Sequence[str] | None = None) -> jax.Array:
+    """Logits [B, exits, classes] from what `summarise` returns for the same exits."""
     needed, said = self.needed(exits), list[jax.Array]()
-    for name, x in zip(needed, features, strict=True):
+    for name, x in zip(needed, summaries, strict=True):
       head = self.heads[name]
-      said.append(head(x, said[-1]) if isinstance(head, CascadeHead) else head(x))
+      said.append(head.read(x, said[-1]) if isinstance(head, CascadeHead) else head.read(x))
     return jnp.stack([said[needed.index(name)] for name in self._chosen(exits)], axis=1)
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from mecl_jax.models.heads.convolutional import (
   MLPHead,
   MSDNetHead,
 )
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.heads.tokens import MixerHead, ViTHead
 
 
@@ -171,10 +172,10 @@ class HeadEntry:
     smallest: side of the feature map, in pixels, from which on the head makes sense.
   """
 
-  make: Callable[..., nnx.Module]
+  make: Callable[..., Any]
   smallest: int = 2
 
-  def __call__(self, *args: Any, **settings: Any) -> nnx.Module:
+  def __call__(self, *args: Any, **settings: Any) -> Head | CascadeHead:
     return self.make(*args, **settings)
 
 

@@ -93,7 +93,7 @@ def train_phase(
   step = make_step(
     graphdef,
     make_optimizer(plan.settings),
-    _objective(run.config, plan),
+    objective_of(run.config, plan),
     augment=_augmentation(run, plan),
   )
   key = jax.device_put(jax.random.key(plan.seeds[2]), everywhere)
@@ -105,7 +105,7 @@ def train_phase(
   done = start.position.step
   with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
     for steps, batches in sources.dispatches(
-      make, range(done, plan.steps), _per_dispatch(run.config), streamed
+      make, range(done, plan.steps), per_dispatch(run.config), streamed
     ):
       with jax.transfer_guard('disallow'):
         moving, measured = step(moving, frozen, source or {}, key, jax.device_put(batches, layout))
@@ -134,7 +134,8 @@ def _keep_record(run: Run, plan: PhasePlan, moving: Moving) -> None:
     record.save(run.workdir, run.dataset.train.ids, noted, plan.recorded)
 
 
-def _objective(config: ConfigDict, plan: PhasePlan) -> Objective:
+def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
+  """What the steps of a phase minimise."""
   taught = config.distillation
   return Objective(
     exits=plan.phase.exits,
@@ -179,7 +180,8 @@ def _augmentation(run: Run, plan: PhasePlan) -> Callable | None:
   return lambda key, images: augment(key, images, **wanted, fill=fill)
 
 
-def _per_dispatch(config: ConfigDict) -> int:
+def per_dispatch(config: ConfigDict) -> int:
+  """Optimiser steps in one call to the device."""
   return config.steps_per_dispatch or (1 if devices.on_cpu() else 16)
 
 

@@ -31,14 +31,20 @@ def resident(split: Split, placement: str, mesh: Mesh) -> Arrays | None:
   return jax.device_put({'images': split.images, 'labels': split.labels}, devices.replicated(mesh))
 
 
+def _summaries(
+  model: MultiExit, images: jax.Array, exits: tuple[str, ...]
+) -> tuple[jax.Array, ...]:
+  return model.summarise(model.features(images, exits), exits)
+
+
 def _make_fill(graphdef: nnx.GraphDef, exits: tuple[str, ...]) -> Callable:
-  """`(store, state, images, start) -> store`, with a batch's features from row `start` on."""
+  """`(store, state, images, start) -> store`, with a batch's summaries from row `start` on."""
 
   def fill(store, state, images, start):
-    features = nnx.merge(graphdef, state).features(images, exits)
+    summaries = _summaries(nnx.merge(graphdef, state), images, exits)
     return tuple(
       jax.lax.dynamic_update_slice_in_dim(rows, f, start, axis=0)
-      for rows, f in zip(store, features, strict=True)
+      for rows, f in zip(store, summaries, strict=True)
     )
 
   return jax.jit(fill, donate_argnums=0, compiler_options=compiler_options())
@@ -53,12 +59,14 @@ def cached_features(
   batch_size: int | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> Arrays | None:
-  """The feature maps at `exits` of every example, on every device; None if they do not fit.
+  """What heads at `exits` see of every example, on every device; None if it does not fit.
+
+  That is what a head makes of a feature map before anything is learnt, see `heads.head.Head`.
 
   Args:
     model: its backbone in evaluation mode.
     split: of the data set.
-    exits: names of the exits whose features are wanted.
+    exits: names of the exits that are to learn.
     mesh: over the devices.
     batch_size: images per call; None: see `images_per_call`.
     on_batch: called after every batch with the number of images done.
@@ -67,7 +75,7 @@ def cached_features(
   batch_size = min(batch_size or images_per_call(model, split.images.shape[1:]), count)
   graphdef, state = nnx.split(model)
   shapes = jax.eval_shape(
-    lambda s, x: nnx.merge(graphdef, s).features(x, tuple(exits)), state, split.images[:1]
+    lambda s, x: _summaries(nnx.merge(graphdef, s), x, tuple(exits)), state, split.images[:1]
   )
   size = sum(count * s.size * s.dtype.itemsize for s in shapes)
   if size > devices.memory_budget():
@@ -80,7 +88,7 @@ def cached_features(
     images = jax.device_put(split.images[start : start + batch_size], by_batch)
     store = fill(store, state, images, start)
     on_batch(start + batch_size)
-  return {'features': store, 'labels': jax.device_put(split.labels, everywhere)}
+  return {'summaries': store, 'labels': jax.device_put(split.labels, everywhere)}
 
 
 def dispatches(

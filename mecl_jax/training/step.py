@@ -123,7 +123,7 @@ def make_step(
     augment: `(key, images) -> images`, or None.
 
   Returns:
-    a jitted function. `source` holds `images` (or `features`, one array per exit, and with
+    a jitted function. `source` holds `images` (or `summaries`, one array per exit, and with
     distillation `teacher`, the final exit's logits) and `labels` of the whole split, from which
     `batches.ids` picks; it is empty where the examples come along.
   """
@@ -186,8 +186,8 @@ def _predictions(
   The final exit may be among them, may have been asked once for all, or else runs only to teach.
   """
   exits = objective.exits
-  if 'features' in examples:
-    return model.classify(examples['features'], exits), examples.get('teacher')
+  if 'summaries' in examples:
+    return model.read(examples['summaries'], exits), examples.get('teacher')
   if not objective.distilled:
     return model(examples['images'], exits), None
   if FINAL in exits:

@@ -204,7 +204,7 @@ def _train_phases(run: Run, checkpoints: Checkpoints, *, only_to_score: bool = F
         difficulty = _ask_teacher(run, first, position)
       if only_to_score and difficulty is not None:
         break
-      curriculum, easiness = _curriculum(run, plan, difficulty)
+      curriculum, easiness = curriculum_of(run, plan, difficulty)
       start = Start(position, moments, began)
       position = train_phase(run, plan, curriculum, easiness, start, checkpoints, metrics)
       moments = {}
@@ -229,7 +229,7 @@ def _trainer(run: Run) -> teachers.TrainRun:
   return train_run
 
 
-def _curriculum(
+def curriculum_of(
   run: Run, plan: PhasePlan, difficulty: Difficulty | None
 ) -> tuple[Curriculum, np.ndarray | None]:
   """What the phase shows when; and, if easy examples weigh more, how easy each one is, [N]."""

@@ -20,7 +20,8 @@ def test_cached_features_are_the_features(mesh):
   model.eval()
   done = []
   cached = sources.cached_features(model, SPLIT, exits, mesh, batch_size=20, on_batch=done.append)
-  for got, expected in zip(cached['features'], model.features(IMAGES, exits), strict=True):
+  summaries = model.summarise(model.features(IMAGES, exits), exits)
+  for got, expected in zip(cached['summaries'], summaries, strict=True):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
   assert np.array_equal(cached['labels'], LABELS) and done == [20, 32]
 

@@ -165,7 +165,8 @@ def heads_source(phase, teacher=None):
   """The features of the frozen backbone, and what teaches."""
   model = make_model()
   model.eval()
-  source = {'features': model.features(IMAGES, phase.exits), 'labels': LABELS}
+  summaries = model.summarise(model.features(IMAGES, phase.exits), phase.exits)
+  source = {'summaries': summaries, 'labels': LABELS}
   return source if teacher is None else {**source, 'teacher': teacher}
 
 

@@ -7,6 +7,7 @@ import jax
 from jax.typing import DTypeLike
 
 from mecl_jax.models.heads.convolutional import Shape
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import linear, parameter_dtype
 
 
@@ -26,7 +27,7 @@ class CascadeHead(nnx.Module):
     shape: Shape,
     num_classes: int,
     *,
-    make: Callable[..., nnx.Module],
+    make: Callable[..., Head],
     width: int,
     dtype: DTypeLike,
     rngs: nnx.Rngs,
@@ -36,7 +37,15 @@ class CascadeHead(nnx.Module):
     self.norm = nnx.LayerNorm(num_classes, dtype=parameters, param_dtype=parameters, rngs=rngs)
     self.linear = linear(num_classes, num_classes, dtype=dtype, rngs=rngs)
 
+  def summarise(self, features: jax.Array) -> jax.Array:
+    """As of the head itself."""
+    return self.head.summarise(features)
+
+  def read(self, summary: jax.Array, before: jax.Array) -> jax.Array:
+    """Logits [B, classes] from a summary and the logits [B, classes] of the exit before."""
+    seen = self.norm(jax.lax.stop_gradient(before))
+    return self.head.read(summary) + self.linear(seen)
+
   def __call__(self, features: jax.Array, before: jax.Array) -> jax.Array:
     """Logits [B, classes] from a feature map and the logits [B, classes] of the exit before."""
-    seen = self.norm(jax.lax.stop_gradient(before))
-    return self.head(features) + self.linear(seen)
+    return self.read(self.summarise(features), before)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import (
   BatchNorm,
   ConvNorm,
@@ -39,7 +40,7 @@ def pooled_pixels(shape: Shape) -> int:
   )
 
 
-class LinearHead(nnx.Module):
+class LinearHead(Head):
   """Global average pooling and a dense layer; it has no channels of its own."""
 
   def __init__(
@@ -48,11 +49,14 @@ class LinearHead(nnx.Module):
     del width
     self.linear = linear(shape[-1], num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    return self.linear(global_average(features))
+  def summarise(self, features: jax.Array) -> jax.Array:
+    return global_average(features)
+
+  def read(self, summary: jax.Array) -> jax.Array:
+    return self.linear(summary)
 
 
-class ConvHead(nnx.Module):
+class ConvHead(Head):
   """A 3x3 convolution of stride 2 to `width` channels, batch norm, ReLU; then as `LinearHead`."""
 
   def __init__(
@@ -62,11 +66,11 @@ class ConvHead(nnx.Module):
     self.norm = BatchNorm(width, dtype=dtype)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    return self.linear(global_average(nnx.relu(self.norm(self.conv(features)))))
+  def read(self, summary: jax.Array) -> jax.Array:
+    return self.linear(global_average(nnx.relu(self.norm(self.conv(summary)))))
 
 
-class MSDNetHead(nnx.Module):
+class MSDNetHead(Head):
   """Two 3x3 convolutions of stride 2 to `width` channels, each with batch norm and ReLU; then as
   `LinearHead` (Huang et al., ICLR 2018, arXiv 1703.09844; 128 channels on CIFAR)."""
 
@@ -77,11 +81,11 @@ class MSDNetHead(nnx.Module):
     self.second = ConvNorm(width, width, 3, stride=2, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    return self.linear(global_average(self.second(self.first(features))))
+  def read(self, summary: jax.Array) -> jax.Array:
+    return self.linear(global_average(self.second(self.first(summary))))
 
 
-class MLPHead(nnx.Module):
+class MLPHead(Head):
   """The classic branch: convolution, pooling, flatten, dense, dropout, dense.
 
   A 3x3 convolution to `width` channels with batch norm and ReLU, max pooling to at most 4x4 pixels,
@@ -101,13 +105,13 @@ class MLPHead(nnx.Module):
     self.dropout = nnx.Dropout(self.DROPOUT, rngs=nnx.Rngs(dropout=0))  # see `draw_dropout`
     self.linear = linear(hidden, num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    pooled = nnx.max_pool(self.conv(features), self.window, self.window, 'SAME')
+  def read(self, summary: jax.Array) -> jax.Array:
+    pooled = nnx.max_pool(self.conv(summary), self.window, self.window, 'SAME')
     hidden = nnx.relu(self.dense(pooled.reshape(len(pooled), -1)))
     return self.linear(self.dropout(hidden))
 
 
-class MixedPoolHead(nnx.Module):
+class MixedPoolHead(Head):
   """A learnt mix of max and average pooling to at most 4x4 pixels, and a dense layer over all of
   them (the internal classifiers of SDN: Kaya et al., ICML 2019, arXiv 1810.07052).
 
@@ -123,9 +127,12 @@ class MixedPoolHead(nnx.Module):
     self.mix = nnx.Param(jnp.zeros((), parameter_dtype(dtype)))
     self.linear = linear(pooled_pixels(shape) * shape[-1], num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    share = nnx.sigmoid(self.mix[...]).astype(features.dtype)
+  def summarise(self, features: jax.Array) -> jax.Array:
+    """Both poolings, [B, 2, pixels * C]."""
     highest = nnx.max_pool(features, self.window, self.window, 'SAME')
     mean = nnx.avg_pool(features, self.window, self.window, 'SAME', count_include_pad=False)
-    pooled = share * highest + (1 - share) * mean
-    return self.linear(pooled.reshape(len(pooled), -1))
+    return jnp.stack((highest, mean), axis=1).reshape(len(features), 2, -1)
+
+  def read(self, summary: jax.Array) -> jax.Array:
+    share = nnx.sigmoid(self.mix[...]).astype(summary.dtype)
+    return self.linear(share * summary[:, 0] + (1 - share) * summary[:, 1])

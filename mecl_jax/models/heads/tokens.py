@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mecl_jax.models.heads.convolutional import Shape
+from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import linear, normal, parameter_dtype
 from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
@@ -41,7 +42,7 @@ class Patches(nnx.Module):
     return tokens.reshape(len(tokens), -1, tokens.shape[-1])
 
 
-class ViTHead(nnx.Module):
+class ViTHead(Head):
   """One transformer layer over the feature map, read off a class token.
 
   Patches to `width` channels, a class token, position embeddings; one layer of attention and MLP,
@@ -72,15 +73,15 @@ class ViTHead(nnx.Module):
     self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    x = self.patches(features)
+  def read(self, summary: jax.Array) -> jax.Array:
+    x = self.patches(summary)
     x = with_token(x, self.token[...], self.positions[...])
     x = x + self.attention(self.norm1(x))
     x = x + self.mlp(self.norm2(x))
     return self.linear(self.norm3(x[:, 0]))
 
 
-class MixerHead(nnx.Module):
+class MixerHead(Head):
   """One MLP-Mixer layer over the feature map (Tolstikhin et al. 2021, arXiv 2105.01601).
 
   Patches to `width` channels; an MLP over the patches and one over the channels, each after a layer
@@ -100,8 +101,8 @@ class MixerHead(nnx.Module):
     self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def __call__(self, features: jax.Array) -> jax.Array:
-    x = self.patches(features)
+  def read(self, summary: jax.Array) -> jax.Array:
+    x = self.patches(summary)
     x = x + self.between_patches(self.norm1(x).swapaxes(1, 2)).swapaxes(1, 2)
     x = x + self.between_channels(self.norm2(x))
     return self.linear(self.norm3(x).mean(axis=1, dtype=parameter_dtype(x.dtype)))
