@@ -1,0 +1,36 @@
+"""What the studies have in common: small networks, so that two CPU cores can train many of them."""
+
+# Images are shrunk to 16x16 on the device. Heads are a learnt mix of max and average pooling and a
+# dense layer: the internal classifiers of SDN (Kaya et al., ICML 2019), on a frozen backbone.
+COMMON = {
+  'strategy': 'classifier_wise',
+  'data.image_size': 16,
+  'augment.crop': 2,
+  'model.head': 'mixed_pool',
+  'steps_per_dispatch': 50,  # no gradient of these heads is a convolution's, which a scan slows down
+  'report.page': False,
+}
+
+BACKBONE = {
+  'steps_per_dispatch': 0,
+  'phases.joint.duration': '6 epochs',
+  'phases.joint.warmup': '10%',
+  'logging.validate_every': '50%',
+}
+
+RESNET = {
+  'model.backbone': 'resnet14',
+  'model.width': 12,
+  'model.exits': ('stage1_block2', 'stage2_block1', 'stage2_block2'),
+}
+VGG = {
+  'model.backbone': 'vgg11',
+  'model.width': 3,
+  'model.exits': ('stage1_block1', 'stage2_block1', 'stage3_block2'),
+}
+
+SETTINGS = {
+  f'{data} {name}': {'data.name': data, **backbone}
+  for name, backbone in (('resnet14', RESNET), ('vgg11', VGG))
+  for data in ('cifar10', 'cifar100')
+}

@@ -1,0 +1,71 @@
+"""Runs a study: arms x budgets x seeds, paired, from backbones that the arms share.
+
+python -m experiments.paired --config=experiments/configs/NAME.py [--workdir=DIR] [--shard=i/n]
+
+Every run becomes a row of DIR/runs.csv. The same command goes on after whatever stopped it, and
+makes only the runs that are missing or failed. `--shard=0/4` makes a quarter of them: four such
+processes, on one machine or on four that share DIR, fill one table.
+"""
+
+import logging
+import os
+import pathlib
+import sys
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from mecl_jax.errors import UserError
+
+_CONFIG = flags.DEFINE_string('config', '', 'A file in experiments/configs/.')
+_WORKDIR = flags.DEFINE_string(
+  'workdir', '', 'Work directory; default: runs/studies/<config name>.'
+)
+_SHARD = flags.DEFINE_string('shard', '0/1', "Which part of the runs: 'i/n', i from 0 to n - 1.")
+_DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of prepared TFDS data; default: its own.')
+
+
+def _shard(text: str) -> tuple[int, int]:
+  """'1/4' as (1, 4)."""
+  part, _, parts = text.partition('/')
+  if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+    raise UserError(f'--shard is {text!r}; write i/n, with i from 0 to n - 1: --shard=0/4')
+  return int(part), int(parts)
+
+
+def _run() -> int:
+  if not _CONFIG.value:
+    raise UserError('give --config=experiments/configs/NAME.py')
+  path = pathlib.Path(_CONFIG.value)
+  # Here, so that a misspelt flag is told before JAX has started.
+  from experiments.paired import study
+  from experiments.paired.sweep import sweep
+  from mecl_jax import compiler
+
+  part = _shard(_SHARD.value)
+  compiler.use_cache()
+  folder = pathlib.Path(_WORKDIR.value or f'runs/studies/{path.stem}')
+  failed = sweep(study.load(path), path.stem, folder, *part, data_dir=_DATA_DIR.value)
+  return 1 if failed else 0
+
+
+def _main(argv: list[str]) -> None:
+  logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
+  absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
+  from mecl_jax.training.interruption import Interrupted
+
+  try:
+    if len(argv) > 1:
+      raise UserError(f'{argv[1]!r} is no flag; every one starts with --')
+    sys.exit(_run())
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(error.exit_code)
+  except Interrupted as stop:
+    print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
+    sys.exit(stop.exit_code)
+
+
+if __name__ == '__main__':
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's banners
+  app.run(_main)

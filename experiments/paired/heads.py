@@ -1,0 +1,187 @@
+"""Many trainings of the heads of one frozen backbone: the backbone runs once for all of them."""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+from rich.console import Console
+
+from experiments.paired.jobs import Cell, Job
+from experiments.paired.measures import Measures, measure
+from experiments.paired.study import Study
+from mecl_jax import config as config_lib
+from mecl_jax.curriculum import Difficulty
+from mecl_jax.data import Dataset, Split
+from mecl_jax.errors import RunError, UserError
+from mecl_jax.evaluation import predict
+from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
+from mecl_jax.models import FINAL, set_trainable
+from mecl_jax.training import devices, sources, teachers, train, weights
+from mecl_jax.training.batches import batch_maker, make_layout
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.loop import begin, objective_of, per_dispatch
+from mecl_jax.training.optimizers import make_optimizer
+from mecl_jax.training.plan import PhasePlan, make_plan
+from mecl_jax.training.run import Run, open_run
+from mecl_jax.training.step import Arrays, Objective, make_step
+
+TRAIN = 'train'
+# What the scores hang on, of `config.curriculum`.
+OF_TEACHER = (
+  'teacher',
+  'measure',
+  'teacher_workdir',
+  'teacher_exit',
+  'difficulty_file',
+  'classifier',
+)
+
+
+class SharedBackbone:
+  """The trained backbone of a setting and a seed, and what the heads on it see of every image.
+
+  Args:
+    study: that the jobs are of.
+    cell: setting and seed.
+    folder: of the study; the backbone's run is kept there, and goes on if it was interrupted.
+    dataset: of the setting.
+    console: to print to.
+    interruption: whether a stop was asked for.
+  """
+
+  def __init__(
+    self,
+    study: Study,
+    cell: Cell,
+    folder: pathlib.Path,
+    dataset: Dataset,
+    console: Console,
+    interruption: Interruption,
+  ):
+    name = f'{cell[0]}/{cell[1]}'.replace(' ', '-').replace('%', '')
+    self._study, self._scores = study, folder / 'scores' / name
+    self._backbone = folder / 'backbones' / name
+    train.train(
+      study.backbone_config(*cell), self._backbone, console=console, dataset=dataset, brief=True
+    )
+    config = self._config(study.config(cell[0], seed=cell[1]))
+    self._run = open_run(config, self._backbone, console, interruption, dataset)
+    weights.begin(self._run)
+    model = self._run.model
+    self._splits = {TRAIN: dataset.train, VALIDATION: dataset.validation, TEST: dataset.test}
+    console.print(f'{name}: what the heads see of every image', soft_wrap=True)
+    self._sources = {n: _source(self._run, split) for n, split in self._splits.items()}
+    self._begins = jax.tree.map(jnp.copy, nnx.state(model))
+
+  @property
+  def digest(self) -> str:
+    """Of the run that trained the backbone."""
+    return self._run.digest
+
+  def run(self, job: Job) -> Measures:
+    """Trains the heads as a job says, from the same initial parameters as every other job.
+
+    Raises:
+      UserError: the job's configuration cannot be run.
+      RunError: the loss is not a number.
+    """
+    config = self._config(job.config(self._study))
+    run, model = dataclasses.replace(self._run, config=config), self._run.model
+    sizes = len(run.dataset.train), run.dataset.num_classes
+    (plan,) = make_plan(config, model.exit_names, model.segments, *sizes)
+    difficulty = self._difficulty(run)
+    nnx.update(model, jax.tree.map(jnp.copy, self._begins))  # for a step gives its input away
+    self._train(run, plan, difficulty)
+    validation, test = map(self._predicted, (VALIDATION, TEST))
+    return measure(model, run.dataset.image_shape, validation, test)
+
+  def _config(self, config: ConfigDict) -> ConfigDict:
+    """Of a run that takes this backbone as it is."""
+    config.model.pretrained = str(self._backbone)
+    config.phases.backbone.duration = '0 steps'
+    return config_lib.resolve(config)
+
+  def _train(self, run: Run, plan: PhasePlan, difficulty: Difficulty | None) -> None:
+    """Trains a phase to its end, in place."""
+    set_trainable(run.model, plan.phase.trainable)
+    source = self._sources[TRAIN]
+    if not plan.distilled:
+      source = {name: array for name, array in source.items() if name != 'teacher'}
+    curriculum, easiness = train.curriculum_of(run, plan, difficulty)
+    make = batch_maker(run, plan, curriculum, easiness, streamed=False)
+    graphdef, moving, frozen = begin(run, plan)
+    everywhere, layout = devices.replicated(run.mesh), make_layout(run.mesh, plan, streamed=False)
+    moving, frozen, key = jax.device_put(
+      (moving, frozen, jax.random.key(plan.seeds[2])), everywhere
+    )
+    settings = plan.settings
+    optimizer = (settings.optimizer, settings.momentum, settings.nesterov, settings.weight_decay)
+    step = _compiled_step(graphdef, optimizer, objective_of(run.config, plan))
+    finite = []
+    steps, at_once = range(plan.steps), per_dispatch(run.config)
+    for _, batches in sources.dispatches(make, steps, at_once, streamed=False):
+      moving, measured = step(moving, frozen, source, key, jax.device_put(batches, layout))
+      finite.append(measured.finite.all())
+    if not np.all(finite):
+      raise RunError('the loss is not a number; lower the learning rate')
+    nnx.update(run.model, moving.params, moving.statistics)
+
+  def _difficulty(self, run: Run) -> Difficulty | None:
+    """Scores of the training examples; kept for all jobs that ask the same teacher."""
+    if not teachers.wanted(run.config):
+      return None
+    asked = {name: run.config.curriculum[name] for name in OF_TEACHER}
+    folder = self._scores / hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    run = dataclasses.replace(run, workdir=folder)
+    return teachers.difficulty(run, begun=False, train_run=_no_other_run)
+
+  def _predicted(self, name: str) -> Predicted:
+    """What the early exits say now, and the final one always does."""
+    model, source = self._run.model, self._sources[name]
+    model.eval()
+    graphdef, state = nnx.split(model)
+    early = _compiled_read()(graphdef, model.exit_names[:-1], state, source['summaries'])
+    logits = np.concatenate((early, source['teacher'][:, None]), axis=1)
+    return Predicted(name, logits, self._splits[name].labels)
+
+
+def _source(run: Run, split: Split) -> Arrays:
+  """What the early heads see of every image of a split, and what the final exit says."""
+  kept = sources.cached_features(run.model, split, run.model.exit_names[:-1], run.mesh)
+  if kept is None:
+    raise UserError('what the heads see does not fit in memory; choose other exits or heads')
+  final = predict(run.model, split.images, (FINAL,), mesh=run.mesh)[:, 0]
+  return {**kept, 'teacher': jax.device_put(final, devices.replicated(run.mesh))}
+
+
+def _no_other_run(*_: Any) -> None:
+  raise UserError('the teachers of a shared backbone are those that train no other run')
+
+
+@functools.cache
+def _compiled_step(
+  graphdef: nnx.GraphDef, optimizer: tuple[str, float, bool, float], objective: Objective
+) -> Callable:
+  """One compilation for all jobs of one form, whatever their backbones, orders and rates."""
+  names = ('optimizer', 'momentum', 'nesterov', 'weight_decay')
+  settings = ConfigDict(dict(zip(names, optimizer, strict=True)))
+  return make_step(graphdef, make_optimizer(settings), objective)
+
+
+@functools.cache
+def _compiled_read() -> Callable:
+  """Compiles once per form of the network and number of images."""
+
+  def read(graphdef, exits, state, summaries):
+    return nnx.merge(graphdef, state).read(summaries, exits)
+
+  return jax.jit(read, static_argnums=(0, 1))

@@ -1,0 +1,55 @@
+"""What is measured of a run that has ended: columns of its row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mecl_jax.evaluation import budgeted, curve, dynamic_macs
+from mecl_jax.evaluation.operating_points import areas
+from mecl_jax.evaluation.predictions import Predicted
+from mecl_jax.evaluation.rules import Rule
+from mecl_jax.models import FINAL, MultiExit, exit_costs
+
+Measures = dict[str, Any]
+
+
+def measure(
+  model: MultiExit, image_shape: tuple[int, int, int], validation: Predicted, test: Predicted
+) -> Measures:
+  """Accuracies of every exit on both splits, and the area under accuracy against mean MACs.
+
+  Args:
+    model: the network, for what its exits cost.
+    image_shape: (height, width, channels) of the images.
+    validation: its predictions, from which thresholds come.
+    test: its predictions, to report.
+
+  Returns:
+    `exits` and `macs`, joined by spaces; `validation_exit1`, .., `validation_final` and the same of
+    test, shares of the images; `area`, the mean test accuracy between the mean MACs of the first
+    exit and those of the last under MSDNet's budgeted batch (highest probability).
+  """
+  costs = dynamic_macs(exit_costs(model, image_shape))
+  measures: Measures = {'exits': ' '.join(model.exit_names), 'macs': ' '.join(map(str, costs))}
+  for split in (validation, test):
+    values = split.right().mean(axis=0).tolist()
+    places = names(len(values))
+    measures |= {f'{split.name}_{p}': v for p, v in zip(places, values, strict=True)}
+  measures['area'] = _area(costs, validation, test)
+  return measures
+
+
+def names(exits: int) -> Sequence[str]:
+  """Exits by their places, so that networks with other stages have the same columns."""
+  return [*(f'exit{place}' for place in range(1, exits)), FINAL]
+
+
+def _area(costs: np.ndarray, validation: Predicted, test: Predicted) -> float:
+  """Over the whole range of costs: where the curve begins later, or ends earlier, it is level."""
+  policies = budgeted(Rule('max_probability'), validation)
+  points = curve(policies, validation, test).test
+  macs = np.append(points.mean(costs), (costs[0], costs[-1]))
+  ends = points.accuracy[[macs[:-2].argmin(), macs[:-2].argmax()]]
+  found, _ = areas({'curve': (macs, np.append(points.accuracy, ends))})
+  return found['curve']

@@ -1,0 +1,102 @@
+"""What a study compares: arms x budgets x seeds, in one or more settings."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import pathlib
+import runpy
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mecl_jax import config as config_lib
+from mecl_jax.errors import UserError, choose
+
+Fields = Mapping[str, Any]  # 'model.width' -> value, of `mecl_jax.config`
+# What a trial may set a field to: (lowest, highest), even in the logarithm, or a list of values.
+Space = Mapping[str, tuple[float, float] | list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One way of training.
+
+  Attributes:
+    fields: of the configuration.
+    space: what is searched before the arm runs; None: it runs as it is.
+    like: the arm whose found values this one takes instead, before its own `fields`.
+  """
+
+  fields: Fields = dataclasses.field(default_factory=dict)
+  space: Space | None = None
+  like: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A study, as a file in `experiments/configs/` describes it.
+
+  Attributes:
+    common: fields of every run.
+    settings: name -> fields. A setting is a data set, a backbone with its exits, and label noise.
+    arms: name -> arm; the first is the baseline.
+    budgets: optimiser steps of the phase `budget_of`.
+    seeds: of the runs, the same in every arm.
+    backbone: fields of the plain run whose backbone all arms of a seed share; None: each run
+      trains all of its network.
+    budget_of: the group of `config.phases` that the budget is for.
+    trials: how many points of its space each arm tries, in every setting and at every budget.
+    search_seeds: of a trial's runs; it is judged by the mean accuracy of the early exits on their
+      validation splits.
+  """
+
+  common: Fields
+  settings: Mapping[str, Fields]
+  arms: Mapping[str, Arm]
+  budgets: Sequence[int]
+  seeds: Sequence[int]
+  backbone: Fields | None = None
+  budget_of: str = 'heads'
+  trials: int = 0
+  search_seeds: Sequence[int] = ()
+
+  def __post_init__(self):
+    searched = [name for name, arm in self.arms.items() if arm.space is not None]
+    if searched and not (self.trials and self.search_seeds):
+      raise UserError(f'arm {searched[0]} has a space: the study needs trials and search_seeds')
+    for name, arm in self.arms.items():
+      if arm.like is not None:
+        choose(f'arm {name} is like', arm.like, searched)
+    for setting in self.settings:
+      for arm in self.arms.values():
+        config_lib.resolve(self.config(setting, arm.fields, seed=0))
+
+  def config(self, setting: str, *more: Fields, seed: int) -> ConfigDict:
+    """The configuration of a run: what is common, then the setting, then `more`."""
+    config = config_lib.default()
+    try:
+      for fields in (self.common, self.settings[setting], *more):
+        config.update_from_flattened_dict(dict(fields))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+      raise UserError(f'the study has a field or value that does not fit: {error}') from None
+    config.seed = seed
+    return config
+
+  def backbone_config(self, setting: str, seed: int) -> ConfigDict:
+    """Of the run that trains the shared backbone: all data at every step, no early exit."""
+    plain = {'strategy': 'joint', 'model.exits': (), 'curriculum.order': 'none'}
+    return self.config(setting, plain, self.backbone or {}, seed=seed)
+
+
+def load(path: pathlib.Path) -> Study:
+  """The study that a file's `get_study()` returns.
+
+  Raises:
+    UserError: there is no such file, or it describes no study.
+  """
+  if not path.is_file():
+    there = ', '.join(sorted(map(str, pathlib.Path('experiments/configs').glob('*.py'))))
+    raise UserError(f'there is no study {path}{there and f"; there are: {there}"}')
+  study = runpy.run_path(str(path)).get('get_study', lambda: None)()
+  if not isinstance(study, Study):
+    raise UserError(f'{path} has no get_study() that returns a Study')
+  return study

@@ -1,0 +1,165 @@
+"""All runs of a study, or one machine's part of them: what is missing is made, then the table."""
+
+from collections.abc import Iterable
+import functools
+import json
+import pathlib
+import time
+import traceback
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from experiments.paired import jobs
+from experiments.paired.heads import SharedBackbone
+from experiments.paired.jobs import Cell, Job, Row
+from experiments.paired.rows import Rows
+from experiments.paired.study import Study
+from experiments.paired.table import write_table
+from experiments.paired.whole import WholeNetworks
+import mecl_jax
+from mecl_jax import data
+from mecl_jax.data import Dataset
+from mecl_jax.files import write_text
+from mecl_jax.training.interruption import Interrupted, Interruption
+from mecl_jax.training.log import Bar, make_console
+from mecl_jax.training.workdir import claim
+
+
+def sweep(
+  study: Study,
+  name: str,
+  folder: pathlib.Path,
+  shard: int = 0,
+  shards: int = 1,
+  *,
+  data_dir: str = '',
+  console: Console | None = None,
+) -> int:
+  """Makes the runs of a study that have not ended yet, and writes the table of those that have.
+
+  First the trials of every arm that is searched, then the runs to be compared.
+
+  Args:
+    study: what is compared.
+    name: of the study, for the table.
+    folder: of the study; machines that share it share the runs.
+    shard, shards: which part of the settings and seeds is this process's.
+    data_dir: where TFDS keeps prepared sets; '': its own default.
+    console: to print to.
+
+  Returns:
+    how many runs failed; each is named, and its row says why.
+
+  Raises:
+    UserError: another process makes the same part, or the data cannot be had.
+    Interrupted: SIGTERM or Ctrl-C; the same call goes on.
+  """
+  console = console or make_console()
+  with claim(folder / f'shard-{shard}-of-{shards}'), Interruption() as interruption:
+    maker = _Maker(study, name, folder, data_dir, console, interruption)
+    mine = jobs.cells(study, shard, shards)
+    failed = sum(maker.make(cell, jobs.trials(study, cell)) for cell in mine)
+    waiting = 0
+    for cell in mine:
+      found = list(jobs.runs(study, cell, maker.rows.all()))
+      waiting += found.count(None)
+      failed += maker.make(cell, (job for job in found if job is not None))
+    rows = maker.rows.all()
+    write_table(folder / 'runs.csv', rows)
+  console.print(f'{len(rows):,} runs: {folder / "runs.csv"}', soft_wrap=True)
+  if waiting:
+    console.print(
+      f'{waiting:,} runs wait for trials of other shards; start this again when those have ended'
+    )
+  if failed:
+    console.print(f'{failed:,} runs failed, see `error` in the table; the same command tries again')
+  return failed
+
+
+class _Maker:
+  """Makes runs, with what the runs of a setting and a seed share."""
+
+  def __init__(
+    self,
+    study: Study,
+    name: str,
+    folder: pathlib.Path,
+    data_dir: str,
+    console: Console,
+    interruption: Interruption,
+  ):
+    self._study, self._name, self._folder, self._data_dir = study, name, folder, data_dir
+    self._console, self._interruption = console, interruption
+    self.rows = Rows(study, folder)
+
+  def make(self, cell: Cell, wanted: Iterable[Job]) -> int:
+    """Makes the jobs of a cell that have not ended well yet; returns how many failed."""
+    missing = [job for job in wanted if job not in self.rows]
+    if not missing:
+      return 0
+    config = self._study.config(cell[0], seed=cell[1])
+    dataset = _load(self._data_dir, config)
+    if self._study.backbone is None:
+      trainer: Any = WholeNetworks(self._study, self._folder, dataset, self._console)
+    else:
+      trainer = SharedBackbone(
+        self._study, cell, self._folder, dataset, self._console, self._interruption
+      )
+    failed = 0
+    with Bar(self._console, f'{cell[0]}, seed {cell[1]}', len(missing)) as bar:
+      for done, job in enumerate(missing, start=1):
+        row = self._row(trainer, job, dataset)
+        self.rows.add(job, row)
+        failed += bool(row['error'])
+        bar.update(done, f'{job.arm}, {job.budget:,} steps')
+    return failed
+
+  def _row(self, trainer: Any, job: Job, dataset: Dataset) -> Row:
+    """Runs a job; whatever goes wrong in it is told, is in its row, and stops no other."""
+    began, measures, error = time.monotonic(), dict[str, Any](), ''
+    try:
+      measures = trainer.run(job)
+    except Interrupted:
+      raise
+    except Exception as problem:
+      error = f'{type(problem).__name__}: {" ".join(str(problem).split())}'
+      place = self._folder / 'errors' / f'{job.digest(self._study)}.txt'
+      write_text(place, traceback.format_exc())
+      self._console.print(f'failed: {job.arm}, {job.budget:,} steps: {error}', soft_wrap=True)
+    config = job.config(self._study)
+    return {
+      'study': self._name,
+      'setting': job.setting,
+      'dataset': config.data.name,
+      'backbone': config.model.backbone,
+      'noise': config.data.label_noise,
+      'strategy': config.strategy,
+      'arm': job.arm,
+      'kind': job.kind,
+      'trial': job.trial,
+      'budget': job.budget,
+      'seed': job.seed,
+      'fields': json.dumps(dict(job.fields)),
+      **measures,
+      'seconds': round(time.monotonic() - began, 1),
+      'backbone_run': trainer.digest,
+      'fingerprint': dataset.fingerprint,
+      'version': mecl_jax.__version__,
+      'device': jax.devices()[0].device_kind,
+      'error': error,
+    }
+
+
+def _load(data_dir: str, config: ConfigDict) -> Dataset:
+  """The data set of a configuration; the last ones stay, as many cells share them."""
+  later = ('placement', 'image_size')  # where the images go, and what the network makes of them
+  wanted = {key: value for key, value in config.data.items() if key not in later}
+  return _loaded(**wanted | ({'data_dir': data_dir} if data_dir else {}))
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(**wanted: Any) -> Dataset:
+  return data.load(**wanted)

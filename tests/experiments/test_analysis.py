@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.paired import analysis
+from mecl_jax.errors import UserError
+from tests.experiments.test_table import failed, make_run
+
+T2, T1 = 4.302653, 12.706205  # 97.5 % quantiles of Student's t, 2 degrees of freedom and 1
+
+
+def arms(ours, theirs, **more):
+  """Runs of two arms with these accuracies of the first exit, by seed from 0."""
+  rows = [make_run('ours', seed, value, **more) for seed, value in enumerate(ours)]
+  return rows + [make_run('standard', seed, value, **more) for seed, value in enumerate(theirs)]
+
+
+def only(rows, **which):
+  (row,) = (r for r in rows if all(r[name] == value for name, value in which.items()))
+  return row
+
+
+def test_differences_are_those_of_the_books():
+  (row,) = analysis.differences(arms([0.52, 0.55, 0.53], [0.50, 0.51, 0.53], noise=0.2))
+  error = 2 / math.sqrt(3)  # of the changes 2, 4 and 0 points
+  place = ['toy', 'digits', 0.2, 100, 'ours', 'exit 1', 3]
+  names = ('study', 'setting', 'noise', 'budget', 'arm', 'measure', 'seeds')
+  assert [row[name] for name in names] == place
+  assert row['difference'] == 2
+  assert row['accuracy'] == pytest.approx(1.6 / 3)
+  assert row['baseline_accuracy'] == pytest.approx(1.54 / 3)
+  assert row['low'] == pytest.approx(2 - T2 * error, abs=1e-5)
+  assert row['high'] == pytest.approx(2 + T2 * error, abs=1e-5)
+  assert row['p'] == row['p_holm'] == pytest.approx(2 * stats.t.sf(2 / error, 2), rel=1e-5)
+
+
+def test_bootstrap_intervals_are_those_of_scipy_and_always_the_same():
+  ours = np.array([0.52, 0.55, 0.53, 0.541, 0.56, 0.55])
+  rows = arms(ours, [0.5] * 6) + arms(ours[::-1] / 2, [0.25] * 6, setting='other')
+  one, other = analysis.differences(rows)
+  expected = stats.bootstrap(
+    (np.rint(1e6 * (ours - 0.5)),), np.mean, n_resamples=2000, method='BCa', random_state=0
+  ).confidence_interval
+  assert (one['boot_low'], one['boot_high']) == pytest.approx([1e-4 * end for end in expected])
+  assert 2 < one['boot_low'] < one['difference'] < one['boot_high'] < 6
+  assert other['boot_low'] == pytest.approx(one['boot_low'] / 2, rel=0.2)
+  assert analysis.differences(rows) == [one, other]
+
+
+def test_only_complete_pairs_of_runs_that_ended_count():
+  rows = arms([0.52, 0.55, 0.9], [0.50, 0.51, 0.1, 0.2])
+  rows[2] = failed(rows[2])
+  rows.append(make_run('ours', 7, 0.99))
+  rows.append(make_run('ours', 3, 0.99, trial=0))
+  (row,) = analysis.differences(rows)
+  assert (row['seeds'], row['difference']) == (2, 3)
+  (failure,) = analysis.failures(rows)
+  assert (failure['arm'], failure['seed'], failure['error']) == ('ours', 2, 'went wrong')
+
+
+def test_one_pair_and_equal_pairs_have_no_interval():
+  (one,) = analysis.differences(arms([0.52], [0.5]))
+  (same,) = analysis.differences(arms([0.52, 0.62], [0.5, 0.6]))
+  for row, seeds in ((one, 1), (same, 2)):
+    assert (row['seeds'], row['difference']) == (seeds, 2)
+    assert {row[name] for name in ('low', 'high', 'boot_low', 'boot_high', 'p', 'p_holm')} == {None}
+
+
+def test_the_final_exit_is_compared_where_it_moves():
+  still = arms([0.52, 0.55], [0.50, 0.51])
+  moving = arms([0.52, 0.55], [0.50, 0.51], setting='joint', strategy='joint')
+  moving[0]['test_final'] = 0.93
+  found = analysis.differences(still + moving)
+  assert [(row['setting'], row['measure']) for row in found] == [
+    ('digits', 'exit 1'), ('joint', 'exit 1'), ('joint', 'final')
+  ]  # fmt: skip
+  assert found[2]['difference'] == 1.5
+
+
+def test_the_area_is_compared_where_both_have_one():
+  rows = arms([0.52, 0.55], [0.50, 0.51])
+  for row, area in zip(rows, (0.8, None, 0.7, 0.7), strict=True):
+    row['area'] = area
+  row = only(analysis.differences(rows), measure='area')
+  assert (row['seeds'], row['difference']) == (1, 10)
+
+
+def test_holms_family_is_all_tests_of_a_study():
+  clear = arms([0.52, 0.55, 0.531], [0.50, 0.51, 0.5])
+  unclear = arms([0.52, 0.50, 0.531], [0.50, 0.51, 0.53], setting='other')
+  alone = arms([0.52, 0.55, 0.531], [0.50, 0.51, 0.5], study='second')
+  first, other, second = analysis.differences(clear + unclear + alone)
+  assert first['p'] < other['p']
+  assert first['p_holm'] == pytest.approx(2 * first['p'], rel=1e-5)
+  assert other['p_holm'] == other['p']
+  assert second['p_holm'] == second['p'] == first['p']
+
+
+def test_any_arm_can_be_the_baseline_and_a_missing_one_is_told():
+  rows = arms([0.52, 0.55], [0.50, 0.51])
+  (row,) = analysis.differences(rows, 'ours')
+  assert (row['arm'], row['difference']) == ('standard', -3)
+  for function in (analysis.differences, analysis.steps_to_reach):
+    with pytest.raises(UserError, match=r"toy has no runs of 'plain'; .*: ours, standard"):
+      function(rows, 'plain')
+
+
+def test_a_pooled_difference_is_that_of_the_means_of_each_seed():
+  rows = arms([0.52, 0.54, 0.9], [0.50, 0.50, 0.1])
+  rows += arms([0.56, 0.50], [0.52, 0.50], setting='other')
+  rows += [make_run('standard', 0, 0.1, setting='without ours')]
+  row = analysis.pooled(rows, 'ours', 'exit 1')
+  # Of seed 0 the mean of 2 and 4 points, of seed 1 that of 4 and 0.
+  assert (row['cells'], row['seeds'], row['difference']) == (2, 2, 2.5)
+  assert row['low'] == pytest.approx(2.5 - T1 * 0.5, abs=1e-5)
+  with pytest.raises(UserError, match='no seed has exit 2'):
+    analysis.pooled(rows, 'ours', 'exit 2')
+
+
+@pytest.mark.parametrize(
+  ('target', 'expected'),
+  [
+    (0.5, (100, '')),
+    (0.6, (1000, '')),  # half way in the logarithm
+    (0.7, (10_000, '')),
+    (0.4, (100, 'at most')),
+    (0.71, (100_000, 'at least')),
+  ],
+)
+def test_steps_are_found_on_the_line_between_budgets(target, expected):
+  steps, bound = analysis.first_reached([100, 10_000, 100_000], np.array([0.5, 0.7, 0.65]), target)
+  assert (steps, bound) == (pytest.approx(expected[0]), expected[1])
+
+
+def curves(ours, theirs):
+  """Runs of two arms, by seed the accuracies after 100 and 10,000 steps."""
+  return [
+    make_run(arm, seed, value, budget=budget)
+    for arm, of_seed in (('ours', ours), ('standard', theirs))
+    for seed, curve in enumerate(of_seed)
+    for budget, value in zip((100, 10_000), curve, strict=True)
+  ]
+
+
+def test_steps_to_reach_are_a_geometric_mean_with_its_interval():
+  rows = curves([(0.5, 0.7), (0.5, 0.7)], [(0.55, 0.6), (0.6, 0.6)])
+  row = only(analysis.steps_to_reach(rows), budget=100)
+  # A quarter and a half of the way from 100 to 10,000: ratios 10 ** 0.5 and 10 ** 1.
+  assert row['ratio'] == pytest.approx(10**0.75)
+  assert row['steps'] == pytest.approx(100 * 10**0.75, abs=1e-3)
+  assert row['low'] == pytest.approx(10 ** (0.75 - T1 * 0.25), rel=1e-3)
+  assert row['high'] == pytest.approx(10 ** (0.75 + T1 * 0.25), rel=1e-3)
+  assert (row['seeds'], row['bound'], row['censored']) == (2, '', 0)
+
+
+def test_censored_seeds_make_bounds():
+  rows = curves([(0.5, 0.7), (0.5, 0.7)], [(0.4, 0.6), (0.6, 0.8)])
+  early, late = analysis.steps_to_reach(rows)
+  assert (early['bound'], early['censored']) == ('at most', 0.5)
+  assert early['ratio'] == pytest.approx(10**0.5)  # of 1, the bound, and 10
+  assert (late['bound'], late['censored']) == ('at least', 0.5)
+  assert late['ratio'] == pytest.approx(10**-0.5)  # of 0.1 and 1, the bound
+  assert early['low'] is late['high'] is None
+  (_, mixed) = analysis.steps_to_reach(curves([(0.5, 0.7), (0.5, 0.7)], [(0.4, 0.4), (0.6, 0.8)]))
+  assert (mixed['bound'], mixed['censored']) == ('mixed', 1)
+  assert mixed['ratio'] is mixed['steps'] is None
+
+
+def test_a_seed_counts_with_its_whole_curve_and_an_arm_with_two_budgets():
+  rows = curves([(0.5, 0.7), (0.5, 0.7)], [(0.5, 0.6), (0.5, 0.6)])
+  rows[1] = failed(rows[1])
+  rows.append(make_run('short', 0, 0.5))
+  found = analysis.steps_to_reach(rows)
+  assert {(row['arm'], row['seeds']) for row in found} == {('ours', 1)}
+
+
+def trial(number, seed, validation, rate):
+  fields = f'{{"rate": {rate}, "order": "anti"}}'
+  means = {'exit1': validation - 0.1, 'exit2': validation + 0.1}
+  return make_run('ours', seed, 0.5, 0.6, trial=number, validation=means, fields=fields)
+
+
+def test_the_best_trial_is_the_first_with_the_highest_mean_on_validation():
+  rows = [trial(0, 0, 0.5, 1), trial(0, 1, 0.6, 1)]
+  rows += [trial(1, 0, 0.7, 2), trial(1, 1, 0.6, 2), trial(2, 0, 0.65, 3), trial(2, 1, 0.65, 3)]
+  rows += [trial(3, 0, 0.9, 4), failed(trial(3, 1, 0.9, 4)), make_run('ours', 0, 0.5, 0.6)]
+  found = analysis.tries(rows)
+  assert [row['trial'] for row in found] == [0, 1, 2, 3]
+  assert [row['seeds'] for row in found] == [2, 2, 2, 1]
+  assert [row['validation_accuracy'] for row in found] == [0.55, 0.65, 0.65, None]
+  (best,) = analysis.searches(rows)
+  assert (best['trial'], best['trials'], best['tuned']) == (1, 4, 'rate=2')
+  assert best['fields'] == rows[2]['fields'] and best['validation_accuracy'] == 0.65

@@ -1,0 +1,122 @@
+import dataclasses
+import json
+
+import pytest
+
+from experiments.paired import jobs
+from experiments.paired.study import Arm, load
+from mecl_jax.errors import UserError
+from tests.experiments.studies import make_study
+
+RATE = 'phases.heads.learning_rate'
+SEARCHED = {
+  'standard': Arm({'curriculum.order': 'none'}, space={RATE: (0.001, 0.1)}),
+  'easy_first': Arm(
+    {'curriculum.order': 'easy_first'},
+    space={RATE: (0.001, 0.1), 'curriculum.start': [0.2, 0.5], 'curriculum.max_share': [1.0, 0.9]},
+  ),
+  'without': Arm({'curriculum.order': 'none'}, like='easy_first'),
+}
+CELL = ('toy resnet8', 0)
+
+
+@pytest.fixture
+def searched(toy_file):
+  return make_study(toy_file, arms=SEARCHED, trials=4, search_seeds=(0, 1), budgets=(4,))
+
+
+def ended(study, worth):
+  """The rows of all trials, with validation accuracies from `worth(job)`."""
+  cells = [(CELL[0], seed) for seed in study.search_seeds]
+  return [
+    {
+      **{'setting': job.setting, 'arm': job.arm, 'budget': job.budget, 'kind': job.kind},
+      **{'trial': job.trial, 'seed': job.seed, 'fields': json.dumps(dict(job.fields))},
+      **{'validation_exit1': worth(job), 'validation_exit2': 0.5, 'error': ''},
+    }
+    for cell in cells
+    for job in jobs.trials(study, cell)
+  ]
+
+
+def test_every_arm_has_as_many_trials_and_each_tries_another_rate(searched):
+  found = list(jobs.trials(searched, CELL))
+  by_arm = {name: [j for j in found if j.arm == name] for name in ('standard', 'easy_first')}
+  assert {name: len(tries) for name, tries in by_arm.items()} == {'standard': 4, 'easy_first': 4}
+  for tries in by_arm.values():
+    rates = sorted(job.fields[RATE] for job in tries)
+    edges = [0.001 * 100 ** (quarter / 4) for quarter in range(5)]
+    for low, rate, high in zip(edges[:-1], rates, edges[1:], strict=True):
+      assert low * 0.99 <= rate <= high * 1.01  # three digits
+  assert {job.fields['curriculum.start'] for job in by_arm['easy_first']} == {0.2, 0.5}
+
+
+def test_a_seed_that_is_not_searched_has_no_trials(searched):
+  assert not list(jobs.trials(searched, (CELL[0], 2)))
+
+
+def test_runs_wait_until_all_trials_have_ended(searched):
+  rows = ended(searched, lambda job: 0.5)
+  assert None not in jobs.runs(searched, CELL, rows)
+  without_one = [r for r in rows if (r['arm'], r['trial'], r['seed']) != ('standard', 3, 1)]
+  found = list(jobs.runs(searched, CELL, without_one))
+  assert [job and job.arm for job in found] == [None, 'easy_first', 'without']
+
+
+def test_the_trial_with_the_best_mean_over_seeds_is_taken(searched):
+  def worth(job):  # trial 2 is best with seed 1 alone, trial 1 on average
+    return {(1, 0): 0.7, (1, 1): 0.7, (2, 0): 0.1, (2, 1): 0.9}.get((job.trial, job.seed), 0.3)
+
+  rows = ended(searched, worth)
+  tried = jobs.points(SEARCHED['easy_first'].space, 4)
+  _, easy, without = jobs.runs(searched, CELL, rows)
+  assert easy.fields == {'curriculum.order': 'easy_first', **tried[1]}
+  assert without.fields == {**easy.fields, 'curriculum.order': 'none'}
+
+
+def test_a_trial_that_failed_once_is_not_taken(searched):
+  rows = ended(searched, lambda job: 0.9 if job.trial == 3 else 0.5)
+  failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 1))
+  failed['error'] = 'RunError: ..'
+  standard = next(iter(jobs.runs(searched, CELL, rows)))
+  assert standard.fields[RATE] != jobs.points(SEARCHED['standard'].space, 4)[3][RATE]
+
+
+def test_shards_part_the_cells_among_them(toy_file):
+  study = make_study(toy_file, settings={'a': {}, 'b': {}}, seeds=(0, 1, 2))
+  whole = jobs.cells(study)
+  parts = [jobs.cells(study, shard, 4) for shard in range(4)]
+  assert sorted(cell for part in parts for cell in part) == sorted(whole)
+  assert len(whole) == len(set(whole)) == 6
+
+
+def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
+  study = make_study(toy_file)
+  job = next(iter(jobs.runs(study, CELL, [])))
+  others = [
+    dataclasses.replace(job, budget=8),
+    dataclasses.replace(job, seed=1),
+    dataclasses.replace(job, trial=0),
+    dataclasses.replace(job, fields={**job.fields, RATE: 0.5}),
+  ]
+  longer = make_study(toy_file, backbone={'phases.joint.duration': '6 steps'})
+  digests = [job.digest(study), job.digest(longer), *(other.digest(study) for other in others)]
+  assert len(set(digests)) == len(digests)
+  assert job.digest(make_study(toy_file)) == digests[0]
+
+
+def test_a_study_with_a_wrong_field_is_told_at_once(toy_file):
+  with pytest.raises(UserError, match='does not fit'):
+    make_study(toy_file, arms={'standard': Arm({'curriculum.oder': 'none'})})
+  with pytest.raises(UserError, match='easy_frist'):
+    make_study(toy_file, arms={'standard': Arm({'curriculum.order': 'easy_frist'})})
+  with pytest.raises(UserError, match='needs trials'):
+    make_study(toy_file, arms=SEARCHED)
+
+
+def test_a_file_that_is_no_study_is_told(tmp_path):
+  with pytest.raises(UserError, match='there is no study'):
+    load(tmp_path / 'none.py')
+  (tmp_path / 'empty.py').write_text('')
+  with pytest.raises(UserError, match='get_study'):
+    load(tmp_path / 'empty.py')

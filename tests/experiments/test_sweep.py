@@ -1,0 +1,140 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from experiments.paired import heads, jobs, sweep
+from experiments.paired.study import Arm
+from experiments.paired.table import read_table
+from mecl_jax import config as config_lib
+from mecl_jax.evaluation import load_predictions
+from mecl_jax.training import train
+from mecl_jax.training.interruption import Interrupted, Interruption
+from tests.experiments.studies import make_study
+
+CELL = ('toy resnet8', 0)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope='module')
+def folder(toy_file, tmp_path_factory):
+  """Of a study that has ended."""
+  path = tmp_path_factory.mktemp('study')
+  assert not sweep.sweep(make_study(toy_file), 'tiny', path, console=QUIET)
+  return path
+
+
+@pytest.fixture
+def counted(monkeypatch):
+  """The jobs that are run from now on; what is called at each may stop it."""
+  run, done = heads.SharedBackbone.run, []
+
+  def counting(self, job):
+    for hook in counting.hooks:
+      hook(job)
+    done.append(job)
+    return run(self, job)
+
+  counting.hooks = []
+  monkeypatch.setattr(heads.SharedBackbone, 'run', counting)
+  return counting, done
+
+
+def test_a_row_for_every_run(folder):
+  rows = read_table(folder / 'runs.csv')
+  assert [(r['arm'], r['budget'], r['seed']) for r in rows] == [
+    ('easy_first', 4, 0),
+    ('standard', 4, 0),
+    ('easy_first', 7, 0),
+    ('standard', 7, 0),
+  ]
+  for row in rows:
+    assert row['exits'] == 'stage1 stage2 final' and not row['error']
+    assert 0 < row['area'] <= 1 and row['backbone_run'] and row['fingerprint']
+  finals = {row['test_final'] for row in rows}
+  assert len(finals) == 1, 'the backbone is shared and frozen'
+  assert len({row['test_exit1'] for row in rows}) > 1
+
+
+def test_started_again_it_runs_nothing(folder, toy_file, counted):
+  before = (folder / 'runs.csv').read_bytes()
+  assert not sweep.sweep(make_study(toy_file), 'tiny', folder, console=QUIET)
+  assert not counted[1] and (folder / 'runs.csv').read_bytes() == before
+
+
+def test_killed_and_started_again_it_repeats_no_run(toy_file, tmp_path, counted):
+  hook, done = counted
+
+  def kill_at_third(job):
+    if len(done) == 2:
+      raise Interrupted(15)
+
+  hook.hooks.append(kill_at_third)
+  with pytest.raises(Interrupted):
+    sweep.sweep(make_study(toy_file), 'tiny', tmp_path, console=QUIET)
+  hook.hooks.clear()
+  assert not sweep.sweep(make_study(toy_file), 'tiny', tmp_path, console=QUIET)
+  assert len(done) == 4 and len({(job.arm, job.budget) for job in done}) == 4
+
+
+def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted):
+  arms = {
+    'standard': Arm({'curriculum.order': 'none'}),
+    'wild': Arm({'curriculum.order': 'none', 'phases.heads.learning_rate': 1e30}),
+    'random': Arm({'curriculum.order': 'random'}),
+  }
+  study = make_study(toy_file, arms=arms, budgets=(4,))
+  told = io.StringIO()
+  failed = sweep.sweep(study, 'tiny', tmp_path, console=Console(file=told))
+  assert 'failed: wild, 4 steps: RunError' in told.getvalue()
+  rows = {row['arm']: row for row in read_table(tmp_path / 'runs.csv')}
+  assert failed == 1 and len(rows) == 3
+  assert 'not a number' in rows['wild']['error'] and rows['wild']['test_exit1'] is None
+  assert not rows['standard']['error'] and not rows['random']['error']
+  assert len(list((tmp_path / 'errors').iterdir())) == 1
+  counted[1].clear()
+  assert sweep.sweep(study, 'tiny', tmp_path, console=QUIET) == 1
+  assert [job.arm for job in counted[1]] == ['wild'], 'only what failed is tried again'
+
+
+def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, toy_file, tmp_path):
+  study = make_study(toy_file)
+  job = next(j for j in jobs.runs(study, CELL, []) if (j.arm, j.budget) == ('easy_first', 7))
+  row = json.loads((folder / 'rows' / f'{job.digest(study)}.json').read_text())
+  config = job.config(study)
+  config.model.pretrained = str(folder / 'backbones' / 'toy-resnet8' / '0')
+  config.phases.backbone.duration = '0 steps'
+  train.train(config_lib.resolve(config), tmp_path, console=QUIET)
+  said = load_predictions(tmp_path / 'predictions.npz')
+  right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
+  expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
+  np.testing.assert_array_equal(right.mean(axis=0), expected)
+
+
+def test_budgets_orders_and_rates_share_one_trace_of_the_step(toy_file, folder, monkeypatch):
+  arms = {
+    'standard': Arm({'curriculum.order': 'none'}),
+    'anti': Arm({'curriculum.order': 'anti', 'phases.heads.learning_rate': 0.003}),
+  }
+  study = make_study(toy_file, arms=arms, budgets=(50, 100))
+  make, made = heads.make_step, []
+  monkeypatch.setattr(heads, 'make_step', lambda *form: made.append(make(*form)) or made[-1])
+  heads._compiled_step.cache_clear()
+  dataset = sweep._load('', study.config(CELL[0], seed=0))
+  with Interruption() as interruption:
+    shared = heads.SharedBackbone(study, CELL, folder, dataset, QUIET, interruption)
+    for job in jobs.runs(study, CELL, []):
+      shared.run(job)
+  (step,) = made
+  assert step._cache_size() == 1
+
+
+def test_networks_that_train_whole_have_rows_too(toy_file, tmp_path):
+  common = {**make_study(toy_file).common, 'strategy': 'joint', 'model.head': 'linear'}
+  study = make_study(toy_file, common=common, backbone=None, budget_of='joint', budgets=(4,))
+  assert not sweep.sweep(study, 'tiny', tmp_path, console=QUIET)
+  rows = read_table(tmp_path / 'runs.csv')
+  assert [row['arm'] for row in rows] == ['easy_first', 'standard']
+  assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'
