@@ -105,7 +105,7 @@ def randomise_keras(network, inputs: np.ndarray) -> None:
   for layer in network.layers:
     kind = type(layer).__name__
     if kind == 'Normalization':  # in EfficientNet, where it does what others do beforehand
-      mean, std = np.float32(pretrained.STYLES['torch'])
+      mean, std = np.array(pretrained.STYLES['torch'], np.float32)
       layer.adapt_mean.assign(mean)
       layer.adapt_variance.assign(np.square(std))
       layer.finalize_state()
@@ -137,7 +137,7 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
     import torchvision
 
     network = getattr(torchvision.models, TORCHVISION[backbone])(weights=None)
-  mean, std = np.float32(pretrained.STYLES[pretrained.style(str(path), backbone)])
+  mean, std = np.array(pretrained.STYLES[pretrained.style(str(path), backbone)], np.float32)
 
   def forward(images):
     x = torch.from_numpy((images / np.float32(255) - mean) / std)
@@ -178,7 +178,7 @@ def randomise_torch(network, forward: Callable[[], object]) -> None:
 
 def ours(backbone: str, path: pathlib.Path, size: int) -> Classify:
   """Our network with the weights in a file."""
-  mean, std = pretrained.STYLES[pretrained.style(str(path), backbone)]
+  mean, std = np.array(pretrained.STYLES[pretrained.style(str(path), backbone)], np.float32)
   model = models.build(
     backbone=backbone, exits=(), head='linear', num_classes=CLASSES, image_shape=(size, size, 3),
     mean=mean, std=std, seed=0,

@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-PACKAGE = pathlib.Path(__file__).parent.parent / 'mecl_jax'
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE, EXPERIMENTS = ROOT / 'mecl_jax', ROOT / 'experiments'
 
 # room: what it must not import
 FORBIDDEN = {
@@ -49,6 +50,12 @@ def test_nothing_needs_tensorflow_or_unpickles():
     assert 'allow_pickle=True' not in path.read_text(), path
 
 
-def test_files_fit_in_the_head():
+def test_the_package_stands_without_the_experiments():
   for path in PACKAGE.rglob('*.py'):
+    for name in imports(path):
+      assert name.split('.')[0] != 'experiments', (path, name)
+
+
+def test_files_fit_in_the_head():
+  for path in (*PACKAGE.rglob('*.py'), *EXPERIMENTS.rglob('*.py')):
     assert len(path.read_text().splitlines()) <= 400, path

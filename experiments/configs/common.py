@@ -7,12 +7,15 @@ COMMON = {
   'data.image_size': 16,
   'augment.crop': 2,
   'model.head': 'mixed_pool',
-  'steps_per_dispatch': 50,  # no gradient of these heads is a convolution's, which a scan slows down
+  'steps_per_dispatch': 50,  # these heads have no convolution, whose gradient a scan slows down
   'report.page': False,
 }
 
+# The same for all studies, whatever their heads, so that they share the runs.
 BACKBONE = {
   'steps_per_dispatch': 0,
+  'model.head': 'mixed_pool',
+  'model.head_width': 64,
   'phases.joint.duration': '6 epochs',
   'phases.joint.warmup': '10%',
   'logging.validate_every': '50%',

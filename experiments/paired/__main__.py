@@ -1,10 +1,12 @@
 """Runs a study: arms x budgets x seeds, paired, from backbones that the arms share.
 
-python -m experiments.paired --config=experiments/configs/NAME.py [--workdir=DIR] [--shard=i/n]
+python -m experiments.paired --config=experiments/configs/NAME.py [--workdir=DIR]
+                             [--shard=i/n | --ray=n]
 
 Every run becomes a row of DIR/runs.csv. The same command goes on after whatever stopped it, and
 makes only the runs that are missing or failed. `--shard=0/4` makes a quarter of them: four such
-processes, on one machine or on four that share DIR, fill one table.
+processes, on one machine or on four that share DIR, fill one table. `--ray=4` leaves it to Ray to
+start them.
 """
 
 import logging
@@ -22,6 +24,7 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Work directory; default: runs/studies/<config name>.'
 )
 _SHARD = flags.DEFINE_string('shard', '0/1', "Which part of the runs: 'i/n', i from 0 to n - 1.")
+_RAY = flags.DEFINE_integer('ray', None, 'Into how many parts; Ray runs them all.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of prepared TFDS data; default: its own.')
 
 
@@ -33,19 +36,30 @@ def _shard(text: str) -> tuple[int, int]:
   return int(part), int(parts)
 
 
+def _check_ray() -> None:
+  if _RAY.value is not None and _SHARD.present:
+    raise UserError('--ray makes all parts; leave out --shard')
+  if _RAY.value is not None and _RAY.value < 1:
+    raise UserError(f'--ray is {_RAY.value}; write into how many parts, from 1 on: --ray=8')
+
+
 def _run() -> int:
   if not _CONFIG.value:
     raise UserError('give --config=experiments/configs/NAME.py')
-  path = pathlib.Path(_CONFIG.value)
+  path, part = pathlib.Path(_CONFIG.value), _shard(_SHARD.value)
+  folder = pathlib.Path(_WORKDIR.value or f'runs/studies/{path.stem}')
+  _check_ray()
   # Here, so that a misspelt flag is told before JAX has started.
-  from experiments.paired import study
+  from experiments.paired import on_ray, study
   from experiments.paired.sweep import sweep
   from mecl_jax import compiler
 
-  part = _shard(_SHARD.value)
-  compiler.use_cache()
-  folder = pathlib.Path(_WORKDIR.value or f'runs/studies/{path.stem}')
-  failed = sweep(study.load(path), path.stem, folder, *part, data_dir=_DATA_DIR.value)
+  found, data_dir = study.load(path), _DATA_DIR.value
+  if _RAY.value is not None:
+    failed = on_ray.sweep_on_ray(found, path.stem, folder, _RAY.value, data_dir=data_dir)
+  else:
+    compiler.use_cache()
+    failed = sweep(found, path.stem, folder, *part, data_dir=data_dir)
   return 1 if failed else 0
 
 

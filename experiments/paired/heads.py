@@ -32,6 +32,7 @@ from mecl_jax.training.optimizers import make_optimizer
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.run import Run, open_run
 from mecl_jax.training.step import Arrays, Objective, make_step
+from mecl_jax.training.workdir import read_summary
 
 TRAIN = 'train'
 # What the scores hang on, of `config.curriculum`.
@@ -51,7 +52,9 @@ class SharedBackbone:
   Args:
     study: that the jobs are of.
     cell: setting and seed.
-    folder: of the study; the backbone's run is kept there, and goes on if it was interrupted.
+    folder: of the study.
+    backbones: folder of backbones, which studies share: a run that is there already, by the digest
+      of its configuration, is not made again, and one that was interrupted goes on.
     dataset: of the setting.
     console: to print to.
     interruption: whether a stop was asked for.
@@ -62,22 +65,23 @@ class SharedBackbone:
     study: Study,
     cell: Cell,
     folder: pathlib.Path,
+    backbones: pathlib.Path,
     dataset: Dataset,
     console: Console,
     interruption: Interruption,
   ):
-    name = f'{cell[0]}/{cell[1]}'.replace(' ', '-').replace('%', '')
-    self._study, self._scores = study, folder / 'scores' / name
-    self._backbone = folder / 'backbones' / name
-    train.train(
-      study.backbone_config(*cell), self._backbone, console=console, dataset=dataset, brief=True
-    )
+    plain = study.backbone_config(*cell)
+    digest = config_lib.digest(config_lib.resolve(plain))
+    name = f'{plain.data.name}-{plain.model.backbone}-{digest}'.replace('/', '-')
+    self._study, self._scores, self._backbone = study, folder / 'scores' / name, backbones / name
+    if read_summary(self._backbone) is None:
+      train.train(plain, self._backbone, console=console, dataset=dataset, brief=True)
     config = self._config(study.config(cell[0], seed=cell[1]))
     self._run = open_run(config, self._backbone, console, interruption, dataset)
     weights.begin(self._run)
     model = self._run.model
     self._splits = {TRAIN: dataset.train, VALIDATION: dataset.validation, TEST: dataset.test}
-    console.print(f'{name}: what the heads see of every image', soft_wrap=True)
+    console.print(f'{cell[0]}, seed {cell[1]}: what the heads see of every image', soft_wrap=True)
     self._sources = {n: _source(self._run, split) for n, split in self._splits.items()}
     self._begins = jax.tree.map(jnp.copy, nnx.state(model))
 
@@ -92,6 +96,7 @@ class SharedBackbone:
     Raises:
       UserError: the job's configuration cannot be run.
       RunError: the loss is not a number.
+      Interrupted: a stop was asked for.
     """
     config = self._config(job.config(self._study))
     run, model = dataclasses.replace(self._run, config=config), self._run.model
@@ -128,6 +133,7 @@ class SharedBackbone:
     finite = []
     steps, at_once = range(plan.steps), per_dispatch(run.config)
     for _, batches in sources.dispatches(make, steps, at_once, streamed=False):
+      run.interruption.check()
       moving, measured = step(moving, frozen, source, key, jax.device_put(batches, layout))
       finite.append(measured.finite.all())
     if not np.all(finite):
@@ -156,10 +162,11 @@ class SharedBackbone:
 
 def _source(run: Run, split: Split) -> Arrays:
   """What the early heads see of every image of a split, and what the final exit says."""
-  kept = sources.cached_features(run.model, split, run.model.exit_names[:-1], run.mesh)
+  early, check = run.model.exit_names[:-1], run.interruption.check
+  kept = sources.cached_features(run.model, split, early, run.mesh, on_batch=check)
   if kept is None:
     raise UserError('what the heads see does not fit in memory; choose other exits or heads')
-  final = predict(run.model, split.images, (FINAL,), mesh=run.mesh)[:, 0]
+  final = predict(run.model, split.images, (FINAL,), mesh=run.mesh, on_batch=check)[:, 0]
   return {**kept, 'teacher': jax.device_put(final, devices.replicated(run.mesh))}
 
 

@@ -45,7 +45,8 @@ def sweep(
   Args:
     study: what is compared.
     name: of the study, for the table.
-    folder: of the study; machines that share it share the runs.
+    folder: of the study; machines that share it share the runs. The backbones are beside it, as
+      several studies have them in common.
     shard, shards: which part of the settings and seeds is this process's.
     data_dir: where TFDS keeps prepared sets; '': its own default.
     console: to print to.
@@ -59,6 +60,7 @@ def sweep(
   """
   console = console or make_console()
   with claim(folder / f'shard-{shard}-of-{shards}'), Interruption() as interruption:
+    interruption.wait_for_safe_points()  # raised anywhere it might be lost, as in a callback of JAX
     maker = _Maker(study, name, folder, data_dir, console, interruption)
     mine = jobs.cells(study, shard, shards)
     failed = sum(maker.make(cell, jobs.trials(study, cell)) for cell in mine)
@@ -106,11 +108,18 @@ class _Maker:
       trainer: Any = WholeNetworks(self._study, self._folder, dataset, self._console)
     else:
       trainer = SharedBackbone(
-        self._study, cell, self._folder, dataset, self._console, self._interruption
+        self._study,
+        cell,
+        self._folder,
+        self._folder.parent / 'backbones',
+        dataset,
+        self._console,
+        self._interruption,
       )
     failed = 0
     with Bar(self._console, f'{cell[0]}, seed {cell[1]}', len(missing)) as bar:
       for done, job in enumerate(missing, start=1):
+        self._interruption.check()
         row = self._row(trainer, job, dataset)
         self.rows.add(job, row)
         failed += bool(row['error'])

@@ -1,5 +1,7 @@
 import io
 import json
+import re
+import signal
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from experiments.paired import heads, jobs, sweep
 from experiments.paired.study import Arm
 from experiments.paired.table import read_table
 from mecl_jax import config as config_lib
+from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.training import train
 from mecl_jax.training.interruption import Interrupted, Interruption
+from mecl_jax.training.workdir import claim
 from tests.experiments.studies import make_study
 
 CELL = ('toy resnet8', 0)
@@ -21,7 +25,7 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope='module')
 def folder(toy_file, tmp_path_factory):
   """Of a study that has ended."""
-  path = tmp_path_factory.mktemp('study')
+  path = tmp_path_factory.mktemp('studies') / 'tiny'
   assert not sweep.sweep(make_study(toy_file), 'tiny', path, console=QUIET)
   return path
 
@@ -69,14 +73,28 @@ def test_killed_and_started_again_it_repeats_no_run(toy_file, tmp_path, counted)
 
   def kill_at_third(job):
     if len(done) == 2:
-      raise Interrupted(15)
+      signal.raise_signal(signal.SIGTERM)
 
   hook.hooks.append(kill_at_third)
-  with pytest.raises(Interrupted):
-    sweep.sweep(make_study(toy_file), 'tiny', tmp_path, console=QUIET)
+  with pytest.raises(Interrupted, match='SIGTERM'):
+    sweep.sweep(make_study(toy_file), 'tiny', tmp_path / 'tiny', console=QUIET)
+  *ended, stopped = done
+  assert len(ended) == 2
+  done.clear()
   hook.hooks.clear()
-  assert not sweep.sweep(make_study(toy_file), 'tiny', tmp_path, console=QUIET)
-  assert len(done) == 4 and len({(job.arm, job.budget) for job in done}) == 4
+  assert not sweep.sweep(make_study(toy_file), 'tiny', tmp_path / 'tiny', console=QUIET)
+  assert done[0] == stopped, 'it was stopped before it ended'
+  assert len(done) == 2 and len({(job.arm, job.budget) for job in ended + done}) == 4
+
+
+def test_a_second_process_on_the_same_shard_is_refused(toy_file, tmp_path):
+  study = make_study(toy_file, seeds=(), search_seeds=())  # nothing to run
+  message = re.escape(f'another process is at work in {tmp_path / "shard-0-of-2"}')
+  with claim(tmp_path / 'shard-0-of-2'):
+    with pytest.raises(UserError, match=f'^{message}$'):
+      sweep.sweep(study, 'tiny', tmp_path, 0, 2, console=QUIET)
+    assert not sweep.sweep(study, 'tiny', tmp_path, 1, 2, console=QUIET), 'the other part is free'
+  assert not sweep.sweep(study, 'tiny', tmp_path, 0, 2, console=QUIET)
 
 
 def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted):
@@ -87,15 +105,15 @@ def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted)
   }
   study = make_study(toy_file, arms=arms, budgets=(4,))
   told = io.StringIO()
-  failed = sweep.sweep(study, 'tiny', tmp_path, console=Console(file=told))
+  failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=told))
   assert 'failed: wild, 4 steps: RunError' in told.getvalue()
-  rows = {row['arm']: row for row in read_table(tmp_path / 'runs.csv')}
+  rows = {row['arm']: row for row in read_table(tmp_path / 'tiny' / 'runs.csv')}
   assert failed == 1 and len(rows) == 3
   assert 'not a number' in rows['wild']['error'] and rows['wild']['test_exit1'] is None
   assert not rows['standard']['error'] and not rows['random']['error']
-  assert len(list((tmp_path / 'errors').iterdir())) == 1
+  assert len(list((tmp_path / 'tiny' / 'errors').iterdir())) == 1
   counted[1].clear()
-  assert sweep.sweep(study, 'tiny', tmp_path, console=QUIET) == 1
+  assert sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET) == 1
   assert [job.arm for job in counted[1]] == ['wild'], 'only what failed is tried again'
 
 
@@ -104,7 +122,8 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   job = next(j for j in jobs.runs(study, CELL, []) if (j.arm, j.budget) == ('easy_first', 7))
   row = json.loads((folder / 'rows' / f'{job.digest(study)}.json').read_text())
   config = job.config(study)
-  config.model.pretrained = str(folder / 'backbones' / 'toy-resnet8' / '0')
+  (backbone,) = (folder.parent / 'backbones').iterdir()
+  config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
   train.train(config_lib.resolve(config), tmp_path, console=QUIET)
   said = load_predictions(tmp_path / 'predictions.npz')
@@ -113,7 +132,9 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   np.testing.assert_array_equal(right.mean(axis=0), expected)
 
 
-def test_budgets_orders_and_rates_share_one_trace_of_the_step(toy_file, folder, monkeypatch):
+def test_budgets_orders_and_rates_share_one_trace_of_the_step(
+  toy_file, folder, tmp_path, monkeypatch
+):
   arms = {
     'standard': Arm({'curriculum.order': 'none'}),
     'anti': Arm({'curriculum.order': 'anti', 'phases.heads.learning_rate': 0.003}),
@@ -124,7 +145,9 @@ def test_budgets_orders_and_rates_share_one_trace_of_the_step(toy_file, folder, 
   heads._compiled_step.cache_clear()
   dataset = sweep._load('', study.config(CELL[0], seed=0))
   with Interruption() as interruption:
-    shared = heads.SharedBackbone(study, CELL, folder, dataset, QUIET, interruption)
+    shared = heads.SharedBackbone(
+      study, CELL, tmp_path, folder.parent / 'backbones', dataset, QUIET, interruption
+    )
     for job in jobs.runs(study, CELL, []):
       shared.run(job)
   (step,) = made
@@ -134,7 +157,7 @@ def test_budgets_orders_and_rates_share_one_trace_of_the_step(toy_file, folder, 
 def test_networks_that_train_whole_have_rows_too(toy_file, tmp_path):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'model.head': 'linear'}
   study = make_study(toy_file, common=common, backbone=None, budget_of='joint', budgets=(4,))
-  assert not sweep.sweep(study, 'tiny', tmp_path, console=QUIET)
-  rows = read_table(tmp_path / 'runs.csv')
+  assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
+  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
   assert [row['arm'] for row in rows] == ['easy_first', 'standard']
   assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'

@@ -1,0 +1,40 @@
+"""The hard question: is there anything left of a gain when every arm is tuned with equal effort?"""
+
+from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.paired.study import Arm, Space, Study
+
+RATE: Space = {'phases.heads.learning_rate': (0.003, 0.3)}
+PACED: Space = {
+  'curriculum.start': [0.1, 0.3, 0.6],
+  'curriculum.full_after': ['10%', '25%', '50%'],
+  'curriculum.max_share': [1.0, 0.95],
+}
+LINEAR = {'curriculum.pacing': 'linear'}
+WEIGHTED = {'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}
+NO_ORDER = {'curriculum.order': 'none'}
+
+
+def get_study():
+  return Study(
+    common=COMMON,
+    backbone=BACKBONE,
+    settings=SETTINGS,
+    arms={
+      'standard': Arm(NO_ORDER, space=RATE),
+      # All data in the end, or all but the hardest twentieth, easy first.
+      'easy_first': Arm(LINEAR | {'curriculum.order': 'easy_first'}, space={**RATE, **PACED}),
+      # All data at every step; the earlier an exit, the more easy examples count in its loss.
+      'easy_weighted': Arm(
+        WEIGHTED, space={**RATE, 'curriculum.easy_strength': [0.2, 0.4, 0.6, 0.8]}
+      ),
+      # What was found for a curriculum, with its ranking turned round, shuffled, or left out.
+      'anti': Arm(LINEAR | {'curriculum.order': 'anti'}, like='easy_first'),
+      'random': Arm(LINEAR | {'curriculum.order': 'random'}, like='easy_first'),
+      'unpaced': Arm(NO_ORDER, like='easy_first'),
+      'unweighted': Arm({'curriculum.sample_weights': 'none'}, like='easy_weighted'),
+    },
+    budgets=(300, 1000, 3000),
+    seeds=range(8),
+    trials=8,
+    search_seeds=(0, 1),
+  )

@@ -1,0 +1,273 @@
+"""What the text on the results may quote from the studies' tables: numbers, tables, pictures."""
+
+from collections.abc import Callable, Mapping
+import functools
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from experiments.paired import analysis, figures
+from experiments.paired.analysis import BASELINE
+from experiments.paired.table import Row, Rows, csv_text
+from mecl_jax.errors import UserError
+
+SURE = 0.05  # p-values after Holm's correction below it are set in bold
+ANALYSES = {
+  'differences': analysis.differences,
+  'steps': analysis.steps_to_reach,
+  'tries': lambda rows, baseline: analysis.tries(rows),
+}
+
+
+class Quoted(str):
+  """A difference in points as prose has it, '+1.31 [0.90, 1.72]'; `row` is what it was made of."""
+
+  row: Row
+
+
+class Results:
+  """What the template can ask for: its public names are the template's functions.
+
+  Arguments are names and numbers as in the tables; `against` is the arm to compare with, and None
+  for a setting, budget or noise stands for all of them. What is not there is a UserError that says
+  what is.
+
+  Attributes:
+    studies: their names.
+    pictures: file below docs/ -> what draws it; filled as the template asks.
+    files: file below docs/ -> its text, likewise.
+  """
+
+  def __init__(self, tables: Mapping[str, Rows]):
+    self._tables = tables
+    self.studies = tuple(tables)
+    self.pictures: dict[str, Callable[[], Figure]] = {}
+    self.files: dict[str, str] = {}
+    self._analysed = functools.cache(self._analyse)
+
+  def command(self, study: str) -> str:
+    """What makes the study's table."""
+    self._rows(study)
+    return f'python -m experiments.paired --config=experiments/configs/{study}.py'
+
+  def values(self, study: str, column: str, noise: float | None = None) -> list:
+    """The different values of a column among the runs compared, in the order of the table."""
+    runs = _chosen(analysis.final_runs(self._rows(study)), noise=noise)
+    return list(dict.fromkeys(row[column] for row in runs))
+
+  def runs(self, study: str, kind: str = 'run') -> int:
+    """How many runs of a kind, 'run' or 'trial', have ended."""
+    rows = self._rows(study)
+    return sum(row['kind'] == kind and row['error'] is None for row in rows)
+
+  def failures(self, study: str) -> Rows:
+    """The runs that did not end."""
+    return analysis.failures(self._rows(study))
+
+  def seeds(self, study: str, against: str = BASELINE, **which: Any) -> str:
+    """How many seeds the differences have, as '8' or '7 to 8'; `which` as `arm=`, `budget=`."""
+    numbers = [row['seeds'] for row in self._differences(study, against, **which)]
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f'{low} to {high}'
+
+  def accuracy(self, study: str, setting: str, budget: int, arm: str, measure: str) -> str:
+    """Mean over all seeds of an arm in percent, as '58.70'."""
+    which = {'setting': setting, 'budget': budget, 'arm': arm}
+    runs = _needed(analysis.final_runs(self._rows(study)), study, **which)
+    return _percent([analysis.measured(row, measure) for row in runs])
+
+  def effect(
+    self, study: str, setting: str, budget: int, arm: str, measure: str, against: str = BASELINE
+  ) -> Quoted:
+    """A paired difference with its 95 % interval."""
+    which = {'setting': setting, 'budget': budget, 'arm': arm, 'measure': measure}
+    return _quoted(self._differences(study, against, **which)[0])
+
+  def mean_effect(
+    self, study: str, arm: str, measure: str, *, against: str = BASELINE, **which: Any
+  ) -> Quoted:
+    """The difference of each seed's mean over settings and budgets; see `analysis.pooled`.
+
+    `which` narrows them down, as `budget=300`, `noise=0.2`, `dataset='cifar10'`.
+    """
+    rows = _needed(self._rows(study), study, **which)
+    return _quoted(analysis.pooled(rows, arm, measure, against))
+
+  def span(self, study: str, against: str = BASELINE, **which: Any) -> str:
+    """The least and the greatest difference, as '+0.42 to +1.83'."""
+    found = [row['difference'] for row in self._differences(study, against, **which)]
+    return f'{_signed(min(found))} to {_signed(max(found))}'
+
+  def gains(self, study: str, against: str = BASELINE, **which: Any) -> str:
+    """How many intervals are above zero, as '11 of 12'."""
+    return _count(self._differences(study, against, **which), lambda row: row['low'] > 0)
+
+  def losses(self, study: str, against: str = BASELINE, **which: Any) -> str:
+    """How many intervals are below zero, as '0 of 12'."""
+    return _count(self._differences(study, against, **which), lambda row: row['high'] < 0)
+
+  def difference_table(self, study: str, setting: str, against: str = BASELINE) -> str:
+    """A setting: a line per budget and arm, a column per measure; the baseline's accuracy first."""
+    found = self._differences(study, against, setting=setting)
+    lines, measures = [], list(dict.fromkeys(row['measure'] for row in found))
+    for budget in dict.fromkeys(row['budget'] for row in found):
+      values = [self.accuracy(study, setting, budget, against, measure) for measure in measures]
+      lines.append([f'{budget:,}', f'`{against}`', '', *(f'{value} %' for value in values)])
+      lines += _lines(_chosen(found, budget=budget), measures, _strong)
+    return _markdown(['steps', 'arm', 'seeds', *measures], lines)
+
+  def steps_table(self, study: str, setting: str, against: str = BASELINE) -> str:
+    """A setting: the steps that an arm needs, as a multiple of the baseline's budget."""
+    found = _needed(self._analysed(study, 'steps', against), study, setting=setting)
+    measures = list(dict.fromkeys(row['measure'] for row in found))
+    return _markdown(['steps', 'arm', 'seeds', *measures], _lines(found, measures, _multiple))
+
+  def search_table(self, study: str) -> str:
+    """The best trial of every search."""
+    lines = [
+      [
+        *(row['setting'], f'{row["budget"]:,}', f'`{row["arm"]}`', str(row['trials'])),
+        *(f'`{row["tuned"]}`' if row['tuned'] else '', str(row['seeds'])),
+        _percent([row['validation_accuracy']]),
+      ]
+      for row in analysis.searches(self._rows(study))
+    ]
+    headings = ['setting', 'steps', 'arm', 'trials', 'best', 'seeds', 'validation accuracy (%)']
+    return _markdown(headings, lines)
+
+  def failure_table(self, study: str) -> str:
+    """The runs that did not end, and why."""
+    lines = [[_text(value) for value in row.values()] for row in self.failures(study)]
+    return _markdown(list(self.failures(study)[0]), lines) if lines else ''
+
+  def csv(self, study: str, kind: str, against: str = BASELINE) -> str:
+    """Writes an analysis whole, 'differences', 'steps' or 'tries'; its address for a link."""
+    rows = self._analysed(study, kind, against)
+    if not rows:
+      raise UserError(f'{study} has no {kind}; leave them out of the template')
+    name = f'results/{_name(study, kind, against)}.csv'
+    self.files[name] = csv_text(rows, rows[0])
+    return name
+
+  def budget_figure(
+    self, study: str, *, noise: float | None = None, against: str = BASELINE
+  ) -> str:
+    """Draws the differences of all arms against the budget; its address for a picture."""
+    rows = self._differences(study, against, noise=noise)
+    level = '' if noise is None else f'-noise{round(100 * noise)}'
+    return self._picture(_name(study, 'budgets', against) + level, figures.budget_figure, rows)
+
+  def forest_figure(self, study: str, arm: str, against: str = BASELINE, **which: Any) -> str:
+    """Draws the differences of an arm with their intervals; its address for a picture."""
+    rows = self._differences(study, against, arm=arm, **which)
+    details = ''.join(f'-{value}'.replace(' ', '') for value in which.values())
+    return self._picture(_name(study, arm, against) + details, figures.forest_figure, rows)
+
+  def _picture(self, name: str, draw: Callable[[Rows], Figure], rows: Rows) -> str:
+    path = f'images/results-{name}.png'
+    self.pictures[path] = functools.partial(draw, rows)
+    return path
+
+  def _rows(self, study: str) -> Rows:
+    if study not in self._tables:
+      raise UserError(
+        f'there is no table of a study {study!r}; there are: {", ".join(self.studies)}'
+      )
+    return self._tables[study]
+
+  def _analyse(self, study: str, kind: str, against: str) -> Rows:
+    return ANALYSES[kind](self._rows(study), against)
+
+  def _differences(self, study: str, against: str, **which: Any) -> Rows:
+    return _needed(self._analysed(study, 'differences', against), study, **which)
+
+
+def _chosen(rows: Rows, **which: Any) -> Rows:
+  wanted = {name: value for name, value in which.items() if value is not None}
+  return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def _needed(rows: Rows, study: str, **which: Any) -> Rows:
+  """The rows that are so; UserError where there is none, for the first wish that nothing meets."""
+  if not rows:
+    raise UserError(f'{study} has nothing to choose from; leave it out of the template')
+  for name, value in which.items():
+    if name not in rows[0]:
+      raise UserError(f'{name} cannot be chosen; choose by: {", ".join(rows[0])}')
+    there = dict.fromkeys(str(row[name]) for row in rows)
+    rows = _chosen(rows, **{name: value})
+    if not rows:
+      raise UserError(f'{study} has nothing with {name} {value!r}; there is: {", ".join(there)}')
+  return rows
+
+
+def _name(study: str, kind: str, against: str) -> str:
+  return f'{study}-{kind}' + (f'-against-{against}' if against != BASELINE else '')
+
+
+def _quoted(row: Row) -> Quoted:
+  told = 'one seed' if row['seeds'] == 1 else f'the same in all {row["seeds"]} seeds'
+  text = Quoted(_signed(row['difference']) + (_interval(row) or f' ({told})'))
+  text.row = row
+  return text
+
+
+def _strong(row: Row) -> str:
+  sure = row['p_holm'] is not None and row['p_holm'] < SURE
+  return f'**{_quoted(row)}**' if sure else _quoted(row)
+
+
+def _multiple(row: Row) -> str:
+  """A number of `steps_to_reach`, as '0.64 [0.57, 0.72]', or '≤ 0.43' where it is a bound."""
+  if row['ratio'] is None:
+    return row['bound']
+  sign = {analysis.AT_MOST: '≤ ', analysis.AT_LEAST: '≥ '}.get(row['bound'], '')
+  censored = f' ({row["censored"]:.0%} censored)' if 0 < row['censored'] < 1 else ''
+  return f'{sign}{row["ratio"]:.2f}{_interval(row)}{censored}'
+
+
+def _lines(rows: Rows, measures: list[str], show: Callable[[Row], str]) -> list[list[str]]:
+  """Lines of a table, one per budget and arm: these, the seeds, and a cell for every measure."""
+  found: dict[tuple[int, str], dict[str, Row]] = {}
+  for row in rows:
+    found.setdefault((row['budget'], row['arm']), {})[row['measure']] = row
+  lines = []
+  for (budget, arm), cells in sorted(found.items(), key=lambda item: item[0][0]):
+    seeds = sorted({row['seeds'] for row in cells.values()})
+    shown = [show(cells[measure]) if measure in cells else '' for measure in measures]
+    lines.append([f'{budget:,}', f'`{arm}`', ' to '.join(map(str, seeds)), *shown])
+  return lines
+
+
+def _markdown(headings: list[str], lines: list[list[str]]) -> str:
+  rows = [headings, ['---'] * len(headings), *lines]
+  return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def _text(value: object) -> str:
+  """A cell in one line, in which nothing ends it."""
+  return '' if value is None else ' '.join(str(value).split()).replace('|', r'\|')
+
+
+def _interval(row: Row) -> str:
+  """As ' [0.90, 1.72]', '' if there is none."""
+  if row['low'] is None:
+    return ''
+  low, high = (round(row[end], 2) + 0.0 for end in ('low', 'high'))  # + 0.0: -0.0 is positive
+  return f' [{low:.2f}, {high:.2f}]'
+
+
+def _signed(points: float) -> str:
+  return f'{round(points, 2) + 0.0:+.2f}'
+
+
+def _percent(shares: list[Any]) -> str:
+  """Their mean; rounded first, so that another machine's last bit turns no half the other way."""
+  if None in shares:
+    raise UserError('a run has no such exit; ask for a measure that all of them have')
+  return f'{round(100 * float(np.mean(shares)), 6):.2f}'
+
+
+def _count(rows: Rows, true: Callable[[Row], bool]) -> str:
+  return f'{sum(row["low"] is not None and true(row) for row in rows)} of {len(rows)}'
