@@ -1,12 +1,15 @@
 """The paper's kind of setting: one small learning rate for all arms, and no search.
 
-A tenth of what Adam usually has, and about a hundredth of what the study `tuned` finds.
+Far below what the study `tuned` finds, where a curriculum repairs what the rate spoils. It was
+chosen after a look at two seeds of other rates, as one that is small for 3,000 steps and at which
+300 steps still teach something: this study shows where the claim holds, and `tuned` whether that
+matters.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, SETTINGS
 from experiments.paired.study import Arm, Study
 
-RATE = {'phases.heads.learning_rate': 0.0001}
+RATE = {'phases.heads.learning_rate': 0.00015}
 # All data at 48 % of the steps: the constants of Hacohen and Weinshall, their steps as shares.
 PACED = {'curriculum.pacing': 'fixed_exponential', 'curriculum.step_length': '8%'}
 
