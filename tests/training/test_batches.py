@@ -8,7 +8,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.training.batches import batch_maker, visible_by_exit
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import open_run
-from mecl_jax.training.train import _curriculum
+from mecl_jax.training.train import curriculum_of
 
 
 def opened(c, workdir, **changes):
@@ -65,7 +65,7 @@ def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
   for order in ('easy_first', 'anti', 'random', 'none'):
     run = opened(toy_config, tmp_path, **{'curriculum.order': order})
     (plan,) = run.plans
-    curriculum, _ = _curriculum(run, plan, Scores)
+    curriculum, _ = curriculum_of(run, plan, Scores)
     batches = batch_maker(run, plan, curriculum, None, streamed=False)(range(plan.steps))
     seen[order] = plan, curriculum, batches
     if order != 'none':  # as stored: all are visible at once, and nothing is ranked
