@@ -124,17 +124,18 @@ class Results:
     return _markdown(['steps', 'arm', 'seeds', *measures], _lines(found, measures, _multiple))
 
   def search_table(self, study: str) -> str:
-    """The best trial of every search."""
+    """The best trial of every search, for each exit that has one of its own."""
     lines = [
       [
-        *(row['setting'], f'{row["budget"]:,}', f'`{row["arm"]}`', str(row['trials'])),
+        *(row['setting'], f'{row["budget"]:,}', f'`{row["arm"]}`', row['exit']),
+        str(row['trials']),
         *(f'`{row["tuned"]}`' if row['tuned'] else '', str(row['seeds'])),
         _percent([row['validation_accuracy']]),
       ]
       for row in analysis.searches(self._rows(study))
     ]
-    headings = ['setting', 'steps', 'arm', 'trials', 'best', 'seeds', 'validation accuracy (%)']
-    return _markdown(headings, lines)
+    headings = 'setting, steps, arm, exit, trials, best, seeds, validation accuracy (%)'
+    return _markdown(headings.split(', '), lines)
 
   def failure_table(self, study: str) -> str:
     """The runs that did not end, and why."""

@@ -10,18 +10,15 @@ python -m mecl_jax.main --mode=describe --config=configs/cifar10.py
 Without --config the configuration is that of the run in --workdir.
 """
 
-import logging
-import os
 import pathlib
-import sys
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 from ml_collections import config_flags
 
 from mecl_jax import config as config_lib
+from mecl_jax import program
 from mecl_jax.durations import listed
-from mecl_jax.errors import RunError, UserError
+from mecl_jax.errors import UserError
 
 MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
 OF_RUN = pathlib.Path(__file__).with_name('config_of_run.py')
@@ -70,29 +67,6 @@ def _run() -> None:
     evaluate.evaluate(workdir, _CONFIG.value)
 
 
-def _main(argv: list[str]) -> None:
-  logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
-  absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
-  from mecl_jax.training.interruption import Interrupted
-
-  try:
-    if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} is no flag; every one starts with --')
-    _run()
-  except (UserError, RunError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(error.exit_code)
-  except Interrupted as stop:
-    print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
-    sys.exit(stop.exit_code)
-  except KeyboardInterrupt:
-    print(
-      'stopped at once; the same command begins again, or goes on from the last checkpoint',
-      file=sys.stderr,
-    )
-    sys.exit(130)
-
-
 def _given(argv: list[str], name: str) -> str | None:
   """The value of a flag, before flags are parsed; None if it is not there."""
   for place, argument in enumerate(argv):
@@ -107,14 +81,8 @@ def _parse(argv: list[str]) -> list[str]:
   workdir = _given(argv, 'workdir')
   if _given(argv, 'config') is None and workdir and pathlib.Path(workdir, 'config.json').exists():
     argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the fields it has
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
-    line = config_lib.unknown_field(argv) or ' '.join(str(error).split())
-    print(f'error: {line}', file=sys.stderr)
-    sys.exit(UserError.exit_code)
+  return program.parse(argv, explain=config_lib.unknown_field)
 
 
 if __name__ == '__main__':
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's banners
-  app.run(_main, flags_parser=_parse)
+  program.start(_run, _parse)

@@ -9,14 +9,11 @@ processes, on one machine or on four that share DIR, fill one table. `--ray=4` l
 start them.
 """
 
-import logging
-import os
 import pathlib
-import sys
 
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 
+from mecl_jax import program
 from mecl_jax.errors import UserError
 
 _CONFIG = flags.DEFINE_string('config', '', 'A file in experiments/configs/.')
@@ -63,23 +60,5 @@ def _run() -> int:
   return 1 if failed else 0
 
 
-def _main(argv: list[str]) -> None:
-  logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
-  absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
-  from mecl_jax.training.interruption import Interrupted
-
-  try:
-    if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} is no flag; every one starts with --')
-    sys.exit(_run())
-  except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(error.exit_code)
-  except Interrupted as stop:
-    print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
-    sys.exit(stop.exit_code)
-
-
 if __name__ == '__main__':
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's banners
-  app.run(_main)
+  program.start(_run)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.paired.jobs import early_accuracy
+from experiments.paired import jobs
 from experiments.paired.table import Row, Rows, exits_of, fields_of
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.paired import SAME, Effect, holm, over_seeds
@@ -134,25 +134,27 @@ def steps_to_reach(rows: Rows, baseline: str = BASELINE) -> Rows:
 
 
 def tries(rows: Rows) -> Rows:
-  """Every trial of every search, a row each.
+  """Every trial of every search, a row for each exit that it was tried for.
 
   Returns:
-    rows with `study`, `setting`, `noise`, `budget`, `arm`, `trial`, `seeds` (of its runs that
-    ended), `validation_accuracy` (mean over early exits and seeds, 0 to 1; None if a run failed),
-    `tuned` (the fields that differ between the arm's trials, as text) and `fields` (all, as JSON).
+    rows with `study`, `setting`, `noise`, `budget`, `arm`, `trial`, `exit` ('exit1', .. where each
+    has a search of its own, else 'all exits'), `seeds` (of its runs that ended),
+    `validation_accuracy` (mean over the seeds, 0 to 1; None if a run failed), `tuned` (the fields
+    that differ between the arm's trials, as text) and `fields` (all, as JSON).
   """
   found = Rows()
-  searched = [row for row in rows if row['kind'] == 'trial']
-  for of_arm in _by(searched, 'study', 'setting', 'budget', 'arm'):
+  for of_arm in _searches(rows):
     tuned = _differing(of_arm)
-    for of_trial in _by(of_arm, 'trial'):
+    judges = dict.fromkeys(judge for row in of_arm for judge in jobs.judged(row))
+    for of_trial, judge in itertools.product(_by(of_arm, 'trial'), judges):
       first, fields = of_trial[0], fields_of(of_trial[0])
-      ended = [early_accuracy(row) for row in of_trial if row['error'] is None]
+      ended = [jobs.judged(row)[judge] for row in of_trial if row['error'] is None]
       whole = len(ended) == len(of_trial)
       found.append(
         _place(first)
         | {
           'trial': first['trial'],
+          'exit': judge,
           'seeds': len(ended),
           'validation_accuracy': round(float(np.mean(ended)), 8) if whole else None,
           'tuned': ', '.join(f'{name}={fields[name]}' for name in tuned if name in fields),
@@ -163,19 +165,23 @@ def tries(rows: Rows) -> Rows:
 
 
 def searches(rows: Rows) -> Rows:
-  """The best of `tries` for each study, setting, budget and arm.
+  """The best of `tries` for each study, setting, budget, arm and exit.
 
   Returns:
-    the row of the trial with the highest validation accuracy, the first of equals, and `trials`,
-    the number of all. Trials with a failed run are counted, and never the best.
+    the rows of the trials that were taken, and `trials`, the number of all. Trials with a failed
+    run are counted, and never the best.
   """
   found = Rows()
-  for of_arm in _by(tries(rows), 'study', 'setting', 'budget', 'arm'):
-    whole = [row for row in of_arm if row['validation_accuracy'] is not None]
-    if whole:
-      best = max(whole, key=lambda row: (row['validation_accuracy'], -row['trial']))
-      found.append(best | {'trials': len(of_arm)})
+  for of_arm in _searches(rows):
+    tried = {(row['exit'], row['trial']): row for row in tries(of_arm)}
+    trials = {'trials': len(_by(of_arm, 'trial'))}
+    found += [tried[best] | trials for best in jobs.best_trials(of_arm).items()]
   return found
+
+
+def _searches(rows: Rows) -> list[Rows]:
+  """The trials of each arm, setting and budget."""
+  return _by([r for r in rows if r['kind'] == 'trial'], 'study', 'setting', 'budget', 'arm')
 
 
 def _tests(runs: Rows, baseline: str) -> Iterator[tuple[Row, np.ndarray]]:

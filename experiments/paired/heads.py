@@ -1,6 +1,6 @@
 """Many trainings of the heads of one frozen backbone: the backbone runs once for all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -93,20 +93,28 @@ class SharedBackbone:
   def run(self, job: Job) -> Measures:
     """Trains the heads as a job says, from the same initial parameters as every other job.
 
+    Where every early exit has fields of its own, all train once with each of them, and every head
+    is taken from its own training: one learns what it learns whatever the others do.
+
     Raises:
       UserError: the job's configuration cannot be run.
       RunError: the loss is not a number.
       Interrupted: a stop was asked for.
     """
-    config = self._config(job.config(self._study))
+    told = [self._learnt(config) for config in job.configs(self._study)]
+    model, shape = self._run.model, self._run.dataset.image_shape
+    return measure(model, shape, *map(_composed, zip(*told, strict=True)))
+
+  def _learnt(self, config: ConfigDict) -> tuple[Predicted, Predicted]:
+    """What the exits of heads that a configuration trains say of validation and test."""
+    config = self._config(config)
     run, model = dataclasses.replace(self._run, config=config), self._run.model
     sizes = len(run.dataset.train), run.dataset.num_classes
     (plan,) = make_plan(config, model.exit_names, model.segments, *sizes)
     difficulty = self._difficulty(run)
     nnx.update(model, jax.tree.map(jnp.copy, self._begins))  # for a step gives its input away
     self._train(run, plan, difficulty)
-    validation, test = map(self._predicted, (VALIDATION, TEST))
-    return measure(model, run.dataset.image_shape, validation, test)
+    return self._predicted(VALIDATION), self._predicted(TEST)
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Of a run that takes this backbone as it is."""
@@ -158,6 +166,14 @@ class SharedBackbone:
     early = _compiled_read()(graphdef, model.exit_names[:-1], state, source['summaries'])
     logits = np.concatenate((early, source['teacher'][:, None]), axis=1)
     return Predicted(name, logits, self._splits[name].labels)
+
+
+def _composed(told: Sequence[Predicted]) -> Predicted:
+  """What a network says whose early exits were trained apart, each with the others beside it."""
+  logits = told[0].logits.copy()
+  for exit_, of_exit in enumerate(told[1:], start=1):
+    logits[:, exit_] = of_exit.logits[:, exit_]
+  return dataclasses.replace(told[0], logits=logits)
 
 
 def _source(run: Run, split: Split) -> Arrays:

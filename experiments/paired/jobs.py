@@ -14,6 +14,7 @@ from experiments.paired.study import Arm, Fields, Space, Study
 from mecl_jax import config as config_lib
 
 RUN, TRIAL = 'run', 'trial'
+ALL_EXITS = 'all exits'
 
 Row = dict[str, Any]
 Cell = tuple[str, int]  # a setting and a seed: what shares a backbone
@@ -25,7 +26,8 @@ class Job:
 
   Attributes:
     setting, arm, budget, seed: what it is of.
-    fields: of the arm, tuned ones included.
+    fields: of the arm, tuned ones included. Where a search chose for every early exit by itself,
+      'exit1', 'exit2', .. are what it chose, each a mapping of more fields.
     trial: number of the point that is tried; None: a run to be compared.
   """
 
@@ -33,24 +35,28 @@ class Job:
   arm: str
   budget: int
   seed: int
-  fields: Fields
+  fields: Mapping[str, Any]
   trial: int | None = None
 
   @property
   def kind(self) -> str:
     return RUN if self.trial is None else TRIAL
 
-  def config(self, study: Study) -> ConfigDict:
-    """Of the run, but for the weights of a shared backbone."""
+  def configs(self, study: Study) -> list[ConfigDict]:
+    """Of the run, but for the weights of a shared backbone: one, or one for each early exit."""
     budget = {f'phases.{study.budget_of}.duration': f'{self.budget} steps'}
-    return study.config(self.setting, budget, self.fields, seed=self.seed)
+    own = [value for value in self.fields.values() if isinstance(value, Mapping)]
+    common = {name: v for name, v in self.fields.items() if not isinstance(v, Mapping)}
+    return [
+      study.config(self.setting, budget, point, common, seed=self.seed) for point in own or [{}]
+    ]
 
   def digest(self, study: Study) -> str:
     """Of all that makes the run what it is: 16 hex digits, by which its row is found again."""
     shared = study.backbone is not None
     what = (
       *(self.setting, self.arm, self.kind, self.trial),
-      config_lib.digest(self.config(study)),
+      *map(config_lib.digest, self.configs(study)),
       config_lib.digest(study.backbone_config(self.setting, self.seed)) if shared else '',
     )
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
@@ -86,7 +92,7 @@ def runs(study: Study, cell: Cell, rows: Sequence[Row]) -> Iterator[Job | None]:
   for name, arm in study.arms.items():
     for budget in study.budgets:
       found = _found(study, arm.like or name, setting, budget, rows)
-      fields = None if found is None else {**found, **arm.fields}
+      fields = None if found is None else {**arm.fields, **_below(found, arm.fields)}
       yield None if fields is None else Job(setting, name, budget, seed, fields)
 
 
@@ -118,27 +124,70 @@ def _at(where: tuple[float, float] | list[Any], share: float) -> Any:
 def _found(
   study: Study, name: str, setting: str, budget: int, rows: Sequence[Row]
 ) -> Fields | None:
-  """The fields of the best trial; None while not all have ended.
+  """The fields of the best trial, of every exit's best one; None while not all have ended.
 
   A trial that failed in one of its runs is no candidate.
   """
   arm: Arm = study.arms[name]
   if arm.space is None:
-    return arm.fields
+    return {}
   wanted = {'arm': name, 'setting': setting, 'budget': budget, 'kind': TRIAL}
   mine = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
   if len(mine) < study.trials * len(study.search_seeds):
     return None
-  worth: dict[int, list[float]] = {}
-  for row in mine:
-    worth.setdefault(row['trial'], []).append(-np.inf if row['error'] else early_accuracy(row))
-  best = max(worth, key=lambda number: float(np.mean(worth[number])))
-  fields = json.loads(next(row['fields'] for row in mine if row['trial'] == best))
-  # JSON has no tuples.
-  return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+  fields = {row['trial']: _fields(row) for row in mine}
+  best = {judge: fields[trial] for judge, trial in best_trials(mine).items()}
+  if not best:  # all failed; so does a run with the first one's fields, and says so
+    return fields[0]
+  return best.get(ALL_EXITS, best)
 
 
-def early_accuracy(row: Mapping[str, Any]) -> float:
-  """Mean validation accuracy of the early exits, by which trials are judged."""
-  early = [v for k, v in row.items() if k.startswith('validation_exit') and v is not None]
-  return float(np.mean(early))
+def best_trials(rows: Sequence[Row]) -> dict[str, int]:
+  """The best trial of a search for whatever `judged` it, by the mean over seeds; {} if all failed.
+
+  Args:
+    rows: of all runs of the search.
+  """
+  failed = {row['trial'] for row in rows if row['error']}
+  worth: dict[str, dict[int, list[float]]] = {}
+  for row in rows:
+    if row['trial'] not in failed:
+      for judge, value in judged(row).items():
+        worth.setdefault(judge, {}).setdefault(row['trial'], []).append(value)
+  means = {
+    judge: {trial: float(np.mean(found[trial])) for trial in sorted(found)}
+    for judge, found in worth.items()
+  }
+  return {judge: max(found, key=found.__getitem__) for judge, found in means.items()}
+
+
+def judged(row: Mapping[str, Any]) -> dict[str, float]:
+  """The validation accuracies by which a trial is judged; {} if it failed.
+
+  Heads on a shared backbone learn as if they were alone: every exit, 'exit1', 'exit2', .., is
+  judged by itself. Otherwise the exits' mean counts, 'all exits'.
+  """
+  found = {k.removeprefix('validation_'): v for k, v in row.items() if _is_early(k)}
+  early = {name: value for name, value in found.items() if value is not None}
+  return (
+    early if row['backbone_run'] or not early else {ALL_EXITS: float(np.mean([*early.values()]))}
+  )
+
+
+def _is_early(column: str) -> bool:
+  return column.startswith('validation_exit')
+
+
+def _below(found: Fields, fields: Fields) -> Fields:
+  """What was found, for all exits or for each, less what an arm's own fields say."""
+  return {
+    name: _below(value, fields) if isinstance(value, Mapping) else value
+    for name, value in found.items()
+    if name not in fields
+  }
+
+
+def _fields(row: Row) -> Fields:
+  """JSON has no tuples."""
+  found = json.loads(row['fields'])
+  return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}

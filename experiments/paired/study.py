@@ -45,8 +45,8 @@ class Study:
       trains all of its network.
     budget_of: the group of `config.phases` that the budget is for.
     trials: how many points of its space each arm tries, in every setting and at every budget.
-    search_seeds: of a trial's runs; it is judged by the mean accuracy of the early exits on their
-      validation splits.
+    search_seeds: of a trial's runs. On a shared backbone every early exit takes the trial that is
+      best for it, without one that which is best on average: by the mean accuracy on validation.
   """
 
   common: Fields
@@ -84,7 +84,9 @@ class Study:
   def backbone_config(self, setting: str, seed: int) -> ConfigDict:
     """Of the run that trains the shared backbone: all data at every step, no early exit."""
     plain = {'strategy': 'joint', 'model.exits': (), 'curriculum.order': 'none'}
-    return self.config(setting, plain, self.backbone or {}, seed=seed)
+    config = self.config(setting, plain, self.backbone or {}, seed=seed)
+    config.phases.heads = config_lib.default().phases.heads  # of settings that differ in them alone
+    return config
 
 
 def load(path: pathlib.Path) -> Study:

@@ -6,7 +6,7 @@ import json
 import pathlib
 import time
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from ml_collections import ConfigDict
@@ -22,6 +22,7 @@ from experiments.paired.whole import WholeNetworks
 import mecl_jax
 from mecl_jax import data
 from mecl_jax.data import Dataset
+from mecl_jax.errors import RunError
 from mecl_jax.files import write_text
 from mecl_jax.training.interruption import Interrupted, Interruption
 from mecl_jax.training.log import Bar, make_console
@@ -81,6 +82,18 @@ def sweep(
   return failed
 
 
+class _Broken:
+  """In place of what makes the runs of a cell, where that could not be had: each fails alike."""
+
+  digest = ''
+
+  def __init__(self, problem: Exception):
+    self._problem = problem
+
+  def run(self, job: Job) -> NoReturn:
+    raise RunError(f'what its runs share cannot be made: {self._problem}') from self._problem
+
+
 class _Maker:
   """Makes runs, with what the runs of a setting and a seed share."""
 
@@ -104,18 +117,12 @@ class _Maker:
       return 0
     config = self._study.config(cell[0], seed=cell[1])
     dataset = _load(self._data_dir, config)
-    if self._study.backbone is None:
-      trainer: Any = WholeNetworks(self._study, self._folder, dataset, self._console)
-    else:
-      trainer = SharedBackbone(
-        self._study,
-        cell,
-        self._folder,
-        self._folder.parent / 'backbones',
-        dataset,
-        self._console,
-        self._interruption,
-      )
+    try:
+      trainer: Any = self._trainer(cell, dataset)
+    except Interrupted:
+      raise
+    except Exception as problem:  # as of a backbone that another process is making
+      trainer = _Broken(problem)
     failed = 0
     with Bar(self._console, f'{cell[0]}, seed {cell[1]}', len(missing)) as bar:
       for done, job in enumerate(missing, start=1):
@@ -125,6 +132,15 @@ class _Maker:
         failed += bool(row['error'])
         bar.update(done, f'{job.arm}, {job.budget:,} steps')
     return failed
+
+  def _trainer(self, cell: Cell, dataset: Dataset) -> WholeNetworks | SharedBackbone:
+    """What makes the runs of a cell."""
+    if self._study.backbone is None:
+      return WholeNetworks(self._study, self._folder, dataset, self._console)
+    backbones = self._folder.parent / 'backbones'
+    return SharedBackbone(
+      self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
+    )
 
   def _row(self, trainer: Any, job: Job, dataset: Dataset) -> Row:
     """Runs a job; whatever goes wrong in it is told, is in its row, and stops no other."""
@@ -138,7 +154,7 @@ class _Maker:
       place = self._folder / 'errors' / f'{job.digest(self._study)}.txt'
       write_text(place, traceback.format_exc())
       self._console.print(f'failed: {job.arm}, {job.budget:,} steps: {error}', soft_wrap=True)
-    config = job.config(self._study)
+    config, *_ = job.configs(self._study)
     return {
       'study': self._name,
       'setting': job.setting,

@@ -32,7 +32,7 @@ class WholeNetworks:
   def run(self, job: Job) -> Measures:
     """Trains a network as a job says. Raises as `training.train.train`."""
     workdir = self._folder / job.digest(self._study)
-    config, dataset = job.config(self._study), self._dataset
+    (config,), dataset = job.configs(self._study), self._dataset
     train.train(config, workdir, console=self._console, dataset=dataset, brief=True)
     said = load_predictions(workdir / 'predictions.npz')
     splits = [predicted(said, name) for name in (VALIDATION, TEST)]

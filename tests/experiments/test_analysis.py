@@ -176,20 +176,35 @@ def test_a_seed_counts_with_its_whole_curve_and_an_arm_with_two_budgets():
   assert {(row['arm'], row['seeds']) for row in found} == {('ours', 1)}
 
 
-def trial(number, seed, validation, rate):
+def trial(number, seed, first, second, rate, **more):
   fields = f'{{"rate": {rate}, "order": "anti"}}'
-  means = {'exit1': validation - 0.1, 'exit2': validation + 0.1}
-  return make_run('ours', seed, 0.5, 0.6, trial=number, validation=means, fields=fields)
+  means = {'exit1': first, 'exit2': second}
+  return make_run('ours', seed, 0.5, 0.6, trial=number, validation=means, fields=fields, **more)
 
 
-def test_the_best_trial_is_the_first_with_the_highest_mean_on_validation():
-  rows = [trial(0, 0, 0.5, 1), trial(0, 1, 0.6, 1)]
-  rows += [trial(1, 0, 0.7, 2), trial(1, 1, 0.6, 2), trial(2, 0, 0.65, 3), trial(2, 1, 0.65, 3)]
-  rows += [trial(3, 0, 0.9, 4), failed(trial(3, 1, 0.9, 4)), make_run('ours', 0, 0.5, 0.6)]
+def searched(**more):
+  """Four trials with two seeds each, one of which failed."""
+  rows = [trial(0, 0, 0.4, 0.6, 1, **more), trial(0, 1, 0.5, 0.7, 1, **more)]
+  rows += [trial(1, 0, 0.6, 0.8, 2, **more), trial(1, 1, 0.5, 0.7, 2, **more)]
+  rows += [trial(2, seed, 0.6, 0.7, 3, **more) for seed in (0, 1)]
+  rows += [trial(3, 0, 0.9, 0.9, 4, **more), failed(trial(3, 1, 0.9, 0.9, 4, **more))]
+  return [*rows, make_run('ours', 0, 0.5, 0.6, **more)]
+
+
+def test_heads_that_learn_apart_have_a_search_for_each_exit():
+  rows = searched()
   found = analysis.tries(rows)
-  assert [row['trial'] for row in found] == [0, 1, 2, 3]
-  assert [row['seeds'] for row in found] == [2, 2, 2, 1]
-  assert [row['validation_accuracy'] for row in found] == [0.55, 0.65, 0.65, None]
-  (best,) = analysis.searches(rows)
-  assert (best['trial'], best['trials'], best['tuned']) == (1, 4, 'rate=2')
-  assert best['fields'] == rows[2]['fields'] and best['validation_accuracy'] == 0.65
+  assert [row['trial'] for row in found if row['exit'] == 'exit1'] == [0, 1, 2, 3]
+  assert [row['seeds'] for row in found if row['exit'] == 'exit2'] == [2, 2, 2, 1]
+  means = [row['validation_accuracy'] for row in found if row['exit'] == 'exit1']
+  assert means == [0.45, 0.55, 0.6, None]
+  first, second = analysis.searches(rows)
+  assert (first['exit'], first['trial'], first['trials']) == ('exit1', 2, 4)
+  assert (second['exit'], second['trial'], second['tuned']) == ('exit2', 1, 'rate=2')
+  assert second['fields'] == rows[2]['fields'] and second['validation_accuracy'] == 0.75
+
+
+def test_networks_that_train_whole_are_judged_by_the_mean_of_their_exits():
+  (best,) = analysis.searches(searched(backbone_run=None))
+  # Trials 1 and 2 are equal on average; the first of them is taken.
+  assert (best['exit'], best['trial'], best['validation_accuracy']) == ('all exits', 1, 0.65)

@@ -32,7 +32,8 @@ def ended(study, worth):
     {
       **{'setting': job.setting, 'arm': job.arm, 'budget': job.budget, 'kind': job.kind},
       **{'trial': job.trial, 'seed': job.seed, 'fields': json.dumps(dict(job.fields))},
-      **{'validation_exit1': worth(job), 'validation_exit2': 0.5, 'error': ''},
+      **{'validation_exit1': worth(job), 'validation_exit2': 1 - worth(job), 'error': ''},
+      'backbone_run': 'a run' if study.backbone else '',
     }
     for cell in cells
     for job in jobs.trials(study, cell)
@@ -63,15 +64,38 @@ def test_runs_wait_until_all_trials_have_ended(searched):
   assert [job and job.arm for job in found] == [None, 'easy_first', 'without']
 
 
-def test_the_trial_with_the_best_mean_over_seeds_is_taken(searched):
-  def worth(job):  # trial 2 is best with seed 1 alone, trial 1 on average
-    return {(1, 0): 0.7, (1, 1): 0.7, (2, 0): 0.1, (2, 1): 0.9}.get((job.trial, job.seed), 0.3)
+def worth(job):
+  """Trial 2 is best with seed 1 alone, trial 1 on average; the second exit has what is left."""
+  return {(1, 0): 0.7, (1, 1): 0.7, (2, 0): 0.2, (2, 1): 0.9, (0, 0): 0.4}.get(
+    (job.trial, job.seed), 0.5
+  )
 
-  rows = ended(searched, worth)
+
+def test_every_exit_takes_its_own_best_trial_where_heads_learn_apart(searched):
   tried = jobs.points(SEARCHED['easy_first'].space, 4)
-  _, easy, without = jobs.runs(searched, CELL, rows)
+  _, easy, without = jobs.runs(searched, CELL, ended(searched, worth))
+  found = {'exit1': tried[1], 'exit2': tried[0]}
+  assert easy.fields == {'curriculum.order': 'easy_first', **found}
+  assert without.fields == {'curriculum.order': 'none', **found}
+  first, second = without.configs(searched)
+  for config, point in ((first, tried[1]), (second, tried[0])):
+    assert (
+      config.curriculum.order == 'none' and config.curriculum.start == point['curriculum.start']
+    )
+    assert config.phases.heads.learning_rate == point[RATE]
+
+
+def test_a_network_that_trains_whole_takes_the_trial_with_the_best_mean(toy_file):
+  more = {'trials': 4, 'search_seeds': (0, 1), 'budgets': (4,), 'backbone': None}
+  study = make_study(toy_file, arms=SEARCHED, **more)
+  rows = ended(study, worth)
+  for row in rows:
+    row['validation_exit2'] = row['validation_exit1']
+  tried = jobs.points(SEARCHED['easy_first'].space, 4)
+  _, easy, without = jobs.runs(study, CELL, rows)
   assert easy.fields == {'curriculum.order': 'easy_first', **tried[1]}
   assert without.fields == {**easy.fields, 'curriculum.order': 'none'}
+  assert len(easy.configs(study)) == 1
 
 
 def test_a_trial_that_failed_once_is_not_taken(searched):
@@ -79,7 +103,14 @@ def test_a_trial_that_failed_once_is_not_taken(searched):
   failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 1))
   failed['error'] = 'RunError: ..'
   standard = next(iter(jobs.runs(searched, CELL, rows)))
-  assert standard.fields[RATE] != jobs.points(SEARCHED['standard'].space, 4)[3][RATE]
+  rates = [point[RATE] for point in jobs.points(SEARCHED['standard'].space, 4)]
+  assert standard.fields['exit1'] == {RATE: rates[0]}, 'the first of equals'
+
+
+def test_where_all_trials_failed_the_run_has_the_first_ones_fields(searched):
+  rows = [row | {'error': 'RunError: ..'} for row in ended(searched, worth)]
+  standard = next(iter(jobs.runs(searched, CELL, rows)))
+  assert standard.fields[RATE] == jobs.points(SEARCHED['standard'].space, 4)[0][RATE]
 
 
 def test_shards_part_the_cells_among_them(toy_file):

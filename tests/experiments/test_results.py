@@ -116,9 +116,10 @@ def test_steps_searches_and_failures_have_tables(project):
     '| 100 | `ours` | 3 | ≤ 1.00 (67% censored) | ≤ 1.00 (67% censored) |',
     '| 1,000 | `ours` | 3 | ≥ 1.00 | 1.00 |',
   ]
-  # Judged by the mean of (0.5, 0.5); the trial before it has (0.4, 0.5).
+  # Trials with (0.4, 0.5) and (0.5, 0.5); of equals the first is taken.
   assert said(project, "{{ search_table('toy') }}").splitlines()[2:] == [
-    '| digits | 100 | `ours` | 2 | `rate=1` | 1 | 50.00 |'
+    '| digits | 100 | `ours` | exit1 | 2 | `rate=1` | 1 | 50.00 |',
+    '| digits | 100 | `ours` | exit2 | 2 | `rate=0` | 1 | 50.00 |',
   ]
   assert said(project, "{{ failure_table('toy') }}").splitlines()[2:] == [
     r'| toy | digits | 100 | ours | run |  | 5 | a \| b c |'

@@ -1,7 +1,11 @@
+import contextlib
 import io
 import json
+import pathlib
 import re
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +23,9 @@ from mecl_jax.training.workdir import claim
 from tests.experiments.studies import make_study
 
 CELL = ('toy resnet8', 0)
+RATE = 'phases.heads.learning_rate'
 QUIET = Console(quiet=True)
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -117,11 +123,39 @@ def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted)
   assert [job.arm for job in counted[1]] == ['wild'], 'only what failed is tried again'
 
 
+def test_a_backbone_that_cannot_be_made_stops_no_other(toy_file, tmp_path):
+  settings = {'wild': {'phases.joint.learning_rate': 1e30}, 'toy resnet8': {}}
+  study = make_study(toy_file, settings=settings)
+  assert sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET) == 4
+  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  broken = [row for row in rows if row['setting'] == 'wild']
+  assert len(broken) == 4 and len(rows) == 8
+  assert all('what its runs share' in r['error'] and 'not finite' in r['error'] for r in broken)
+  assert not any(row['error'] for row in rows if row not in broken)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    (('--conifg=a.py',), "Unknown command line flag 'conifg'"),
+    (('--config=a.py',), 'there is no study a.py'),
+    (('a.py',), "'a.py' is no flag"),
+    (('--config=a.py', '--shard=4/4'), 'write i/n'),
+    (('--config=a.py', '--ray=0'), 'from 1 on'),
+  ],
+)
+def test_a_wrong_call_is_told_in_one_line(flags, said):
+  command = [sys.executable, '-m', 'experiments.paired', *flags]
+  done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+  assert done.returncode == 2 and not done.stdout
+  assert re.fullmatch(f'error: .*{re.escape(said)}.*\n', done.stderr)
+
+
 def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, toy_file, tmp_path):
   study = make_study(toy_file)
   job = next(j for j in jobs.runs(study, CELL, []) if (j.arm, j.budget) == ('easy_first', 7))
   row = json.loads((folder / 'rows' / f'{job.digest(study)}.json').read_text())
-  config = job.config(study)
+  (config,) = job.configs(study)
   (backbone,) = (folder.parent / 'backbones').iterdir()
   config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
@@ -130,6 +164,29 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
   expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
   np.testing.assert_array_equal(right.mean(axis=0), expected)
+
+
+@contextlib.contextmanager
+def shared_backbone(study, folder, scratch):
+  """That of the study in `folder`."""
+  dataset = sweep._load('', study.config(CELL[0], seed=0))
+  with Interruption() as interruption:
+    yield heads.SharedBackbone(
+      study, CELL, scratch, folder.parent / 'backbones', dataset, QUIET, interruption
+    )
+
+
+def test_an_exit_with_fields_of_its_own_learns_what_a_run_with_them_teaches_it(
+  folder, toy_file, tmp_path
+):
+  study = make_study(toy_file)
+  slow, fast = {RATE: 0.001}, {RATE: 0.3}
+  with shared_backbone(study, folder, tmp_path) as shared:
+    alone = [shared.run(jobs.Job(CELL[0], 'a', 40, 0, fields)) for fields in (slow, fast)]
+    both = shared.run(jobs.Job(CELL[0], 'a', 40, 0, {'exit1': slow, 'exit2': fast}))
+  for split in ('validation', 'test'):
+    assert both[f'{split}_exit1'] == alone[0][f'{split}_exit1'] != alone[1][f'{split}_exit1']
+    assert both[f'{split}_exit2'] == alone[1][f'{split}_exit2'] != alone[0][f'{split}_exit2']
 
 
 def test_budgets_orders_and_rates_share_one_trace_of_the_step(
@@ -143,11 +200,7 @@ def test_budgets_orders_and_rates_share_one_trace_of_the_step(
   make, made = heads.make_step, []
   monkeypatch.setattr(heads, 'make_step', lambda *form: made.append(make(*form)) or made[-1])
   heads._compiled_step.cache_clear()
-  dataset = sweep._load('', study.config(CELL[0], seed=0))
-  with Interruption() as interruption:
-    shared = heads.SharedBackbone(
-      study, CELL, tmp_path, folder.parent / 'backbones', dataset, QUIET, interruption
-    )
+  with shared_backbone(study, folder, tmp_path) as shared:
     for job in jobs.runs(study, CELL, []):
       shared.run(job)
   (step,) = made
