@@ -165,6 +165,13 @@ class Results:
     details = ''.join(f'-{value}'.replace(' ', '') for value in which.values())
     return self._picture(_name(study, arm, against) + details, figures.forest_figure, rows)
 
+  def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
+    """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
+    rows = self._differences(study, against, arm=arm)
+    if unnamed := [row['setting'] for row in rows if ' at ' not in row['setting']]:
+      raise UserError(f"{study} has a setting {unnamed[0]!r} that is not named 'NAME at RATE'")
+    return self._picture(_name(study, 'rates', against), figures.rate_figure, rows)
+
   def _picture(self, name: str, draw: Callable[[Rows], Figure], rows: Rows) -> str:
     path = f'images/results-{name}.png'
     self.pictures[path] = functools.partial(draw, rows)

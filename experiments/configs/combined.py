@@ -1,22 +1,21 @@
-"""What adds up: a curriculum with distillation, with a pacing per exit, with survivor weights.
+"""What adds up: a curriculum with distillation, with a pacing per exit, with survivor weights."""
 
-One learning rate for all arms, which the study `tuned` finds for standard training.
-"""
-
-from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.configs.common import (
+  BACKBONE,
+  COMMON,
+  DISTILLED,
+  NO_ORDER,
+  SETTINGS,
+  TUNED_RATE,
+  WEIGHTED,
+  linear,
+)
 from experiments.paired.study import Arm, Study
 
-RATE = {'phases.heads.learning_rate': 0.03}
-STANDARD = RATE | {'curriculum.order': 'none'}
-EASY_FIRST = RATE | {
-  'curriculum.order': 'easy_first',
-  'curriculum.pacing': 'linear',
-  'curriculum.start': 0.3,
-  'curriculum.full_after': '25%',
-}
-WEIGHTED = {'curriculum.sample_weights': 'easy_weighted', 'curriculum.easy_strength': 0.8}
+STANDARD = TUNED_RATE | NO_ORDER
+EASY_FIRST = TUNED_RATE | linear(0.3, '25%')
+EASY_WEIGHTED = TUNED_RATE | WEIGHTED | {'curriculum.easy_strength': 0.8}
 SURVIVORS = {'curriculum.sample_weights': 'survivors'}
-DISTILLED = {'distillation.weight': 0.5}
 # The earlier an exit, the slower: all data at half, a quarter and a tenth of the steps.
 PER_EXIT = {
   'curriculum.per_exit': 'own',
@@ -35,12 +34,12 @@ def get_study():
       'standard': Arm(STANDARD),
       'easy_first': Arm(EASY_FIRST),
       'per_exit': Arm(EASY_FIRST | PER_EXIT),
-      'easy_weighted': Arm(STANDARD | WEIGHTED),
+      'easy_weighted': Arm(EASY_WEIGHTED),
       'survivors': Arm(STANDARD | SURVIVORS),
       'distilled': Arm(STANDARD | DISTILLED),
       'easy_first_distilled': Arm(EASY_FIRST | DISTILLED),
       'per_exit_distilled': Arm(EASY_FIRST | PER_EXIT | DISTILLED),
-      'easy_weighted_distilled': Arm(STANDARD | WEIGHTED | DISTILLED),
+      'easy_weighted_distilled': Arm(EASY_WEIGHTED | DISTILLED),
       'survivors_distilled': Arm(STANDARD | SURVIVORS | DISTILLED),
       'easy_first_survivors': Arm(EASY_FIRST | SURVIVORS),
     },

@@ -37,3 +37,21 @@ SETTINGS = {
   for name, backbone in (('resnet14', RESNET), ('vgg11', VGG))
   for data in ('cifar10', 'cifar100')
 }
+
+# What standard training wants, by the search of the study `tuned`, on average over its exits.
+TUNED_RATE = {'phases.heads.learning_rate': 0.03}
+
+NO_ORDER = {'curriculum.order': 'none'}
+# All data at every step; the earlier an exit, the more easy examples count in its loss.
+WEIGHTED = NO_ORDER | {'curriculum.sample_weights': 'easy_weighted'}
+DISTILLED = {'distillation.weight': 0.5}  # of the final exit, beside the labels
+
+
+def linear(start, full_after):
+  """Easy first, the share of the data that is seen growing evenly."""
+  return {
+    'curriculum.order': 'easy_first',
+    'curriculum.pacing': 'linear',
+    'curriculum.start': start,
+    'curriculum.full_after': full_after,
+  }

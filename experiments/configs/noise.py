@@ -1,25 +1,28 @@
 """Label noise: what a curriculum is worth when some of the labels are wrong.
 
 The backbone, which also scores the examples, learns the noisy labels too; validation and test are
-clean. One learning rate for all arms, which standard training on clean labels wants.
+clean.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.configs.common import (
+  BACKBONE,
+  COMMON,
+  DISTILLED,
+  NO_ORDER,
+  SETTINGS,
+  TUNED_RATE,
+  WEIGHTED,
+  linear,
+)
 from experiments.paired.study import Arm, Study
 
-RATE = {'phases.heads.learning_rate': 0.03}
-PACED = {
-  'curriculum.pacing': 'linear',
-  'curriculum.start': 0.1,
-  'curriculum.full_after': '30%',
-}
+STANDARD = TUNED_RATE | NO_ORDER
+EASY_FIRST = TUNED_RATE | linear(0.1, '30%')
+CAPPED = EASY_FIRST | {'curriculum.max_share': 0.8}  # never shows the hardest fifth
 LEVELS = (0.2, 0.4)
 
 
 def get_study():
-  def arm(order, **more):
-    return Arm(RATE | PACED | {'curriculum.order': order} | more)
-
   return Study(
     common=COMMON,
     backbone=BACKBONE,
@@ -29,16 +32,14 @@ def get_study():
       for name, fields in SETTINGS.items()
     },
     arms={
-      'standard': arm('none'),
-      'easy_first': arm('easy_first'),
-      'capped': arm('easy_first', **{'curriculum.max_share': 0.8}),  # never shows the hardest fifth
-      'easy_weighted': arm('none', **{'curriculum.sample_weights': 'easy_weighted'}),
-      'anti': arm('anti'),
-      'random': arm('random'),
-      'distilled': arm('none', **{'distillation.weight': 0.5}),
-      'distilled_capped': arm(
-        'easy_first', **{'curriculum.max_share': 0.8, 'distillation.weight': 0.5}
-      ),
+      'standard': Arm(STANDARD),
+      'easy_first': Arm(EASY_FIRST),
+      'capped': Arm(CAPPED),
+      'easy_weighted': Arm(TUNED_RATE | WEIGHTED),
+      'anti': Arm(EASY_FIRST | {'curriculum.order': 'anti'}),
+      'random': Arm(EASY_FIRST | {'curriculum.order': 'random'}),
+      'distilled': Arm(STANDARD | DISTILLED),
+      'distilled_capped': Arm(CAPPED | DISTILLED),
     },
     budgets=(300, 1000, 3000),
     seeds=range(8),

@@ -3,16 +3,11 @@
 Every pacing begins with a tenth of the data and shows all of it at half of the steps.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, linear
 from experiments.paired.study import Arm, Study
 
 RATE = {'phases.heads.learning_rate': 0.001}
-PACED = {
-  'curriculum.order': 'easy_first',
-  'curriculum.start': 0.1,
-  'curriculum.full_after': '50%',
-  'curriculum.pacing': 'linear',
-}
+PACED = linear(0.1, '50%')
 # As near to the same shares as they come: all at 48 %, and at half of the steps.
 EXPONENTIAL = {'curriculum.increase': 1.5, 'curriculum.step_length': '8%'}
 AT_HALF = {'curriculum.step_length': '50%'}
@@ -30,7 +25,7 @@ def get_study():
     backbone=BACKBONE,
     settings=SETTINGS,
     arms={
-      'standard': Arm(RATE | {'curriculum.order': 'none'}),
+      'standard': Arm(RATE | NO_ORDER),
       'confidence': scored(),
       'margin': scored(measure='margin'),
       'entropy': scored(measure='entropy'),

@@ -6,16 +6,16 @@ so that 300 steps teach every head something and 3,000 no head all it can. This 
 the claim holds, and `tuned` whether that matters.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.configs.common import BACKBONE, COMMON, SETTINGS, linear
 from experiments.paired.study import Arm, Study
 
 RATES = {'cifar10': 0.00004, 'cifar100': 0.00015}
-PACED = {'curriculum.pacing': 'linear', 'curriculum.start': 0.1, 'curriculum.full_after': '100%'}
+EASY_FIRST = linear(0.1, '100%')
 
 
 def get_study():
   def arm(order, **more):
-    return Arm(PACED | {'curriculum.order': order} | more)
+    return Arm(EASY_FIRST | {'curriculum.order': order} | more)
 
   return Study(
     common=COMMON,

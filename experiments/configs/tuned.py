@@ -3,7 +3,7 @@
 Every exit has a search of its own, as the first wants a tenfold of the rate of the last.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, SETTINGS
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, WEIGHTED
 from experiments.paired.study import Arm, Space, Study
 
 RATE: Space = {'phases.heads.learning_rate': (0.003, 0.3)}
@@ -13,8 +13,6 @@ PACED: Space = {
   'curriculum.max_share': [1.0, 0.95],
 }
 LINEAR = {'curriculum.pacing': 'linear'}
-WEIGHTED = {'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}
-NO_ORDER = {'curriculum.order': 'none'}
 
 
 def get_study():
@@ -26,7 +24,6 @@ def get_study():
       'standard': Arm(NO_ORDER, space=RATE),
       # All data in the end, or all but the hardest twentieth, easy first.
       'easy_first': Arm(LINEAR | {'curriculum.order': 'easy_first'}, space={**RATE, **PACED}),
-      # All data at every step; the earlier an exit, the more easy examples count in its loss.
       'easy_weighted': Arm(
         WEIGHTED, space={**RATE, 'curriculum.easy_strength': [0.2, 0.4, 0.6, 0.8]}
       ),

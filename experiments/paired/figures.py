@@ -14,7 +14,7 @@ from experiments.paired.table import Rows
 from mecl_jax.report.figures_style import LINE, WIDTH, groups, look, texts, values, write_legend
 from mecl_jax.report.plots import COLOURS
 
-ROOM = 0.4  # that the arms of a budget take together, in logarithms of steps
+ROOM = 0.4  # that lines at a place take together, in logarithms of steps or rates
 BESIDE = 4  # panels of a forest beside each other, at most
 LETTERS = 11  # of a title that fit into an inch
 POINTS = 'difference (points)'
@@ -44,7 +44,31 @@ def budget_figure(differences: Rows) -> Figure:
   for axes in cells[-1]:
     axes.set_xlabel('steps')
   figure.supylabel(POINTS, size='medium')
-  write_legend(figure, None, [Line2D([], [], **look(k), label=arm) for k, arm in enumerate(arms)])
+  write_legend(figure, None, _handles(arms))
+  return figure
+
+
+def rate_figure(differences: Rows) -> Figure:
+  """Differences of one arm against what settings are named by: a column per measure.
+
+  A line is all settings 'NAME at X' of a name, with X as a number on a logarithmic axis.
+  """
+  measures = _distinct(differences, 'measure')
+  parted = [row['setting'].rpartition(' at ') for row in differences]
+  rows = [
+    row | {'name': name, 'at': float(at)}
+    for row, (name, _, at) in zip(differences, parted, strict=True)
+  ]
+  names = _distinct(rows, 'name')
+  figure = Figure(figsize=(WIDTH, 2.6), layout='constrained')
+  cells = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
+  for axes, measure in zip(cells, measures, strict=True):
+    of_measure = [row for row in rows if row['measure'] == measure]
+    _lines(axes, of_measure, names, of='name', x='at')
+    axes.set_title(measure, size='medium')
+    axes.set_xlabel('learning rate')
+  cells[0].set_ylabel(POINTS)
+  write_legend(figure, None, _handles(names))
   return figure
 
 
@@ -78,17 +102,23 @@ def forest_figure(differences: Rows) -> Figure:
   return figure
 
 
-def _lines(axes: Axes, rows: Rows, arms: Sequence[str]) -> None:
-  """The arms of a panel, each a little beside the one before it."""
+def _lines(
+  axes: Axes, rows: Rows, names: Sequence[str], of: str = 'arm', x: str = 'budget'
+) -> None:
+  """A line per name in the column `of`, each a little beside the one before it."""
   axes.axhline(0, color='black', linewidth=1)
   axes.set_xscale('log')
   axes.grid(axis='y', alpha=0.3)
-  for (arm,), of_arm in groups(rows, 'arm').items():
-    k = arms.index(arm)
-    shift = ROOM * ((k + 0.5) / len(arms) - 0.5)
-    x = values(of_arm, 'budget') * np.exp(shift)
+  for (name,), of_name in groups(rows, of).items():
+    k = names.index(name)
+    shift = ROOM * ((k + 0.5) / len(names) - 0.5)
     style = look(k) | {'markersize': 3.5, 'linewidth': 1.0, 'elinewidth': 1.0}
-    axes.errorbar(x, values(of_arm, 'difference'), _reach(of_arm), **style)
+    where = values(of_name, x) * np.exp(shift)
+    axes.errorbar(where, values(of_name, 'difference'), _reach(of_name), **style)
+
+
+def _handles(names: Sequence[str]) -> list[Line2D]:
+  return [Line2D([], [], **look(k), label=name) for k, name in enumerate(names)]
 
 
 def _forest(axes: Axes, rows: Rows, at: Sequence[int]) -> None:

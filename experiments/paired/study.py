@@ -84,9 +84,18 @@ class Study:
   def backbone_config(self, setting: str, seed: int) -> ConfigDict:
     """Of the run that trains the shared backbone: all data at every step, no early exit."""
     plain = {'strategy': 'joint', 'model.exits': (), 'curriculum.order': 'none'}
-    config = self.config(setting, plain, self.backbone or {}, seed=seed)
-    config.phases.heads = config_lib.default().phases.heads  # of settings that differ in them alone
-    return config
+    return _but_heads(self.config(setting, plain, self.backbone or {}, seed=seed))
+
+  def network_digest(self, setting: str, seed: int) -> str:
+    """Of the shared backbone and the heads on it, whatever the settings of their training."""
+    network = _but_heads(self.config(setting, seed=seed))
+    return config_lib.digest(network, config_lib.digest(self.backbone_config(setting, seed)))
+
+
+def _but_heads(config: ConfigDict) -> ConfigDict:
+  """With default settings of the phase that trains heads, which the networks do not hang on."""
+  config.phases.heads = config_lib.default().phases.heads
+  return config
 
 
 def load(path: pathlib.Path) -> Study:

@@ -109,6 +109,7 @@ class _Maker:
     self._study, self._name, self._folder, self._data_dir = study, name, folder, data_dir
     self._console, self._interruption = console, interruption
     self.rows = Rows(study, folder)
+    self._opened: tuple[str, SharedBackbone] | None = None  # the last, by its digest
 
   def make(self, cell: Cell, wanted: Iterable[Job]) -> int:
     """Makes the jobs of a cell that have not ended well yet; returns how many failed."""
@@ -137,10 +138,14 @@ class _Maker:
     """What makes the runs of a cell."""
     if self._study.backbone is None:
       return WholeNetworks(self._study, self._folder, dataset, self._console)
-    backbones = self._folder.parent / 'backbones'
-    return SharedBackbone(
-      self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
-    )
+    backbones, network = self._folder.parent / 'backbones', self._study.network_digest(*cell)
+    if self._opened is None or self._opened[0] != network:
+      self._opened = None  # two at once may not fit
+      opened = SharedBackbone(
+        self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
+      )
+      self._opened = network, opened
+    return self._opened[1]
 
   def _row(self, trainer: Any, job: Job, dataset: Dataset) -> Row:
     """Runs a job; whatever goes wrong in it is told, is in its row, and stops no other."""

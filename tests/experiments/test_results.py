@@ -187,6 +187,19 @@ def test_the_arms_of_a_panel_keep_their_order_and_stand_beside_each_other():
   assert alone.get_color() == other.get_color() != one.get_color()
 
 
+def test_a_line_of_the_rate_figure_is_all_settings_of_a_name():
+  rows = [
+    {'setting': f'{name} at {rate}', 'arm': 'ours', 'measure': 'exit 1', 'budget': 100}
+    | {'difference': value * rate, 'low': -1, 'high': 2}
+    for name, value in (('one', 1), ('other', 2))
+    for rate in (0.01, 0.3)
+  ]
+  (axes,) = figures.rate_figure(rows).axes
+  one, other = (container.lines[0] for container in axes.containers)
+  assert one.get_ydata().tolist() == [0.01, 0.3] and other.get_ydata().tolist() == [0.02, 0.6]
+  assert one.get_xdata()[0] < 0.01 < other.get_xdata()[0] < one.get_xdata()[1] < 0.3
+
+
 def test_the_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
   text = '+0.50 [-1.98, 2.98] points in 2 cells, 3 seeds: [all](docs/results.md),\n'
@@ -211,6 +224,7 @@ def test_a_readme_without_its_marks_is_told(project, tmp_path, text):
     ("effect('toy', 'digits', 200, 'ours', 'exit 1')", 'budget 200; there is: 100, 1000'),
     ("effect('toy', 'digits', 100, 'ours', 'exit 9')", 'there is: exit 1, exit 2'),
     ("span('toy', dataset='digits')", 'dataset cannot be chosen; choose by: study, setting'),
+    ("rate_figure('toy', 'ours')", "a setting 'digits' that is not named 'NAME at RATE'"),
     ("runs('other')", "no table of a study 'other'; there are: toy"),
     ("effect('toy', 'digits', 100, 'ours', 'exit 1', against='x')", "no runs of 'x'"),
     ('no_such_function()', "'no_such_function' is undefined"),

@@ -134,6 +134,24 @@ def test_a_backbone_that_cannot_be_made_stops_no_other(toy_file, tmp_path):
   assert not any(row['error'] for row in rows if row not in broken)
 
 
+def test_settings_that_differ_in_the_training_of_heads_open_their_backbone_once(
+  toy_file, tmp_path, monkeypatch
+):
+  settings = {f'toy at {rate}': {RATE: rate} for rate in (0.001, 0.3)}
+  study = make_study(toy_file, settings=settings, budgets=(40,))
+  opened, init = [], heads.SharedBackbone.__init__
+  monkeypatch.setattr(
+    heads.SharedBackbone, '__init__', lambda *a: init(*a) or opened.append(a[2]), raising=True
+  )
+  assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
+  assert opened == [('toy at 0.001', 0)] and len(list((tmp_path / 'backbones').iterdir())) == 1
+  slow, fast = (
+    [row['test_exit2'] for row in read_table(tmp_path / 'tiny' / 'runs.csv') if row['setting'] == s]
+    for s in settings
+  )
+  assert len(slow) == len(fast) == 2 and slow != fast
+
+
 @pytest.mark.parametrize(
   ('flags', 'said'),
   [

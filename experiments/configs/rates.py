@@ -1,0 +1,26 @@
+"""What the learning rate has to do with it: the same two arms at rates from far too low on.
+
+Settings of a data set and a seed share a backbone whatever their rate, which they are named by.
+"""
+
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, linear
+from experiments.paired.study import Arm, Study
+
+RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+
+
+def get_study():
+  return Study(
+    common=COMMON,
+    backbone=BACKBONE,
+    settings={
+      f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
+      for data in ('cifar10', 'cifar100')
+      for rate in RATES
+      for name, fields in SETTINGS.items()
+      if fields['data.name'] == data
+    },
+    arms={'standard': Arm(NO_ORDER), 'easy_first': Arm(linear(0.1, '50%'))},
+    budgets=(1000,),
+    seeds=range(8),
+  )
