@@ -29,9 +29,9 @@ class Quoted(str):
 class Results:
   """What the template can ask for: its public names are the template's functions.
 
-  Arguments are names and numbers as in the tables; `against` is the arm to compare with, and None
-  for a setting, budget or noise stands for all of them. What is not there is a UserError that says
-  what is.
+  Arguments are names and numbers as in the tables, or a list of them where they narrow down what
+  is meant (`which`); None stands for all. `against` is the arm to compare with. What is not there
+  is a UserError that says what is.
 
   Attributes:
     studies: their names.
@@ -107,9 +107,11 @@ class Results:
     """How many intervals are below zero, as '0 of 12'."""
     return _count(self._differences(study, against, **which), lambda row: row['high'] < 0)
 
-  def difference_table(self, study: str, setting: str, against: str = BASELINE) -> str:
+  def difference_table(
+    self, study: str, setting: str, against: str = BASELINE, **which: Any
+  ) -> str:
     """A setting: a line per budget and arm, a column per measure; the baseline's accuracy first."""
-    found = self._differences(study, against, setting=setting)
+    found = self._differences(study, against, setting=setting, **which)
     lines, measures = [], list(dict.fromkeys(row['measure'] for row in found))
     for budget in dict.fromkeys(row['budget'] for row in found):
       values = [self.accuracy(study, setting, budget, against, measure) for measure in measures]
@@ -162,7 +164,8 @@ class Results:
   def forest_figure(self, study: str, arm: str, against: str = BASELINE, **which: Any) -> str:
     """Draws the differences of an arm with their intervals; its address for a picture."""
     rows = self._differences(study, against, arm=arm, **which)
-    details = ''.join(f'-{value}'.replace(' ', '') for value in which.values())
+    chosen = [value for values in which.values() for value in _listed(values)]
+    details = ''.join(f'-{value}'.replace(' ', '') for value in chosen)
     return self._picture(_name(study, arm, against) + details, figures.forest_figure, rows)
 
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
@@ -192,8 +195,13 @@ class Results:
 
 
 def _chosen(rows: Rows, **which: Any) -> Rows:
-  wanted = {name: value for name, value in which.items() if value is not None}
-  return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+  """The rows with these values in these columns, or with one of those in a list; None: with any."""
+  wanted = {name: _listed(value) for name, value in which.items() if value is not None}
+  return [row for row in rows if all(row[name] in values for name, values in wanted.items())]
+
+
+def _listed(value: Any) -> list:
+  return value if isinstance(value, list) else [value]
 
 
 def _needed(rows: Rows, study: str, **which: Any) -> Rows:

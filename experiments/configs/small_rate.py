@@ -1,9 +1,9 @@
 """The paper's kind of setting: one small learning rate for all arms, and no search.
 
 A curriculum gains most where a head is far from what it can learn. These rates are hundreds of
-times below those that the study `tuned` finds: chosen, with the pacing, after a look at three seeds,
-so that 300 steps teach every head something and 3,000 no head all it can. This study shows where
-the claim holds, and `tuned` whether that matters.
+times below those that the study `tuned` finds: chosen, with the pacing, after a look at three of
+the seeds, so that 300 steps teach every head something and 3,000 no head all it can. This study
+shows where the claim holds, and `tuned` whether that matters.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, SETTINGS, linear
