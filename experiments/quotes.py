@@ -9,8 +9,9 @@ import numpy as np
 
 from experiments.paired import analysis, figures
 from experiments.paired.analysis import BASELINE
-from experiments.paired.table import Row, Rows, csv_text
+from experiments.paired.table import Row, Rows, csv_text, exits_of
 from mecl_jax.errors import UserError
+from mecl_jax.models import FINAL
 
 SURE = 0.05  # p-values after Holm's correction below it are set in bold
 ANALYSES = {
@@ -106,6 +107,20 @@ class Results:
   def losses(self, study: str, against: str = BASELINE, **which: Any) -> str:
     """How many intervals are below zero, as '0 of 12'."""
     return _count(self._differences(study, against, **which), lambda row: row['high'] < 0)
+
+  def network_table(self, study: str) -> str:
+    """A line per setting: what its early exits cost, and how accurate the final one is."""
+    runs, lines = analysis.final_runs(self._rows(study)), []
+    for setting in self.values(study, 'setting'):
+      of_setting = _chosen(runs, setting=setting)
+      macs = [int(word) for word in of_setting[0]['macs'].split()]
+      exits = [
+        f'`{name}` {cost / macs[-1]:.0%}'
+        for name, cost in zip(exits_of(of_setting[0])[:-1], macs, strict=False)
+      ]
+      final = _percent([analysis.measured(row, FINAL) for row in of_setting])
+      lines.append([setting, ', '.join(exits), f'{macs[-1] / 1e6:.2f} M', f'{final} %'])
+    return _markdown(['setting', 'early exits and their share of the MACs', 'MACs', 'final'], lines)
 
   def difference_table(
     self, study: str, setting: str, against: str = BASELINE, **which: Any

@@ -100,6 +100,12 @@ def test_a_table_has_a_line_per_budget_and_arm(project):
   ]
 
 
+def test_a_setting_has_a_line_of_its_exits_and_their_costs(project):
+  assert said(project, "{{ network_table('toy') }}").splitlines()[2:] == [
+    '| digits | `stage1` 33%, `stage2` 67% | 0.00 M | 90.00 % |'
+  ]
+
+
 def test_sure_differences_are_bold(project, tmp_path):
   rows = [
     make_run(arm, seed, (0.5, 0.51, 0.53)[seed] + plus[seed])
