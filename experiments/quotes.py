@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping
 import functools
+import re
 from typing import Any
 
 from matplotlib.figure import Figure
 import numpy as np
 
 from experiments.paired import analysis, figures
-from experiments.paired.analysis import BASELINE
+from experiments.paired.study import BASELINE
 from experiments.paired.table import Row, Rows, csv_text, exits_of
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 
+AT = r' at [\d.e-]+$'  # the end of a setting's name that is a rate
 SURE = 0.05  # p-values after Holm's correction below it are set in bold
 ANALYSES = {
   'differences': analysis.differences,
@@ -186,9 +188,9 @@ class Results:
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
     """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
     rows = self._differences(study, against, arm=arm)
-    if unnamed := [row['setting'] for row in rows if ' at ' not in row['setting']]:
+    if unnamed := [row['setting'] for row in rows if not re.search(AT, row['setting'])]:
       raise UserError(f"{study} has a setting {unnamed[0]!r} that is not named 'NAME at RATE'")
-    return self._picture(_name(study, 'rates', against), figures.rate_figure, rows)
+    return self._picture(_name(study, f'{arm}-rates', against), figures.rate_figure, rows)
 
   def _picture(self, name: str, draw: Callable[[Rows], Figure], rows: Rows) -> str:
     path = f'images/results-{name}.png'

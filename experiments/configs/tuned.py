@@ -4,7 +4,8 @@ Every exit has a search of its own, as the first wants a tenfold of the rate of 
 """
 
 from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, WEIGHTED
-from experiments.paired.study import Arm, Space, Study
+from experiments.paired.search import Space
+from experiments.paired.study import Arm, Study
 
 RATE: Space = {'phases.heads.learning_rate': (0.003, 0.3)}
 PACED: Space = {

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.paired import jobs
-from experiments.paired.table import Row, Rows, exits_of, fields_of
+from experiments.paired.search import best_trials, judged
+from experiments.paired.study import BASELINE
+from experiments.paired.table import RUN, TRIAL, Row, Rows, exits_of, fields_of
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.paired import SAME, Effect, holm, over_seeds
 from mecl_jax.models import FINAL
 from mecl_jax.report.figures_style import groups
 
-BASELINE = 'standard'
 AREA = 'area'
 RESAMPLES = 2000
 AT_MOST, AT_LEAST, MIXED = 'at most', 'at least', 'mixed'
@@ -34,7 +34,7 @@ def failures(rows: Rows) -> Rows:
 
 def final_runs(rows: Rows) -> Rows:
   """The runs of the comparison itself that ended."""
-  return [row for row in rows if row['kind'] == 'run' and row['error'] is None]
+  return [row for row in rows if row['kind'] == RUN and row['error'] is None]
 
 
 def measured(row: Row, measure: str) -> float | None:
@@ -145,10 +145,10 @@ def tries(rows: Rows) -> Rows:
   found = Rows()
   for of_arm in _searches(rows):
     tuned = _differing(of_arm)
-    judges = dict.fromkeys(judge for row in of_arm for judge in jobs.judged(row))
+    judges = dict.fromkeys(judge for row in of_arm for judge in judged(row))
     for of_trial, judge in itertools.product(_by(of_arm, 'trial'), judges):
       first, fields = of_trial[0], fields_of(of_trial[0])
-      ended = [jobs.judged(row)[judge] for row in of_trial if row['error'] is None]
+      ended = [judged(row)[judge] for row in of_trial if row['error'] is None]
       whole = len(ended) == len(of_trial)
       found.append(
         _place(first)
@@ -175,13 +175,13 @@ def searches(rows: Rows) -> Rows:
   for of_arm in _searches(rows):
     tried = {(row['exit'], row['trial']): row for row in tries(of_arm)}
     trials = {'trials': len(_by(of_arm, 'trial'))}
-    found += [tried[best] | trials for best in jobs.best_trials(of_arm).items()]
+    found += [tried[best] | trials for best in best_trials(of_arm).items()]
   return found
 
 
 def _searches(rows: Rows) -> list[Rows]:
   """The trials of each arm, setting and budget."""
-  return _by([r for r in rows if r['kind'] == 'trial'], 'study', 'setting', 'budget', 'arm')
+  return _by([r for r in rows if r['kind'] == TRIAL], 'study', 'setting', 'budget', 'arm')
 
 
 def _tests(runs: Rows, baseline: str) -> Iterator[tuple[Row, np.ndarray]]:

@@ -32,7 +32,7 @@ from mecl_jax.training.optimizers import make_optimizer
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.run import Run, open_run
 from mecl_jax.training.step import Arrays, Objective, make_step
-from mecl_jax.training.workdir import read_summary
+from mecl_jax.training.workdir import check_data, read_summary
 
 TRAIN = 'train'
 # What the scores hang on, of `config.curriculum`.
@@ -74,7 +74,9 @@ class SharedBackbone:
     digest = config_lib.digest(config_lib.resolve(plain))
     name = f'{plain.data.name}-{plain.model.backbone}-{digest}'.replace('/', '-')
     self._study, self._scores, self._backbone = study, folder / 'scores' / name, backbones / name
-    if read_summary(self._backbone) is None:
+    check_data(self._backbone, dataset)
+    summary = read_summary(self._backbone)
+    if summary is None or not summary['complete']:
       train.train(plain, self._backbone, console=console, dataset=dataset, brief=True)
     config = self._config(study.config(cell[0], seed=cell[1]))
     self._run = open_run(config, self._backbone, console, interruption, dataset)
@@ -187,7 +189,7 @@ def _source(run: Run, split: Split) -> Arrays:
 
 
 def _no_other_run(*_: Any) -> None:
-  raise UserError('the teachers of a shared backbone are those that train no other run')
+  raise UserError('this teacher trains a run of its own; heads on a shared backbone need another')
 
 
 @functools.cache

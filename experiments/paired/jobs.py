@@ -7,16 +7,12 @@ import json
 from typing import Any
 
 from ml_collections import ConfigDict
-import numpy as np
-from scipy.stats import qmc
 
-from experiments.paired.study import Arm, Fields, Space, Study
+from experiments.paired.search import ALL_EXITS, Fields, best_trials, points
+from experiments.paired.study import Arm, Study
+from experiments.paired.table import RUN, TRIAL, Row
 from mecl_jax import config as config_lib
 
-RUN, TRIAL = 'run', 'trial'
-ALL_EXITS = 'all exits'
-
-Row = dict[str, Any]
 Cell = tuple[str, int]  # a setting and a seed: what shares a backbone
 
 
@@ -48,7 +44,7 @@ class Job:
     own = [value for value in self.fields.values() if isinstance(value, Mapping)]
     common = {name: v for name, v in self.fields.items() if not isinstance(v, Mapping)}
     return [
-      study.config(self.setting, budget, point, common, seed=self.seed) for point in own or [{}]
+      study.config(self.setting, point, common, budget, seed=self.seed) for point in own or [{}]
     ]
 
   def digest(self, study: Study) -> str:
@@ -63,9 +59,16 @@ class Job:
 
 
 def cells(study: Study, shard: int = 0, shards: int = 1) -> list[Cell]:
-  """Settings and seeds, those of one seed after the other: shards take turns."""
-  seeds = dict.fromkeys((*study.search_seeds, *study.seeds))
-  return [(setting, seed) for seed in seeds for setting in study.settings][shard::shards]
+  """Settings and seeds, those of one seed after the other: shards take turns.
+
+  Cells that train heads on the same network stay together.
+  """
+  of_network: dict[str, list[Cell]] = {}
+  for seed in dict.fromkeys((*study.search_seeds, *study.seeds)):
+    for setting in study.settings:
+      network = study.network_digest(setting, seed)
+      of_network.setdefault(network, []).append((setting, seed))
+  return [cell for cells in [*of_network.values()][shard::shards] for cell in cells]
 
 
 def trials(study: Study, cell: Cell) -> Iterator[Job]:
@@ -84,7 +87,7 @@ def runs(study: Study, cell: Cell, rows: Sequence[Row]) -> Iterator[Job | None]:
   Args:
     study: of the runs.
     cell: their setting and seed.
-    rows: of the trials that have ended, in any setting.
+    rows: of the study's trials that have ended, in any setting.
   """
   setting, seed = cell
   if seed not in study.seeds:
@@ -96,37 +99,12 @@ def runs(study: Study, cell: Cell, rows: Sequence[Row]) -> Iterator[Job | None]:
       yield None if fields is None else Job(setting, name, budget, seed, fields)
 
 
-def points(space: Space, count: int) -> list[Fields]:
-  """So many points of a space, as a Latin hypercube: as many different values of every number.
-
-  They are the same whenever they are asked for, so that several machines can share a search.
-
-  References:
-    McKay, Beckman and Conover, "A Comparison of Three Methods for Selecting Values of Input
-    Variables", Technometrics 21(2), 1979.
-  """
-  if not space:
-    return [{}] * count
-  drawn = qmc.LatinHypercube(len(space), rng=np.random.default_rng(0)).random(count)
-  return [
-    {name: _at(where, share) for (name, where), share in zip(space.items(), row, strict=True)}
-    for row in drawn.tolist()
-  ]
-
-
-def _at(where: tuple[float, float] | list[Any], share: float) -> Any:
-  if isinstance(where, list):
-    return where[int(share * len(where))]
-  low, high = where
-  return float(f'{low * (high / low) ** share:.3g}')
-
-
 def _found(
   study: Study, name: str, setting: str, budget: int, rows: Sequence[Row]
 ) -> Fields | None:
-  """The fields of the best trial, of every exit's best one; None while not all have ended.
+  """The fields of the best trial, or of every exit's best one, 'exit1' and so on.
 
-  A trial that failed in one of its runs is no candidate.
+  None while not all trials have ended, or no one well.
   """
   arm: Arm = study.arms[name]
   if arm.space is None:
@@ -137,45 +115,7 @@ def _found(
     return None
   fields = {row['trial']: _fields(row) for row in mine}
   best = {judge: fields[trial] for judge, trial in best_trials(mine).items()}
-  if not best:  # all failed; so does a run with the first one's fields, and says so
-    return fields[0]
-  return best.get(ALL_EXITS, best)
-
-
-def best_trials(rows: Sequence[Row]) -> dict[str, int]:
-  """The best trial of a search for whatever `judged` it, by the mean over seeds; {} if all failed.
-
-  Args:
-    rows: of all runs of the search.
-  """
-  failed = {row['trial'] for row in rows if row['error']}
-  worth: dict[str, dict[int, list[float]]] = {}
-  for row in rows:
-    if row['trial'] not in failed:
-      for judge, value in judged(row).items():
-        worth.setdefault(judge, {}).setdefault(row['trial'], []).append(value)
-  means = {
-    judge: {trial: float(np.mean(found[trial])) for trial in sorted(found)}
-    for judge, found in worth.items()
-  }
-  return {judge: max(found, key=found.__getitem__) for judge, found in means.items()}
-
-
-def judged(row: Mapping[str, Any]) -> dict[str, float]:
-  """The validation accuracies by which a trial is judged; {} if it failed.
-
-  Heads on a shared backbone learn as if they were alone: every exit, 'exit1', 'exit2', .., is
-  judged by itself. Otherwise the exits' mean counts, 'all exits'.
-  """
-  found = {k.removeprefix('validation_'): v for k, v in row.items() if _is_early(k)}
-  early = {name: value for name, value in found.items() if value is not None}
-  return (
-    early if row['backbone_run'] or not early else {ALL_EXITS: float(np.mean([*early.values()]))}
-  )
-
-
-def _is_early(column: str) -> bool:
-  return column.startswith('validation_exit')
+  return best.get(ALL_EXITS, best) if best else None
 
 
 def _below(found: Fields, fields: Fields) -> Fields:

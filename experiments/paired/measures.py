@@ -1,15 +1,15 @@
 """What is measured of a run that has ended: columns of its row."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from experiments.paired.table import places
 from mecl_jax.evaluation import budgeted, curve, dynamic_macs
 from mecl_jax.evaluation.operating_points import areas
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import Rule
-from mecl_jax.models import FINAL, MultiExit, exit_costs
+from mecl_jax.models import MultiExit, exit_costs
 
 Measures = dict[str, Any]
 
@@ -34,15 +34,10 @@ def measure(
   measures: Measures = {'exits': ' '.join(model.exit_names), 'macs': ' '.join(map(str, costs))}
   for split in (validation, test):
     values = split.right().mean(axis=0).tolist()
-    places = names(len(values))
-    measures |= {f'{split.name}_{p}': v for p, v in zip(places, values, strict=True)}
+    named = zip(places(len(values) - 1), values, strict=True)
+    measures |= {f'{split.name}_{place}': value for place, value in named}
   measures['area'] = _area(costs, validation, test)
   return measures
-
-
-def names(exits: int) -> Sequence[str]:
-  """Exits by their places, so that networks with other stages have the same columns."""
-  return [*(f'exit{place}' for place in range(1, exits)), FINAL]
 
 
 def _area(costs: np.ndarray, validation: Predicted, test: Predicted) -> float:

@@ -1,16 +1,17 @@
 """What has ended: a file per run, so that nothing is run twice and many machines can share."""
 
+from collections.abc import Iterable
 import json
 import pathlib
-from typing import Any
 
-from experiments.paired.jobs import Job, Row
+from experiments.paired.jobs import Job
 from experiments.paired.study import Study
+from experiments.paired.table import Row
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_json
 
 
-class Rows:
+class Ended:
   """The rows of a study's runs in a folder, each in a file that is named by its job's digest."""
 
   def __init__(self, study: Study, folder: pathlib.Path):
@@ -18,22 +19,21 @@ class Rows:
 
   def __contains__(self, job: Job) -> bool:
     """Whether a job has ended well: one that failed is tried again."""
-    path = self._path(job)
-    return path.exists() and not _read(path)['error']
+    return any(not row['error'] for row in self.of([job.digest(self._study)]))
 
   def add(self, job: Job, row: Row) -> None:
     """Keeps the row of a job."""
-    write_json(self._path(job), row)
+    write_json(self._path(job.digest(self._study)), row)
 
-  def all(self) -> list[Row]:
-    """Of every job that has ended, well or not, on whatever machine."""
-    return [_read(path) for path in sorted(self._folder.glob('*.json'))]
+  def of(self, digests: Iterable[str]) -> list[Row]:
+    """The rows of those jobs that have ended, well or not, on whatever machine."""
+    return [_read(path) for path in map(self._path, digests) if path.exists()]
 
-  def _path(self, job: Job) -> pathlib.Path:
-    return self._folder / f'{job.digest(self._study)}.json'
+  def _path(self, digest: str) -> pathlib.Path:
+    return self._folder / f'{digest}.json'
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: pathlib.Path) -> Row:
   try:
     return json.loads(path.read_text())
   except ValueError as error:

@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import runpy
-from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.paired.search import Fields, Space, points
 from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError, choose
 
-Fields = Mapping[str, Any]  # 'model.width' -> value, of `mecl_jax.config`
-# What a trial may set a field to: (lowest, highest), even in the logarithm, or a list of values.
-Space = Mapping[str, tuple[float, float] | list[Any]]
+BASELINE = 'standard'  # the arm that the others are compared with
+# Fields of how heads train; heads that share a backbone may differ in nothing else.
+OF_HEADS = ('phases.heads.', 'curriculum.', 'distillation.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Study:
   Attributes:
     common: fields of every run.
     settings: name -> fields. A setting is a data set, a backbone with its exits, and label noise.
-    arms: name -> arm; the first is the baseline.
+    arms: name -> arm; one of them is the baseline, 'standard'.
     budgets: optimiser steps of the phase `budget_of`.
     seeds: of the runs, the same in every arm.
     backbone: fields of the plain run whose backbone all arms of a seed share; None: each run
@@ -60,15 +60,35 @@ class Study:
   search_seeds: Sequence[int] = ()
 
   def __post_init__(self):
-    searched = [name for name, arm in self.arms.items() if arm.space is not None]
-    if searched and not (self.trials and self.search_seeds):
-      raise UserError(f'arm {searched[0]} has a space: the study needs trials and search_seeds')
+    choose('the baseline', BASELINE, self.arms)
     for name, arm in self.arms.items():
-      if arm.like is not None:
-        choose(f'arm {name} is like', arm.like, searched)
+      self._check_arm(name, arm)
     for setting in self.settings:
+      config_lib.resolve(self.backbone_config(setting, seed=0))
       for arm in self.arms.values():
-        config_lib.resolve(self.config(setting, arm.fields, seed=0))
+        space = self.arms[arm.like].space if arm.like else arm.space
+        for point in points(space or {}, self.trials if space else 1):
+          config_lib.resolve(self.config(setting, point, arm.fields, seed=0))
+
+  def _check_arm(self, name: str, arm: Arm) -> None:
+    """Raises UserError for an arm that cannot be run, or not beside the others."""
+    if arm.like is not None:
+      choose(f'arm {name} is like', arm.like, [n for n, a in self.arms.items() if a.space])
+    if arm.space is not None and not (self.trials and self.search_seeds):
+      raise UserError(f'arm {name} has a space: the study needs trials and search_seeds')
+    if arm.space is not None and arm.like is not None:
+      raise UserError(f'arm {name} has a space and is like {arm.like}; leave one of them out')
+    space = arm.space or {}
+    if twice := [field for field in space if field in arm.fields]:
+      raise UserError(f'arm {name} has {twice[0]} in its fields and in its space; choose one')
+    if self.backbone is None:
+      return
+    for field in (*arm.fields, *space):
+      if not field.startswith(OF_HEADS):
+        raise UserError(f'arm {name} has {field}, in which heads on one backbone cannot differ')
+    weights = arm.fields.get('curriculum.sample_weights')
+    if weights == 'survivors' and (arm.space is not None or arm.like is not None):
+      raise UserError(f'arm {name} cannot be searched by exit: survivors hang on earlier exits')
 
   def config(self, setting: str, *more: Fields, seed: int) -> ConfigDict:
     """The configuration of a run: what is common, then the setting, then `more`."""

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from experiments.paired import jobs
 from experiments.paired.heads import SharedBackbone
-from experiments.paired.jobs import Cell, Job, Row
-from experiments.paired.rows import Rows
+from experiments.paired.jobs import Cell, Job
+from experiments.paired.rows import Ended
 from experiments.paired.study import Study
-from experiments.paired.table import write_table
+from experiments.paired.table import Row, write_table
 from experiments.paired.whole import WholeNetworks
 import mecl_jax
 from mecl_jax import data
@@ -63,19 +63,22 @@ def sweep(
   with claim(folder / f'shard-{shard}-of-{shards}'), Interruption() as interruption:
     interruption.wait_for_safe_points()  # raised anywhere it might be lost, as in a callback of JAX
     maker = _Maker(study, name, folder, data_dir, console, interruption)
-    mine = jobs.cells(study, shard, shards)
+    mine, all_cells = jobs.cells(study, shard, shards), jobs.cells(study)
+    tried = [job.digest(study) for cell in all_cells for job in jobs.trials(study, cell)]
     failed = sum(maker.make(cell, jobs.trials(study, cell)) for cell in mine)
     waiting = 0
     for cell in mine:
-      found = list(jobs.runs(study, cell, maker.rows.all()))
+      found = list(jobs.runs(study, cell, maker.ended.of(tried)))
       waiting += found.count(None)
       failed += maker.make(cell, (job for job in found if job is not None))
-    rows = maker.rows.all()
+    rows = maker.ended.of(tried)
+    wanted = (job for cell in all_cells for job in jobs.runs(study, cell, rows))
+    rows += maker.ended.of(job.digest(study) for job in wanted if job is not None)
     write_table(folder / 'runs.csv', rows)
   console.print(f'{len(rows):,} runs: {folder / "runs.csv"}', soft_wrap=True)
   if waiting:
     console.print(
-      f'{waiting:,} runs wait for trials of other shards; start this again when those have ended'
+      f'{waiting:,} runs wait for trials that have not ended well; start this again when they have'
     )
   if failed:
     console.print(f'{failed:,} runs failed, see `error` in the table; the same command tries again')
@@ -108,42 +111,42 @@ class _Maker:
   ):
     self._study, self._name, self._folder, self._data_dir = study, name, folder, data_dir
     self._console, self._interruption = console, interruption
-    self.rows = Rows(study, folder)
-    self._opened: tuple[str, SharedBackbone] | None = None  # the last, by its digest
+    self.ended = Ended(study, folder)
+    self._opened: tuple[str, Any] | None = None  # the last one, by its digest
 
   def make(self, cell: Cell, wanted: Iterable[Job]) -> int:
     """Makes the jobs of a cell that have not ended well yet; returns how many failed."""
-    missing = [job for job in wanted if job not in self.rows]
+    missing = [job for job in wanted if job not in self.ended]
     if not missing:
       return 0
     config = self._study.config(cell[0], seed=cell[1])
     dataset = _load(self._data_dir, config)
-    try:
-      trainer: Any = self._trainer(cell, dataset)
-    except Interrupted:
-      raise
-    except Exception as problem:  # as of a backbone that another process is making
-      trainer = _Broken(problem)
+    trainer = self._trainer(cell, dataset)
     failed = 0
     with Bar(self._console, f'{cell[0]}, seed {cell[1]}', len(missing)) as bar:
       for done, job in enumerate(missing, start=1):
         self._interruption.check()
         row = self._row(trainer, job, dataset)
-        self.rows.add(job, row)
+        self.ended.add(job, row)
         failed += bool(row['error'])
         bar.update(done, f'{job.arm}, {job.budget:,} steps')
     return failed
 
-  def _trainer(self, cell: Cell, dataset: Dataset) -> WholeNetworks | SharedBackbone:
-    """What makes the runs of a cell."""
+  def _trainer(self, cell: Cell, dataset: Dataset) -> Any:
+    """What makes the runs of a cell: that of the last one, where both train the same heads."""
     if self._study.backbone is None:
       return WholeNetworks(self._study, self._folder, dataset, self._console)
     backbones, network = self._folder.parent / 'backbones', self._study.network_digest(*cell)
     if self._opened is None or self._opened[0] != network:
       self._opened = None  # two at once may not fit
-      opened = SharedBackbone(
-        self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
-      )
+      try:
+        opened: Any = SharedBackbone(
+          self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
+        )
+      except Interrupted:
+        raise
+      except Exception as problem:  # as of a backbone that another process is making
+        opened = _Broken(problem)
       self._opened = network, opened
     return self._opened[1]
 

@@ -20,7 +20,7 @@ from mecl_jax.models import FINAL
 Row = dict[str, Any]
 Rows = list[Row]
 
-KINDS = ('run', 'trial')  # of the comparison, or of the search before it
+RUN, TRIAL = KINDS = ('run', 'trial')  # of the comparison, or of the search before it
 DIGITS = {'area': 6, 'seconds': 1}  # decimals of what is not an exact share
 
 
@@ -90,10 +90,14 @@ _MEASURED = ('exits', 'macs', 'area')  # like the accuracies: not of a run that 
 _NEEDED = tuple(name for name in _FIRST if name not in ('trial', *_MEASURED))
 
 
+def places(early: int) -> tuple[str, ...]:
+  """Exits by their places, so that networks with other stages have the same columns."""
+  return (*(f'exit{number}' for number in range(1, early + 1)), FINAL)
+
+
 def columns(early: int) -> tuple[str, ...]:
   """The columns of a table whose longest network has so many early exits, in their order."""
-  exits = [*(f'exit{number}' for number in range(1, early + 1)), FINAL]
-  accuracies = (f'{split}_{name}' for split in ('validation', 'test') for name in exits)
+  accuracies = (f'{s}_{name}' for s in ('validation', 'test') for name in places(early))
   return (*_FIRST, *accuracies, *_LAST)
 
 
@@ -114,8 +118,7 @@ def accuracy_columns(row: Mapping[str, Any], split: str) -> tuple[str, ...]:
     row: of a table.
     split: 'validation' or 'test'.
   """
-  early = range(1, len(exits_of(row)))
-  return (*(f'{split}_exit{number}' for number in early), f'{split}_{FINAL}')
+  return tuple(f'{split}_{name}' for name in places(len(exits_of(row)) - 1))
 
 
 def read_table(path: str | os.PathLike) -> Rows:
@@ -238,11 +241,11 @@ def _parse_row(cells: list[str], names: tuple[str, ...], where: str) -> Row:
 def _check_row(row: Row, where: str) -> None:
   """Raises UserError for an empty cell that a run of this kind must have."""
   needed = list(_NEEDED)
-  if row['kind'] == 'trial':
+  if row['kind'] == TRIAL:
     needed.append('trial')
   if row['error'] is None:
     needed += ['exits', 'macs', *accuracy_columns(row, 'validation')]
-    if row['kind'] == 'run':
+    if row['kind'] == RUN:
       needed += accuracy_columns(row, 'test')
   for name in needed:
     if row.get(name) is None:

@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import pathlib
 
 import pytest
 
 from experiments.paired import jobs
+from experiments.paired.search import points
 from experiments.paired.study import Arm, load
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
@@ -72,7 +74,7 @@ def worth(job):
 
 
 def test_every_exit_takes_its_own_best_trial_where_heads_learn_apart(searched):
-  tried = jobs.points(SEARCHED['easy_first'].space, 4)
+  tried = points(SEARCHED['easy_first'].space, 4)
   _, easy, without = jobs.runs(searched, CELL, ended(searched, worth))
   found = {'exit1': tried[1], 'exit2': tried[0]}
   assert easy.fields == {'curriculum.order': 'easy_first', **found}
@@ -91,7 +93,7 @@ def test_a_network_that_trains_whole_takes_the_trial_with_the_best_mean(toy_file
   rows = ended(study, worth)
   for row in rows:
     row['validation_exit2'] = row['validation_exit1']
-  tried = jobs.points(SEARCHED['easy_first'].space, 4)
+  tried = points(SEARCHED['easy_first'].space, 4)
   _, easy, without = jobs.runs(study, CELL, rows)
   assert easy.fields == {'curriculum.order': 'easy_first', **tried[1]}
   assert without.fields == {**easy.fields, 'curriculum.order': 'none'}
@@ -103,14 +105,13 @@ def test_a_trial_that_failed_once_is_not_taken(searched):
   failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 1))
   failed['error'] = 'RunError: ..'
   standard = next(iter(jobs.runs(searched, CELL, rows)))
-  rates = [point[RATE] for point in jobs.points(SEARCHED['standard'].space, 4)]
+  rates = [point[RATE] for point in points(SEARCHED['standard'].space, 4)]
   assert standard.fields['exit1'] == {RATE: rates[0]}, 'the first of equals'
 
 
-def test_where_all_trials_failed_the_run_has_the_first_ones_fields(searched):
+def test_where_all_trials_failed_the_runs_wait(searched):
   rows = [row | {'error': 'RunError: ..'} for row in ended(searched, worth)]
-  standard = next(iter(jobs.runs(searched, CELL, rows)))
-  assert standard.fields[RATE] == jobs.points(SEARCHED['standard'].space, 4)[0][RATE]
+  assert list(jobs.runs(searched, CELL, rows)) == [None, None, None]
 
 
 def test_shards_part_the_cells_among_them(toy_file):
@@ -119,6 +120,19 @@ def test_shards_part_the_cells_among_them(toy_file):
   parts = [jobs.cells(study, shard, 4) for shard in range(4)]
   assert sorted(cell for part in parts for cell in part) == sorted(whole)
   assert len(whole) == len(set(whole)) == 6
+
+
+def test_cells_with_the_same_network_are_one_shards(toy_file):
+  settings = {f'{name} at {rate}': {RATE: rate} for rate in (0.1, 0.2) for name in ('a', 'b')}
+  settings['wide a'] = {'model.head_width': 32}
+  study = make_study(toy_file, settings=settings)
+  assert jobs.cells(study, 1, 2) == [('wide a', 0)]
+  assert len(jobs.cells(study, 0, 2)) == 4
+
+
+def test_no_field_of_an_arm_changes_its_steps(toy_file):
+  job = jobs.Job(CELL[0], 'long', 4, 0, {'phases.heads.duration': '9 steps'})
+  assert job.configs(make_study(toy_file))[0].phases.heads.duration == '4 steps'
 
 
 def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
@@ -136,13 +150,46 @@ def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
   assert job.digest(make_study(toy_file)) == digests[0]
 
 
-def test_a_study_with_a_wrong_field_is_told_at_once(toy_file):
-  with pytest.raises(UserError, match='does not fit'):
-    make_study(toy_file, arms={'standard': Arm({'curriculum.oder': 'none'})})
-  with pytest.raises(UserError, match='easy_frist'):
-    make_study(toy_file, arms={'standard': Arm({'curriculum.order': 'easy_frist'})})
+ORDER = {'curriculum.order': 'none'}
+
+
+@pytest.mark.parametrize(
+  ('arm', 'message'),
+  [
+    (Arm({'curriculum.oder': 'none'}), 'does not fit'),
+    (Arm({'curriculum.order': 'easy_frist'}), 'easy_frist'),
+    (Arm(ORDER, space={'curriculum.start': [0.5, -1]}), 'start'),
+    (Arm(ORDER, like='other'), "like is 'other'"),
+    (Arm(ORDER, space={RATE: (0.1, 1)}, like='searched'), 'leave one of them out'),
+    (Arm({RATE: 0.1}, space={RATE: (0.1, 1)}), 'choose one'),
+    (Arm({'model.head': 'linear'}), 'cannot differ'),
+    (Arm({'data.label_noise': 0.2}), 'cannot differ'),
+    (Arm({'curriculum.sample_weights': 'survivors'}, like='searched'), 'survivors'),
+  ],
+)
+def test_a_wrong_arm_is_told_at_once(toy_file, arm, message):
+  arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space={RATE: (0.1, 1)}), 'arm': arm}
+  with pytest.raises(UserError, match=message):
+    make_study(toy_file, arms=arms, trials=2, search_seeds=(0,))
+
+
+def test_a_wrong_study_is_told_at_once(toy_file):
   with pytest.raises(UserError, match='needs trials'):
     make_study(toy_file, arms=SEARCHED)
+  with pytest.raises(UserError, match="baseline is 'standard'"):
+    make_study(toy_file, arms={'plain': Arm(ORDER)})
+  with pytest.raises(UserError, match='warmup'):
+    make_study(toy_file, backbone={'phases.joint.warmup': 'long'})
+
+
+STUDIES = sorted(path for path in pathlib.Path('experiments/configs').glob('*.py'))
+
+
+@pytest.mark.parametrize(
+  'path', [p for p in STUDIES if p.stem not in ('__init__', 'common')], ids=str
+)
+def test_the_studies_there_are_can_be_run(path):
+  assert len(load(path).seeds) >= 8
 
 
 def test_a_file_that_is_no_study_is_told(tmp_path):

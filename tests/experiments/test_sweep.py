@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.paired import heads, jobs, sweep
+from experiments.paired import analysis, heads, jobs, sweep
 from experiments.paired.study import Arm
 from experiments.paired.table import read_table
 from mecl_jax import config as config_lib
@@ -150,6 +150,40 @@ def test_settings_that_differ_in_the_training_of_heads_open_their_backbone_once(
     for s in settings
   )
   assert len(slow) == len(fast) == 2 and slow != fast
+
+
+def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, tmp_path, counted):
+  """The first shard cannot have the backbone of one seed, whose runs fail, and are made later."""
+  space = {RATE: (0.001, 0.3)}
+  arms = {
+    'standard': Arm({'curriculum.order': 'none'}, space=space),
+    'random': Arm({'curriculum.order': 'random'}, like='standard'),
+  }
+  seeds = {'seeds': (0, 1, 2), 'search_seeds': (0, 1), 'trials': 2, 'budgets': (4,)}
+  study, folder = make_study(toy_file, arms=arms, **seeds), tmp_path / 'tiny'
+  told = io.StringIO()
+  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=told, width=200))
+  assert '4 runs wait for trials' in told.getvalue(), 'two arms with the seeds 0 and 2'
+  backbone = config_lib.digest(config_lib.resolve(study.backbone_config(CELL[0], 1)))
+  with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
+    assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
+  assert {row['kind'] for row in read_table(folder / 'runs.csv')} == {'trial'}
+  assert not sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET)
+  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=QUIET)
+  rows = read_table(folder / 'runs.csv')
+  assert [row['kind'] for row in rows].count('trial') == 4 and len(rows) == 4 + 6
+  of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in analysis.searches(rows)}
+  for row in rows:
+    if row['kind'] == 'run':
+      found = {
+        place: fields[RATE] for place, fields in json.loads(row['fields']).items() if RATE in fields
+      }
+      assert found == of_exit
+  assert len(counted[1]) == len(rows)
+  more = make_study(toy_file, arms=arms, **seeds | {'trials': 3})
+  assert not sweep.sweep(more, 'tiny', folder, console=QUIET)
+  grown = read_table(folder / 'runs.csv')
+  assert [row['kind'] for row in grown].count('trial') == 6 and len(grown) == 6 + 6
 
 
 @pytest.mark.parametrize(
