@@ -40,7 +40,7 @@ class Job:
 
   def configs(self, study: Study) -> list[ConfigDict]:
     """Of the run, but for the weights of a shared backbone: one, or one for each early exit."""
-    budget = {f'phases.{study.budget_of}.duration': f'{self.budget} steps'}
+    budget = study.of_budget(self.budget)
     own = [value for value in self.fields.values() if isinstance(value, Mapping)]
     common = {name: v for name, v in self.fields.items() if not isinstance(v, Mapping)}
     return [

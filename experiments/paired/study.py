@@ -39,7 +39,7 @@ class Study:
     common: fields of every run.
     settings: name -> fields. A setting is a data set, a backbone with its exits, and label noise.
     arms: name -> arm; one of them is the baseline, 'standard'.
-    budgets: optimiser steps of the phase `budget_of`.
+    budgets: optimiser steps of the phase `budget_of`; or these with fields of all their runs.
     seeds: of the runs, the same in every arm.
     backbone: fields of the plain run whose backbone all arms of a seed share; None: each run
       trains all of its network.
@@ -52,7 +52,7 @@ class Study:
   common: Fields
   settings: Mapping[str, Fields]
   arms: Mapping[str, Arm]
-  budgets: Sequence[int]
+  budgets: Sequence[int] | Mapping[int, Fields]
   seeds: Sequence[int]
   backbone: Fields | None = None
   budget_of: str = 'heads'
@@ -68,7 +68,9 @@ class Study:
       for arm in self.arms.values():
         space = self.arms[arm.like].space if arm.like else arm.space
         for point in points(space or {}, self.trials if space else 1):
-          config_lib.resolve(self.config(setting, point, arm.fields, seed=0))
+          for budget in self.budgets:
+            fields = point, arm.fields, self.of_budget(budget)
+            config_lib.resolve(self.config(setting, *fields, seed=0))
 
   def _check_arm(self, name: str, arm: Arm) -> None:
     """Raises UserError for an arm that cannot be run, or not beside the others."""
@@ -81,6 +83,9 @@ class Study:
     space = arm.space or {}
     if twice := [field for field in space if field in arm.fields]:
       raise UserError(f'arm {name} has {twice[0]} in its fields and in its space; choose one')
+    of_budgets = {field for budget in self.budgets for field in self.of_budget(budget)}
+    if taken := [field for field in (*arm.fields, *space) if field in of_budgets]:
+      raise UserError(f'arm {name} has {taken[0]}, which is a matter of the budget')
     if self.backbone is None:
       return
     for field in (*arm.fields, *space):
@@ -100,6 +105,11 @@ class Study:
       raise UserError(f'the study has a field or value that does not fit: {error}') from None
     config.seed = seed
     return config
+
+  def of_budget(self, budget: int) -> Fields:
+    """The fields of all runs of a budget: its steps, and whatever else the study says of it."""
+    more = self.budgets[budget] if isinstance(self.budgets, Mapping) else {}
+    return {**more, f'phases.{self.budget_of}.duration': f'{budget} steps'}
 
   def backbone_config(self, setting: str, seed: int) -> ConfigDict:
     """Of the run that trains the shared backbone: all data at every step, no early exit."""

@@ -130,9 +130,13 @@ def test_cells_with_the_same_network_are_one_shards(toy_file):
   assert len(jobs.cells(study, 0, 2)) == 4
 
 
-def test_no_field_of_an_arm_changes_its_steps(toy_file):
-  job = jobs.Job(CELL[0], 'long', 4, 0, {'phases.heads.duration': '9 steps'})
-  assert job.configs(make_study(toy_file))[0].phases.heads.duration == '4 steps'
+def test_a_budget_may_have_fields_of_its_own(toy_file):
+  study = make_study(toy_file, budgets={steps: {RATE: 1 / steps} for steps in (4, 8)})
+  rates = {job.budget: job.configs(study)[0].phases.heads for job in jobs.runs(study, CELL, [])}
+  assert {steps: (heads.learning_rate, heads.duration) for steps, heads in rates.items()} == {
+    4: (0.25, '4 steps'),
+    8: (0.125, '8 steps'),
+  }
 
 
 def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
@@ -162,6 +166,7 @@ ORDER = {'curriculum.order': 'none'}
     (Arm(ORDER, like='other'), "like is 'other'"),
     (Arm(ORDER, space={RATE: (0.1, 1)}, like='searched'), 'leave one of them out'),
     (Arm({RATE: 0.1}, space={RATE: (0.1, 1)}), 'choose one'),
+    (Arm({'phases.heads.duration': '9 steps'}), 'matter of the budget'),
     (Arm({'model.head': 'linear'}), 'cannot differ'),
     (Arm({'data.label_noise': 0.2}), 'cannot differ'),
     (Arm({'curriculum.sample_weights': 'survivors'}, like='searched'), 'survivors'),
