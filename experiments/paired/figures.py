@@ -51,23 +51,31 @@ def budget_figure(differences: Rows) -> Figure:
 def rate_figure(differences: Rows) -> Figure:
   """Differences of one arm against what settings are named by: a column per measure.
 
-  A line is all settings 'NAME at X' of a name, with X as a number on a logarithmic axis.
+  A line is all settings 'NAME at X' of a name, with X as a number on a logarithmic axis. Below the
+  differences is how accurate the baseline is, in percent.
   """
   measures = _distinct(differences, 'measure')
   parted = [row['setting'].rpartition(' at ') for row in differences]
   rows = [
-    row | {'name': name, 'at': float(at)}
+    row | {'name': name, 'at': float(at), 'percent': 100 * row['baseline_accuracy']}
     for row, (name, _, at) in zip(differences, parted, strict=True)
   ]
   names = _distinct(rows, 'name')
-  figure = Figure(figsize=(WIDTH, 2.6), layout='constrained')
-  cells = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
-  for axes, measure in zip(cells, measures, strict=True):
+  figure = Figure(figsize=(WIDTH, 4.2), layout='constrained')
+  shape: dict[str, Any] = {'sharex': True, 'sharey': 'row', 'squeeze': False}
+  for upper, lower, measure in zip(
+    *figure.subplots(2, len(measures), **shape), measures, strict=True
+  ):
     of_measure = [row for row in rows if row['measure'] == measure]
-    _lines(axes, of_measure, names, of='name', x='at')
-    axes.set_title(measure, size='medium')
-    axes.set_xlabel('learning rate')
-  cells[0].set_ylabel(POINTS)
+    _lines(upper, of_measure, names, of='name', x='at')
+    upper.set_title(measure, size='medium')
+    for (name,), of_name in groups(of_measure, 'name').items():
+      style = look(names.index(name)) | {'markersize': 3.5, 'linewidth': 1.0}
+      lower.plot(values(of_name, 'at'), values(of_name, 'percent'), **style)
+    lower.grid(axis='y', alpha=0.3)
+    lower.set_xlabel('learning rate')
+  figure.axes[0].set_ylabel(POINTS)
+  figure.axes[len(measures)].set_ylabel('baseline (%)')
   write_legend(figure, None, _handles(names))
   return figure
 

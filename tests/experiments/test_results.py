@@ -196,12 +196,14 @@ def test_the_arms_of_a_panel_keep_their_order_and_stand_beside_each_other():
 def test_a_line_of_the_rate_figure_is_all_settings_of_a_name():
   rows = [
     {'setting': f'{name} at {rate}', 'arm': 'ours', 'measure': 'exit 1', 'budget': 100}
-    | {'difference': value * rate, 'low': -1, 'high': 2}
+    | {'difference': value * rate, 'low': -1, 'high': 2, 'baseline_accuracy': rate + value / 10}
     for name, value in (('one', 1), ('other', 2))
     for rate in (0.01, 0.3)
   ]
-  (axes,) = figures.rate_figure(rows).axes
+  axes, below = figures.rate_figure(rows).axes
   one, other = (container.lines[0] for container in axes.containers)
+  assert below.lines[0].get_ydata().tolist() == pytest.approx([11, 40])
+  assert below.lines[1].get_xdata().tolist() == [0.01, 0.3]
   assert one.get_ydata().tolist() == [0.01, 0.3] and other.get_ydata().tolist() == [0.02, 0.6]
   assert one.get_xdata()[0] < 0.01 < other.get_xdata()[0] < one.get_xdata()[1] < 0.3
 
