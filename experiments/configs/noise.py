@@ -37,7 +37,6 @@ def get_study():
       'capped': Arm(CAPPED),
       'easy_weighted': Arm(TUNED_RATE | WEIGHTED),
       'anti': Arm(EASY_FIRST | {'curriculum.order': 'anti'}),
-      'random': Arm(EASY_FIRST | {'curriculum.order': 'random'}),
       'distilled': Arm(STANDARD | DISTILLED),
       'distilled_capped': Arm(CAPPED | DISTILLED),
     },

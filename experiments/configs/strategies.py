@@ -16,15 +16,15 @@ def get_study():
     return Arm(PACED | {'curriculum.order': order})
 
   return Study(
-    common=COMMON | {'steps_per_dispatch': 0, 'phases.backbone.duration': '700 steps'},
+    common=COMMON | {'steps_per_dispatch': 0, 'phases.backbone.duration': '400 steps'},
     settings={
       f'{name} {strategy}': {**fields, 'strategy': strategy}
       for name, fields in SETTINGS.items()
       if 'vgg11' in name
       for strategy in STRATEGIES
     },
-    arms={'standard': arm('none'), 'easy_first': arm('easy_first'), 'random': arm('random')},
-    budgets=(700,),
+    arms={'standard': arm('none'), 'easy_first': arm('easy_first')},
+    budgets=(400,),
     budget_of='joint',
     seeds=range(8),
   )
