@@ -59,6 +59,10 @@ class Results:
     runs = _chosen(analysis.final_runs(self._rows(study)), noise=noise)
     return list(dict.fromkeys(row[column] for row in runs))
 
+  def at(self, study: str, rate: float) -> list[str]:
+    """The settings that are named 'NAME at RATE'."""
+    return [name for name in self.values(study, 'setting') if name.endswith(f' at {rate}')]
+
   def runs(self, study: str, kind: str = 'run') -> int:
     """How many runs of a kind, 'run' or 'trial', have ended."""
     rows = self._rows(study)
@@ -136,6 +140,22 @@ class Results:
       lines += _lines(_chosen(found, budget=budget), measures, _strong)
     return _markdown(['steps', 'arm', 'seeds', *measures], lines)
 
+  def rate_table(self, study: str, arm: str, against: str = BASELINE) -> str:
+    """A line per setting 'NAME at X', a column per measure: the baseline, the difference."""
+    found = self._of_rates(study, arm, against)
+    measures = list(dict.fromkeys(row['measure'] for row in found))
+    lines: dict[tuple[str, int], dict[str, str]] = {}
+    for row in found:
+      told = f'{_percent([row["baseline_accuracy"]])} %, {_strong(row)}'
+      lines.setdefault((row['setting'], row['budget']), {})[row['measure']] = told
+    return _markdown(
+      ['setting', 'learning rate', 'steps', *measures],
+      [
+        [*setting.rsplit(' at ', 1), f'{budget:,}', *(cells.get(name, '') for name in measures)]
+        for (setting, budget), cells in lines.items()
+      ],
+    )
+
   def steps_table(self, study: str, setting: str, against: str = BASELINE) -> str:
     """A setting: the steps that an arm needs, as a multiple of the baseline's budget."""
     found = _needed(self._analysed(study, 'steps', against), study, setting=setting)
@@ -187,9 +207,7 @@ class Results:
 
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
     """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
-    rows = self._differences(study, against, arm=arm)
-    if unnamed := [row['setting'] for row in rows if not re.search(AT, row['setting'])]:
-      raise UserError(f"{study} has a setting {unnamed[0]!r} that is not named 'NAME at RATE'")
+    rows = self._of_rates(study, arm, against)
     return self._picture(_name(study, f'{arm}-rates', against), figures.rate_figure, rows)
 
   def _picture(self, name: str, draw: Callable[[Rows], Figure], rows: Rows) -> str:
@@ -206,6 +224,12 @@ class Results:
 
   def _analyse(self, study: str, kind: str, against: str) -> Rows:
     return ANALYSES[kind](self._rows(study), against)
+
+  def _of_rates(self, study: str, arm: str, against: str) -> Rows:
+    rows = self._differences(study, against, arm=arm)
+    if unnamed := [row['setting'] for row in rows if not re.search(AT, row['setting'])]:
+      raise UserError(f"{study} has a setting {unnamed[0]!r} that is not named 'NAME at RATE'")
+    return rows
 
   def _differences(self, study: str, against: str, **which: Any) -> Rows:
     return _needed(self._analysed(study, 'differences', against), study, **which)

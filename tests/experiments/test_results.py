@@ -208,6 +208,17 @@ def test_a_line_of_the_rate_figure_is_all_settings_of_a_name():
   assert one.get_xdata()[0] < 0.01 < other.get_xdata()[0] < one.get_xdata()[1] < 0.3
 
 
+def test_a_table_of_rates_has_a_line_per_setting(project, tmp_path):
+  rows = [row | {'setting': f'digits at {row["budget"] / 1000}'} for row in toy_rows()]
+  write_table(tmp_path / 'tables' / 'toy.csv', rows)
+  assert said(project, "{{ rate_table('toy', 'ours') }}").splitlines()[2:] == [
+    '| digits | 0.1 | 100 | 51.33 %, +2.00 [-2.97, 6.97] | 60.00 %, +0.67 [-0.77, 2.10] |',
+    '| digits | 1.0 | 1,000 | 70.00 %, -1.00 (the same in all 3 seeds) | '
+    '70.00 %, +0.00 (the same in all 3 seeds) |',
+  ]
+  assert said(project, "{{ at('toy', 0.1) }}") == "['digits at 0.1']"
+
+
 def test_the_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
   text = '+0.50 [-1.98, 2.98] points in 2 cells, 3 seeds: [all](docs/results.md),\n'
