@@ -1,32 +1,25 @@
 """What the text on the results may quote from the studies' tables: numbers, tables, pictures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import re
 from typing import Any
 
 from matplotlib.figure import Figure
-import numpy as np
 
+from experiments import wording
 from experiments.paired import analysis, figures
 from experiments.paired.study import BASELINE
-from experiments.paired.table import Row, Rows, csv_text, exits_of
+from experiments.paired.table import Rows, csv_text, exits_of
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 
 AT = r' at [\d.e-]+$'  # the end of a setting's name that is a rate
-SURE = 0.05  # p-values after Holm's correction below it are set in bold
 ANALYSES = {
   'differences': analysis.differences,
   'steps': analysis.steps_to_reach,
   'tries': lambda rows, baseline: analysis.tries(rows),
 }
-
-
-class Quoted(str):
-  """A difference in points as prose has it, '+1.31 [0.90, 1.72]'; `row` is what it was made of."""
-
-  row: Row
 
 
 class Results:
@@ -82,37 +75,37 @@ class Results:
     """Mean over all seeds of an arm in percent, as '58.70'."""
     which = {'setting': setting, 'budget': budget, 'arm': arm}
     runs = _needed(analysis.final_runs(self._rows(study)), study, **which)
-    return _percent([analysis.measured(row, measure) for row in runs])
+    return wording.percent([analysis.measured(row, measure) for row in runs])
 
   def effect(
     self, study: str, setting: str, budget: int, arm: str, measure: str, against: str = BASELINE
-  ) -> Quoted:
+  ) -> wording.Quoted:
     """A paired difference with its 95 % interval."""
     which = {'setting': setting, 'budget': budget, 'arm': arm, 'measure': measure}
-    return _quoted(self._differences(study, against, **which)[0])
+    return wording.quoted(self._differences(study, against, **which)[0])
 
   def mean_effect(
     self, study: str, arm: str, measure: str, *, against: str = BASELINE, **which: Any
-  ) -> Quoted:
+  ) -> wording.Quoted:
     """The difference of each seed's mean over settings and budgets; see `analysis.pooled`.
 
     `which` narrows them down, as `budget=300`, `noise=0.2`, `dataset='cifar10'`.
     """
     rows = _needed(self._rows(study), study, **which)
-    return _quoted(analysis.pooled(rows, arm, measure, against))
+    return wording.quoted(analysis.pooled(rows, arm, measure, against))
 
   def span(self, study: str, against: str = BASELINE, **which: Any) -> str:
     """The least and the greatest difference, as '+0.42 to +1.83'."""
     found = [row['difference'] for row in self._differences(study, against, **which)]
-    return f'{_signed(min(found))} to {_signed(max(found))}'
+    return f'{wording.signed(min(found))} to {wording.signed(max(found))}'
 
   def gains(self, study: str, against: str = BASELINE, **which: Any) -> str:
     """How many intervals are above zero, as '11 of 12'."""
-    return _count(self._differences(study, against, **which), lambda row: row['low'] > 0)
+    return wording.counted(self._differences(study, against, **which), lambda row: row['low'] > 0)
 
   def losses(self, study: str, against: str = BASELINE, **which: Any) -> str:
     """How many intervals are below zero, as '0 of 12'."""
-    return _count(self._differences(study, against, **which), lambda row: row['high'] < 0)
+    return wording.counted(self._differences(study, against, **which), lambda row: row['high'] < 0)
 
   def network_table(self, study: str) -> str:
     """A line per setting: what its early exits cost, and how accurate the final one is."""
@@ -124,9 +117,11 @@ class Results:
         f'`{name}` {cost / macs[-1]:.0%}'
         for name, cost in zip(exits_of(of_setting[0])[:-1], macs, strict=False)
       ]
-      final = _percent([analysis.measured(row, FINAL) for row in of_setting])
+      final = wording.percent([analysis.measured(row, FINAL) for row in of_setting])
       lines.append([setting, ', '.join(exits), f'{macs[-1] / 1e6:.2f} M', f'{final} %'])
-    return _markdown(['setting', 'early exits and their share of the MACs', 'MACs', 'final'], lines)
+    return wording.markdown(
+      ['setting', 'early exits and their share of the MACs', 'MACs', 'final'], lines
+    )
 
   def difference_table(
     self, study: str, setting: str, against: str = BASELINE, **which: Any
@@ -137,8 +132,8 @@ class Results:
     for budget in dict.fromkeys(row['budget'] for row in found):
       values = [self.accuracy(study, setting, budget, against, measure) for measure in measures]
       lines.append([f'{budget:,}', f'`{against}`', '', *(f'{value} %' for value in values)])
-      lines += _lines(_chosen(found, budget=budget), measures, _strong)
-    return _markdown(['steps', 'arm', 'seeds', *measures], lines)
+      lines += wording.lines_of(_chosen(found, budget=budget), measures, wording.strong)
+    return wording.markdown(['steps', 'arm', 'seeds', *measures], lines)
 
   def rate_table(self, study: str, arm: str, against: str = BASELINE) -> str:
     """A line per setting 'NAME at X', a column per measure: the baseline, the difference."""
@@ -146,9 +141,9 @@ class Results:
     measures = list(dict.fromkeys(row['measure'] for row in found))
     lines: dict[tuple[str, int], dict[str, str]] = {}
     for row in found:
-      told = f'{_percent([row["baseline_accuracy"]])} %, {_strong(row)}'
+      told = f'{wording.percent([row["baseline_accuracy"]])} %, {wording.strong(row)}'
       lines.setdefault((row['setting'], row['budget']), {})[row['measure']] = told
-    return _markdown(
+    return wording.markdown(
       ['setting', 'learning rate', 'steps', *measures],
       [
         [*setting.rsplit(' at ', 1), f'{budget:,}', *(cells.get(name, '') for name in measures)]
@@ -156,11 +151,24 @@ class Results:
       ],
     )
 
+  def mean_table(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """A line per pair of an arm and another, a column per measure: the mean of all settings."""
+    found = self._means(study, pairs)
+    measures = list(dict.fromkeys(row['measure'] for row in found))
+    lines: dict[tuple[str, str], list[str]] = {
+      pair: [f'`{name}`' for name in pair] for pair in pairs
+    }
+    for row in found:
+      lines[row['arm'], row['against']].append(wording.quoted(row))
+    return wording.markdown(['arm', 'against', *measures], [*lines.values()])
+
   def steps_table(self, study: str, setting: str, against: str = BASELINE) -> str:
     """A setting: the steps that an arm needs, as a multiple of the baseline's budget."""
     found = _needed(self._analysed(study, 'steps', against), study, setting=setting)
     measures = list(dict.fromkeys(row['measure'] for row in found))
-    return _markdown(['steps', 'arm', 'seeds', *measures], _lines(found, measures, _multiple))
+    return wording.markdown(
+      ['steps', 'arm', 'seeds', *measures], wording.lines_of(found, measures, wording.multiple)
+    )
 
   def search_table(self, study: str) -> str:
     """The best trial of every search, for each exit that has one of its own."""
@@ -169,17 +177,17 @@ class Results:
         *(row['setting'], f'{row["budget"]:,}', f'`{row["arm"]}`', row['exit']),
         str(row['trials']),
         *(f'`{row["tuned"]}`' if row['tuned'] else '', str(row['seeds'])),
-        _percent([row['validation_accuracy']]),
+        wording.percent([row['validation_accuracy']]),
       ]
       for row in analysis.searches(self._rows(study))
     ]
     headings = 'setting, steps, arm, exit, trials, best, seeds, validation accuracy (%)'
-    return _markdown(headings.split(', '), lines)
+    return wording.markdown(headings.split(', '), lines)
 
   def failure_table(self, study: str) -> str:
     """The runs that did not end, and why."""
-    lines = [[_text(value) for value in row.values()] for row in self.failures(study)]
-    return _markdown(list(self.failures(study)[0]), lines) if lines else ''
+    lines = [[wording.cell(value) for value in row.values()] for row in self.failures(study)]
+    return wording.markdown(list(self.failures(study)[0]), lines) if lines else ''
 
   def csv(self, study: str, kind: str, against: str = BASELINE) -> str:
     """Writes an analysis whole, 'differences', 'steps' or 'tries'; its address for a link."""
@@ -205,6 +213,10 @@ class Results:
     details = ''.join(f'-{value}'.replace(' ', '') for value in chosen)
     return self._picture(_name(study, arm, against) + details, figures.forest_figure, rows)
 
+  def mean_figure(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Draws the numbers of `mean_table`; its address for a picture."""
+    return self._picture(f'{study}-means', figures.mean_figure, self._means(study, pairs))
+
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
     """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
     rows = self._of_rates(study, arm, against)
@@ -224,6 +236,17 @@ class Results:
 
   def _analyse(self, study: str, kind: str, against: str) -> Rows:
     return ANALYSES[kind](self._rows(study), against)
+
+  def _means(self, study: str, pairs: Sequence[tuple[str, str]]) -> Rows:
+    """`analysis.pooled` of each pair and measure, with the columns `arm`, `against`, `measure`."""
+    return [
+      {'arm': arm, 'against': against, 'measure': measure}
+      | analysis.pooled(self._rows(study), arm, measure, against)
+      for arm, against in pairs
+      for measure in dict.fromkeys(
+        row['measure'] for row in self._differences(study, against, arm=arm)
+      )
+    ]
 
   def _of_rates(self, study: str, arm: str, against: str) -> Rows:
     rows = self._differences(study, against, arm=arm)
@@ -261,70 +284,3 @@ def _needed(rows: Rows, study: str, **which: Any) -> Rows:
 
 def _name(study: str, kind: str, against: str) -> str:
   return f'{study}-{kind}' + (f'-against-{against}' if against != BASELINE else '')
-
-
-def _quoted(row: Row) -> Quoted:
-  told = 'one seed' if row['seeds'] == 1 else f'the same in all {row["seeds"]} seeds'
-  text = Quoted(_signed(row['difference']) + (_interval(row) or f' ({told})'))
-  text.row = row
-  return text
-
-
-def _strong(row: Row) -> str:
-  sure = row['p_holm'] is not None and row['p_holm'] < SURE
-  return f'**{_quoted(row)}**' if sure else _quoted(row)
-
-
-def _multiple(row: Row) -> str:
-  """A number of `steps_to_reach`, as '0.64 [0.57, 0.72]', or '≤ 0.43' where it is a bound."""
-  if row['ratio'] is None:
-    return row['bound']
-  sign = {analysis.AT_MOST: '≤ ', analysis.AT_LEAST: '≥ '}.get(row['bound'], '')
-  censored = f' ({row["censored"]:.0%} censored)' if 0 < row['censored'] < 1 else ''
-  return f'{sign}{row["ratio"]:.2f}{_interval(row)}{censored}'
-
-
-def _lines(rows: Rows, measures: list[str], show: Callable[[Row], str]) -> list[list[str]]:
-  """Lines of a table, one per budget and arm: these, the seeds, and a cell for every measure."""
-  found: dict[tuple[int, str], dict[str, Row]] = {}
-  for row in rows:
-    found.setdefault((row['budget'], row['arm']), {})[row['measure']] = row
-  lines = []
-  for (budget, arm), cells in sorted(found.items(), key=lambda item: item[0][0]):
-    seeds = sorted({row['seeds'] for row in cells.values()})
-    shown = [show(cells[measure]) if measure in cells else '' for measure in measures]
-    lines.append([f'{budget:,}', f'`{arm}`', ' to '.join(map(str, seeds)), *shown])
-  return lines
-
-
-def _markdown(headings: list[str], lines: list[list[str]]) -> str:
-  rows = [headings, ['---'] * len(headings), *lines]
-  return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-
-
-def _text(value: object) -> str:
-  """A cell in one line, in which nothing ends it."""
-  return '' if value is None else ' '.join(str(value).split()).replace('|', r'\|')
-
-
-def _interval(row: Row) -> str:
-  """As ' [0.90, 1.72]', '' if there is none."""
-  if row['low'] is None:
-    return ''
-  low, high = (round(row[end], 2) + 0.0 for end in ('low', 'high'))  # + 0.0: -0.0 is positive
-  return f' [{low:.2f}, {high:.2f}]'
-
-
-def _signed(points: float) -> str:
-  return f'{round(points, 2) + 0.0:+.2f}'
-
-
-def _percent(shares: list[Any]) -> str:
-  """Their mean; rounded first, so that another machine's last bit turns no half the other way."""
-  if None in shares:
-    raise UserError('a run has no such exit; ask for a measure that all of them have')
-  return f'{round(100 * float(np.mean(shares)), 6):.2f}'
-
-
-def _count(rows: Rows, true: Callable[[Row], bool]) -> str:
-  return f'{sum(row["low"] is not None and true(row) for row in rows)} of {len(rows)}'

@@ -110,6 +110,26 @@ def forest_figure(differences: Rows) -> Figure:
   return figure
 
 
+def mean_figure(means: Rows) -> Figure:
+  """Means over settings and budgets: a panel per measure, a line per `arm` and `against`.
+
+  Filled marks are those whose interval leaves out zero.
+  """
+  found = groups(means, 'measure')
+  pairs = [*groups(means, 'arm', 'against')]
+  figure = Figure(figsize=(WIDTH, LINE * len(pairs) + 0.9), layout='constrained')
+  (cells,) = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)
+  for axes, ((measure,), rows) in zip(cells, found.items(), strict=True):
+    of_row = zip(texts(rows, 'arm'), texts(rows, 'against'), strict=True)
+    _forest(axes, rows, [pairs.index(pair) for pair in of_row])
+    axes.set_title(measure, size='medium')
+  labels = [f'{arm} - {against}' for arm, against in pairs]
+  cells[0].set_yticks(range(len(pairs)), labels, parse_math=False)
+  cells[0].set_ylim(len(pairs) - 0.5, -0.5)
+  figure.supxlabel(POINTS, size='medium')
+  return figure
+
+
 def _lines(
   axes: Axes, rows: Rows, names: Sequence[str], of: str = 'arm', x: str = 'budget'
 ) -> None:

@@ -219,6 +219,22 @@ def test_a_table_of_rates_has_a_line_per_setting(project, tmp_path):
   assert said(project, "{{ at('toy', 0.1) }}") == "['digits at 0.1']"
 
 
+def test_means_are_told_and_drawn_per_pair_of_arms(project):
+  pairs = "'toy', [('ours', 'standard'), ('standard', 'ours')]"
+  assert said(project, f'{{{{ mean_table({pairs}) }}}}') == (
+    '| arm | against | exit 1 | exit 2 |\n| --- | --- | --- | --- |\n'
+    '| `ours` | `standard` | +0.50 [-1.98, 2.98] | +0.33 [-0.38, 1.05] |\n'
+    '| `standard` | `ours` | -0.50 [-2.98, 1.98] | -0.33 [-1.05, 0.38] |'
+  )
+  built = project(f'{{{{ mean_figure({pairs}) }}}}')
+  (draw,) = (draw for path, draw in built.pictures.items() if path.name == 'results-toy-means.png')
+  first, second = draw().axes
+  labels = [label.get_text() for label in first.get_yticklabels()]
+  assert labels == ['ours - standard', 'standard - ours']
+  *_, empty = second.lines
+  assert empty.get_xdata() == pytest.approx([1 / 3, -1 / 3]) and list(empty.get_ydata()) == [0, 1]
+
+
 def test_the_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
   text = '+0.50 [-1.98, 2.98] points in 2 cells, 3 seeds: [all](docs/results.md),\n'
