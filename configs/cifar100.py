@@ -3,17 +3,19 @@
   python -m mecl_jax.main --config=configs/cifar100.py
 
 `--config.data.label=coarse_label` learns the 20 superclasses instead. `:smoke` is the same program
-made small.
+made small, `:paper` has the curriculum of the paper.
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke',))
+  config.check_variant(variant, ('smoke', 'paper'))
   c = config.default()
   c.data.name = 'cifar100'
   c.model.backbone = 'resnet32'
+  if variant != 'paper':
+    config.make_recommended(c)
   if variant == 'smoke':
     config.make_small(c)
   return c

@@ -3,13 +3,15 @@
 A minute on two CPU cores:
 
   python -m mecl_jax.main --config=configs/digits.py
+
+`:paper` has the curriculum of the paper.
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ())
+  config.check_variant(variant, ('paper',))
   c = config.default()
   c.data.name = 'digits'
   c.data.validation_size = 200
@@ -20,4 +22,6 @@ def get_config(variant=''):
   c.phases.backbone.duration = '60 epochs'
   c.phases.heads.duration = '60 epochs'
   c.phases.joint.duration = '60 epochs'
+  if variant != 'paper':
+    config.make_recommended(c)
   return c

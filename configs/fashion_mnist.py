@@ -2,18 +2,20 @@
 
   python -m mecl_jax.main --config=configs/fashion_mnist.py
 
-`:smoke` is the same program made small.
+`:smoke` is the same program made small, `:paper` has the curriculum of the paper.
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke',))
+  config.check_variant(variant, ('smoke', 'paper'))
   c = config.default()
   c.data.name = 'fashion_mnist'
   c.augment.crop = 2
   c.phases.backbone.duration = c.phases.joint.duration = '60 epochs'
+  if variant != 'paper':
+    config.make_recommended(c)
   if variant == 'smoke':
     config.make_small(c)
   return c

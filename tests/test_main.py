@@ -23,7 +23,7 @@ def main(*arguments):
   [
     ([], 'give --config=configs/NAME.py'),
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
-    ([DIGITS + ':tiny'], 'choose one of: none'),
+    ([DIGITS + ':tiny'], 'choose one of: paper'),
     (
       [DIGITS, '--config.batchsize=3'],
       'there is no field config.batchsize; config has: augment, batch_size, ',

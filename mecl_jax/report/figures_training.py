@@ -16,19 +16,22 @@ PREFIX = 'validation:'
 
 
 def training(rows: Rows) -> Figure:
-  """Draws loss, validation accuracy of every exit and visible share against the step.
+  """Draws loss, validation accuracy of every exit and, if `paced`, visible share against the step.
 
   Args:
     rows: the table `training`; a cell without a number was not measured at that step.
   """
   exits = style.columns_of(rows, PREFIX)
-  figure = Figure(figsize=(style.WIDTH, 6), layout='constrained')
-  loss, accuracy, visible = figure.subplots(3, sharex=True, height_ratios=(2, 3, 2))
+  heights = (2, 3, 2) if paced(rows) else (2, 3)
+  figure = Figure(figsize=(style.WIDTH, 6 * sum(heights) / 7), layout='constrained')
+  panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+  loss, accuracy, *visible = panels
   for (phase,), mine in style.groups(rows, 'phase').items():
     _draw(loss, mine, 'loss', 1)
-    _draw(visible, mine, 'visible', 100, drawstyle='steps-pre')
+    for axes in visible:
+      _draw(axes, mine, 'visible', 100, drawstyle='steps-pre')
     start = values(mine, 'step')[0]
-    for axes in (loss, accuracy, visible):
+    for axes in panels:
       axes.axvline(start, color='0.6', linewidth=1, linestyle=':')
     at = {'xycoords': ('data', 'axes fraction'), 'textcoords': 'offset points'}
     loss.annotate(phase, (start, 1), xytext=(2, 3), annotation_clip=False, **at)
@@ -39,13 +42,20 @@ def training(rows: Rows) -> Figure:
     handles.append(Line2D([], [], label=name, **look))
   loss.set(ylabel='training loss')
   accuracy.set(ylabel='validation accuracy (%)')
-  visible.set(ylabel='visible share (%)', xlabel='step', ylim=(0, 105))
-  visible.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-  visible.xaxis.set_major_formatter('{x:,.0f}')
-  for axes in (loss, accuracy, visible):
+  for axes in visible:
+    axes.set(ylabel='visible share (%)', ylim=(0, 105))
+  panels[-1].set_xlabel('step')
+  panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+  panels[-1].xaxis.set_major_formatter('{x:,.0f}')
+  for axes in panels:
     axes.grid(alpha=0.3)
   style.write_legend(figure, None, handles)
   return figure
+
+
+def paced(rows: Rows) -> bool:
+  """Whether a curriculum ever showed a part of the training images."""
+  return bool((values(rows, 'visible') < 1).any())
 
 
 def _draw(axes: Axes, rows: Rows, column: str, factor: float, **look: Any) -> None:

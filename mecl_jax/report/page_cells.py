@@ -107,6 +107,8 @@ _COLUMNS = {
   'measured_saving': _Column('measured saving (%)', percent),
   'share_reached': _Column('of it reached (%)', percent),
   'macs_saving': _Column('MACs saved (%)', percent),
+  'easiest': _Column('weight of the easiest', three_decimals),
+  'hardest': _Column('weight of the hardest', three_decimals),
   'seed': _Column('seed', name),
   'accuracy_sd': _Column('accuracy, sd (%)', percent),
   'nll_sd': _Column('NLL, sd', three_decimals),

@@ -29,10 +29,15 @@ def exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
   axes.grid(alpha=0.3)
   axes.set(xlabel='million multiply-accumulates up to the exit', ylabel='test accuracy (%)')
   curriculum = summary['curriculum']
-  axes.set_title(
-    f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}, {curriculum["order"]}'
-  )
+  # The first versions had no weights.
+  name = curriculum_name(curriculum['order'], curriculum.get('sample_weights', 'none'))
+  axes.set_title(f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}, {name}')
   save(figure, path)
+
+
+def curriculum_name(order: str, sample_weights: str) -> str:
+  """What a curriculum is, in short, by `curriculum.order` and `curriculum.sample_weights`."""
+  return ', '.join(part for part in (order, sample_weights) if part != 'none') or 'none'
 
 
 def evenly(values: np.ndarray, most: int) -> np.ndarray:

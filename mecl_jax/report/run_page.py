@@ -77,9 +77,16 @@ OVERTHINKING = """A network overthinks when an early exit is right and a later o
 oracle, which would know which exit to believe, is the bound of what any rule can reach; where
 exits err on different images, their mean may beat each of them."""
 
-CURRICULUM = """A curriculum shows a part of the training images first and then ever more of them;
+TRAINING = """Where the validation accuracy of an exit still rises at the end of its last phase,
+training longer may pay; where it falls while the loss does too, the exit learns its training images
+by heart."""
+
+PACED = """The curriculum showed a part of the training images first and then ever more of them;
 with `easy_first` it is the easiest part. When the visible share grows, harder images come in and
 the training loss rises: that is no harm as long as the validation accuracy does not fall."""
+
+WEIGHTED = """The more difficult a training image, the less it counts in the loss of an early exit,
+which cannot learn everything; the earlier the exit, the more so."""
 
 IMAGES = """Images of the test split by the exit at which they leave, at the chosen operating
 point: those of which it was most sure, and those that it let go only just."""
@@ -107,7 +114,7 @@ def run_sections(tables: Tables, pictures: Pictures) -> list[Section]:
     'Deadlines': _deadlines,
     'Calibration': _calibration,
     'Overthinking': _overthinking,
-    'What the curriculum showed when': _curriculum,
+    'How training went': _training,
     'Which images leave where': _images,
   }
   found = {title: make(tables, pictures) for title, make in makers.items()}
@@ -303,15 +310,22 @@ def _overthinking(tables: Tables, pictures: Pictures) -> Blocks:
   return [Text(OVERTHINKING), *blocks] if blocks else []
 
 
-def _curriculum(tables: Tables, pictures: Pictures) -> Blocks:
+def _training(tables: Tables, pictures: Pictures) -> Blocks:
   if not _has(tables, 'training'):
     return []
+  paced = figures_training.paced(tables['training'])
+  shown = ', and the share of the training images that the curriculum showed' if paced else ''
   caption = (
-    'Training loss, validation accuracy of each exit, and the share of the training images that'
-    ' the curriculum showed, over the steps. Dotted lines are where a phase begins.'
+    f'Training loss, validation accuracy of each exit{shown}, over the steps. Dotted lines are'
+    ' where a phase begins.'
   )
   figure = figures_training.training(tables['training'])
-  return [Text(CURRICULUM), Drawing(figure, caption, ('training',))]
+  told = '\n\n'.join((TRAINING, PACED) if paced else (TRAINING,))
+  blocks: Blocks = [Text(told), Drawing(figure, caption, ('training',))]
+  if _has(tables, 'weights'):
+    caption = 'How often an image counts in the loss of an exit; in between evenly by rank.'
+    blocks += [Text(WEIGHTED), Listing('weights', caption, ('exit', 'easiest', 'hardest'))]
+  return blocks
 
 
 def _images(tables: Tables, pictures: Pictures) -> Blocks:

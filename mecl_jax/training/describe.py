@@ -10,6 +10,7 @@ from mecl_jax.data import Dataset
 from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.network_plot import draw_network
+from mecl_jax.report.plots import curriculum_name
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 
@@ -104,7 +105,7 @@ def _phases(run: Run) -> Table:
     'epochs',
     'optimiser',
     'loss of exits',
-    'order',
+    'curriculum',
     'visible images',
   ):
     table.add_column(column, justify='right' if column in ('steps', 'epochs') else 'left')
@@ -117,7 +118,7 @@ def _phases(run: Run) -> Table:
       f'{plan.steps * run.config.batch_size / size:.1f}',
       f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
       ', '.join(plan.phase.exits),
-      plan.order,
+      curriculum_name(plan.order, plan.sample_weights),
       _visible(run, plan),
     )
   return table

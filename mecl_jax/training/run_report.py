@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mecl_jax.curriculum.weights import favour_easy
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration
 from mecl_jax.evaluation.choice import Choice, Costs, Wish, choose_policy, given_policy, make_costs
@@ -21,6 +22,7 @@ from mecl_jax.report.deadline_tables import deadline_tables
 from mecl_jax.report.dynamic_tables import dynamic_tables
 from mecl_jax.report.exit_tables import exit_tables
 from mecl_jax.report.page import Rows, remove_page, write_page
+from mecl_jax.report.plots import curriculum_name
 from mecl_jax.report.run_tables import examples_rows, training_rows
 from mecl_jax.training.log import read_metrics
 from mecl_jax.training.run import Run
@@ -179,7 +181,20 @@ def _tables(
     tables |= {'latency': latency.rows, 'segments': latency.segments}
   if records := read_metrics(run.workdir / 'metrics.jsonl'):
     tables['training'] = training_rows(records, names)
+  if weights := _weights(run):
+    tables['weights'] = weights
   return tables
+
+
+def _weights(run: Run) -> Rows:
+  """How much the easiest and the hardest training image count at each exit."""
+  rows, strength = Rows(), run.config.curriculum.easy_strength
+  for plan in run.plans:
+    if plan.sample_weights == 'easy_weighted':
+      ends = favour_easy(np.array([1.0, 0.0]), np.array(plan.depths), strength)
+      for name, easiest, hardest in zip(plan.phase.exits, *ends, strict=True):
+        rows.append({'exit': name, 'easiest': float(easiest), 'hardest': float(hardest)})
+  return rows
 
 
 def _tables_of_choice(
@@ -199,14 +214,15 @@ def _tables_of_choice(
 def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dict[str, str]:
   data, curriculum = run.dataset, summary['curriculum']
   taught = f' by {curriculum["teacher"]}, {curriculum["measure"]}' if curriculum['teacher'] else ''
-  shown = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing{taught}'
+  name = curriculum_name(curriculum['order'], curriculum['sample_weights'])
+  paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'
     f' {len(data.test):,} test images, {data.num_classes} classes',
     'network': f'{summary["backbone"]}, exits at {", ".join(run.model.exit_stages)}',
     'training': f'{summary["strategy"]}, {summary["steps"]:,} steps of {run.config.batch_size}'
     f' images in {summary["wall_seconds"]:,.0f} s, seed {summary["seed"]}',
-    'curriculum': f'{curriculum["order"]}{shown}',
+    'curriculum': f'{name}{paced}{taught}',
   }
   if latency:
     facts['latency'] = f'{latency.device}, {latency.dtype}, JAX {latency.jax}'

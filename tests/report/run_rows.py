@@ -81,7 +81,11 @@ def of_training(names):
     rows.append(row | {f'validation:{name}': None for name in names})
     row = {'step': 10 * step, 'phase': phase, 'loss': None, 'visible': None}
     rows.append(row | {f'validation:{name}': 0.05 * step for name in names})
-  return {'training': rows}
+  weights = [
+    {'exit': name, 'easiest': 1.4 - 0.1 * k, 'hardest': 0.6 + 0.1 * k}
+    for k, name in enumerate(names)
+  ]
+  return {'training': rows, 'weights': weights}
 
 
 def dynamic(names, rng, latency):

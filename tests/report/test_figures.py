@@ -229,6 +229,12 @@ def test_savings_are_shares_of_the_final_exit():
   np.testing.assert_allclose([segment[:, 1] for segment in macs.get_segments()], 55)
 
 
+def test_training_without_a_pacing_has_no_visible_share():
+  rows = [row | {'visible': row['visible'] and 1.0} for row in run_rows.make(3)['training']]
+  _, accuracy = figures_training.training(rows).axes
+  assert accuracy.get_xlabel() == 'step'
+
+
 def test_training_leaves_out_what_was_not_measured():
   loss, accuracy, visible = draw('training').axes
   phases, shares, of_exits = (

@@ -20,7 +20,7 @@ TITLES = [
   'Deadlines',
   'Calibration',
   'Overthinking',
-  'What the curriculum showed when',
+  'How training went',
   'Which images leave where',
 ]
 
@@ -74,6 +74,21 @@ def test_what_was_not_measured_is_left_out():
     found = run_sections({name: tables[name] for name in names}, {})
     assert [section.title for section in found] == [TITLES[k] for k in sections], names
     assert named(found) <= set(names)
+
+
+def test_training_tells_of_the_curriculum_that_there_was():
+  whole = [row | {'visible': row['visible'] and 1.0} for row in TABLES['training']]
+  for training, weights, told in (
+    (TABLES['training'], [], 'harder images come in'),
+    (whole, TABLES['weights'], 'the less it counts'),
+    (whole, [], ''),
+  ):
+    _, section = run_sections({'training': training, 'weights': weights}, {})
+    text = said(section)
+    assert told in text
+    assert ('harder' in text, 'counts' in text) == ('harder' in told, 'counts' in told)
+    captions = [block.caption for block in section.blocks if isinstance(block, Drawing)]
+    assert ('that the curriculum showed' in captions[0]) == ('harder' in told)
 
 
 def test_an_empty_table_is_as_none():

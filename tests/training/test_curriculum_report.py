@@ -38,6 +38,18 @@ def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path,
   assert summary['label_noise'] == 0.2
 
 
+def test_the_page_tells_how_much_easy_images_count(toy_config, tmp_path):
+  changes = {'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}
+  changes |= {'curriculum.easy_strength': 0.4, 'report.page': True}
+  run(toy_config, tmp_path, **changes)
+  with (tmp_path / 'report/tables/weights.csv').open() as file:
+    rows = [(row['exit'], *map(float, list(row.values())[1:])) for row in csv.DictReader(file)]
+  assert [row[0] for row in rows] == ['stage1', 'stage2']
+  np.testing.assert_allclose([row[1:] for row in rows], [[1.4, 0.6], [1.2, 0.8]])
+  page = (tmp_path / 'report/index.html').read_text()
+  assert 'easy_weighted by final_exit, confidence' in page
+
+
 @pytest.mark.parametrize(
   ('strategy', 'order', 'drawn'),
   [
