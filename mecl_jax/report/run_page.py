@@ -323,7 +323,10 @@ def _training(tables: Tables, pictures: Pictures) -> Blocks:
   told = '\n\n'.join((TRAINING, PACED) if paced else (TRAINING,))
   blocks: Blocks = [Text(told), Drawing(figure, caption, ('training',))]
   if _has(tables, 'weights'):
-    caption = 'How often an image counts in the loss of an exit; in between evenly by rank.'
+    caption = (
+      'How much the easiest and the hardest training image count in the loss of an exit; in between'
+      ' evenly by rank.'
+    )
     blocks += [Text(WEIGHTED), Listing('weights', caption, ('exit', 'easiest', 'hardest'))]
   return blocks
 
