@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments import wording
 from experiments.paired import analysis, figures
 from experiments.paired.study import BASELINE
-from experiments.paired.table import Rows, csv_text, exits_of
+from experiments.paired.table import Rows, accuracy_columns, csv_text, exits_of
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 
@@ -76,6 +76,12 @@ class Results:
     which = {'setting': setting, 'budget': budget, 'arm': arm}
     runs = _needed(analysis.final_runs(self._rows(study)), study, **which)
     return wording.percent([analysis.measured(row, measure) for row in runs])
+
+  def validated(self, study: str, arm: str, **which: Any) -> str:
+    """Mean accuracy on validation of an arm's early exits, in percent; for choices, as '58.70'."""
+    runs = _needed(analysis.final_runs(self._rows(study)), study, arm=arm, **which)
+    columns = accuracy_columns(runs[0], 'validation')[:-1]
+    return wording.percent([row[column] for row in runs for column in columns])
 
   def effect(
     self, study: str, setting: str, budget: int, arm: str, measure: str, against: str = BASELINE

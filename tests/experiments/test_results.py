@@ -77,6 +77,7 @@ def test_numbers_in_prose_are_those_of_the_tables(project):
     "mean_effect('toy', 'ours', 'exit 1')": '+0.50 [-1.98, 2.98]',
     "mean_effect('toy', 'ours', 'exit 2', budget=100)": '+0.67 [-0.77, 2.10]',
     "accuracy('toy', 'digits', 100, 'ours', 'exit 1')": '53.33',
+    "validated('toy', 'ours', budget=100)": '57.00',
     "span('toy', measure='exit 1')": '-1.00 to +2.00',
     "gains('toy')": '0 of 4',
     "losses('toy')": '0 of 4',
