@@ -10,18 +10,18 @@ The same program made small, for a laptop (under five minutes on two CPU cores):
 
 With the curriculum of the paper instead of the one that docs/results.md found best:
 
-  python -m mecl_jax.main --config=configs/cifar10.py:paper
+  python -m mecl_jax.main --config=configs/cifar10.py:paper        (or :paper-smoke)
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke', 'paper'))
+  config.check_variant(variant, ('smoke', 'paper', 'paper-smoke'))
   c = config.default()
   c.data.name = 'cifar10'
-  if variant != 'paper':
+  if 'paper' not in variant:
     config.make_recommended(c)
-  if variant == 'smoke':
+  if 'smoke' in variant:
     config.make_small(c)
   return c

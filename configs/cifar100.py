@@ -10,12 +10,12 @@ from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke', 'paper'))
+  config.check_variant(variant, ('smoke', 'paper', 'paper-smoke'))
   c = config.default()
   c.data.name = 'cifar100'
   c.model.backbone = 'resnet32'
-  if variant != 'paper':
+  if 'paper' not in variant:
     config.make_recommended(c)
-  if variant == 'smoke':
+  if 'smoke' in variant:
     config.make_small(c)
   return c

@@ -9,13 +9,13 @@ from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke', 'paper'))
+  config.check_variant(variant, ('smoke', 'paper', 'paper-smoke'))
   c = config.default()
   c.data.name = 'fashion_mnist'
   c.augment.crop = 2
   c.phases.backbone.duration = c.phases.joint.duration = '60 epochs'
-  if variant != 'paper':
+  if 'paper' not in variant:
     config.make_recommended(c)
-  if variant == 'smoke':
+  if 'smoke' in variant:
     config.make_small(c)
   return c

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from experiments import wording
 from experiments.paired import analysis, figures
 from experiments.paired.study import BASELINE
-from experiments.paired.table import Rows, accuracy_columns, csv_text, exits_of
+from experiments.paired.table import TRIAL, Rows, accuracy_columns, csv_text, exits_of, fields_of
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 
@@ -52,8 +52,13 @@ class Results:
     runs = _chosen(analysis.final_runs(self._rows(study)), noise=noise)
     return list(dict.fromkeys(row[column] for row in runs))
 
-  def at(self, study: str, rate: float) -> list[str]:
-    """The settings that are named 'NAME at RATE'."""
+  def rates(self, study: str) -> list[str]:
+    """The different X of settings 'NAME at X', in the order of the table."""
+    names = self.values(study, 'setting')
+    return list(dict.fromkeys(name.rpartition(' at ')[2] for name in names if re.search(AT, name)))
+
+  def at(self, study: str, rate: str) -> list[str]:
+    """The settings 'NAME at X' of this X."""
     return [name for name in self.values(study, 'setting') if name.endswith(f' at {rate}')]
 
   def runs(self, study: str, kind: str = 'run') -> int:
@@ -82,13 +87,6 @@ class Results:
     runs = _needed(analysis.final_runs(self._rows(study)), study, arm=arm, **which)
     columns = accuracy_columns(runs[0], 'validation')[:-1]
     return wording.percent([row[column] for row in runs for column in columns])
-
-  def effect(
-    self, study: str, setting: str, budget: int, arm: str, measure: str, against: str = BASELINE
-  ) -> wording.Quoted:
-    """A paired difference with its 95 % interval."""
-    which = {'setting': setting, 'budget': budget, 'arm': arm, 'measure': measure}
-    return wording.quoted(self._differences(study, against, **which)[0])
 
   def mean_effect(
     self, study: str, arm: str, measure: str, *, against: str = BASELINE, **which: Any
@@ -159,7 +157,7 @@ class Results:
 
   def mean_table(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
     """A line per pair of an arm and another, a column per measure: the mean of all settings."""
-    found = self._means(study, pairs)
+    found = analysis.means(self._rows(study), pairs)
     measures = list(dict.fromkeys(row['measure'] for row in found))
     lines: dict[tuple[str, str], list[str]] = {
       pair: [f'`{name}`' for name in pair] for pair in pairs
@@ -195,12 +193,26 @@ class Results:
     lines = [[wording.cell(value) for value in row.values()] for row in self.failures(study)]
     return wording.markdown(list(self.failures(study)[0]), lines) if lines else ''
 
-  def csv(self, study: str, kind: str, against: str = BASELINE) -> str:
-    """Writes an analysis whole, 'differences', 'steps' or 'tries'; its address for a link."""
-    rows = self._analysed(study, kind, against)
+  def ends(self, study: str, arm: str, field: str) -> str:
+    """How many searches of an arm took the lowest or the highest value tried, as '5 of 48'."""
+    trials = _chosen(self._rows(study), kind=TRIAL, arm=arm)
+    tried = [fields_of(row)[field] for row in trials]
+    best = [fields_of(row)[field] for row in analysis.searches(trials)]
+    return f'{sum(value in (min(tried), max(tried)) for value in best)} of {len(best)}'
+
+  def csv(self, study: str, kind: str, against: str = BASELINE, arm: str | None = None) -> str:
+    """Writes an analysis whole, 'differences', 'steps' or 'tries'; its address for a link.
+
+    Args:
+      study: whose.
+      kind: of analysis.
+      against: the arm to compare with.
+      arm: that alone is compared.
+    """
+    rows = self._analysed(study, kind, against, arm)
     if not rows:
       raise UserError(f'{study} has no {kind}; leave them out of the template')
-    name = f'results/{_name(study, kind, against)}.csv'
+    name = f'results/{_name(study, f"{arm}-{kind}" if arm else kind, against)}.csv'
     self.files[name] = csv_text(rows, rows[0])
     return name
 
@@ -221,7 +233,9 @@ class Results:
 
   def mean_figure(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
     """Draws the numbers of `mean_table`; its address for a picture."""
-    return self._picture(f'{study}-means', figures.mean_figure, self._means(study, pairs))
+    return self._picture(
+      f'{study}-means', figures.mean_figure, analysis.means(self._rows(study), pairs)
+    )
 
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
     """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
@@ -240,19 +254,9 @@ class Results:
       )
     return self._tables[study]
 
-  def _analyse(self, study: str, kind: str, against: str) -> Rows:
-    return ANALYSES[kind](self._rows(study), against)
-
-  def _means(self, study: str, pairs: Sequence[tuple[str, str]]) -> Rows:
-    """`analysis.pooled` of each pair and measure, with the columns `arm`, `against`, `measure`."""
-    return [
-      {'arm': arm, 'against': against, 'measure': measure}
-      | analysis.pooled(self._rows(study), arm, measure, against)
-      for arm, against in pairs
-      for measure in dict.fromkeys(
-        row['measure'] for row in self._differences(study, against, arm=arm)
-      )
-    ]
+  def _analyse(self, study: str, kind: str, against: str, arm: str | None = None) -> Rows:
+    rows = self._rows(study)
+    return ANALYSES[kind](rows if arm is None else _chosen(rows, arm=[arm, against]), against)
 
   def _of_rates(self, study: str, arm: str, against: str) -> Rows:
     rows = self._differences(study, against, arm=arm)
@@ -261,7 +265,9 @@ class Results:
     return rows
 
   def _differences(self, study: str, against: str, **which: Any) -> Rows:
-    return _needed(self._analysed(study, 'differences', against), study, **which)
+    """Holm's family is all arms against the standard; else the arm that is asked for alone."""
+    alone = which.get('arm') if against != BASELINE else None
+    return _needed(self._analysed(study, 'differences', against, alone), study, **which)
 
 
 def _chosen(rows: Rows, **which: Any) -> Rows:

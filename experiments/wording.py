@@ -78,7 +78,7 @@ def percent(shares: list[Any]) -> str:
 
 
 def counted(rows: Rows, true: Callable[[Row], bool]) -> str:
-  """Of how many rows, of those with an interval, it is true, as '11 of 12'."""
+  """Of how many rows it is true, as '11 of 12'; never of one without an interval."""
   return f'{sum(row["low"] is not None and true(row) for row in rows)} of {len(rows)}'
 
 

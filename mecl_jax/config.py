@@ -287,7 +287,7 @@ def check_variant(variant: str, variants: Sequence[str]) -> None:
 def make_recommended(config: ConfigDict) -> None:
   """Turns the curriculum of the paper into the one that docs/results.md found best, in place.
 
-  All examples at every step, the easy ones counting the more, the earlier the exit. (The defaults
+  No example is held back; the easy ones count more, the earlier the exit. (The defaults
   stay the paper's: configurations of earlier runs rely on them.)
   """
   config.curriculum.order = 'none'

@@ -6,7 +6,7 @@ A measure is 'exit 1', 'exit 2', .. (test accuracy, earliest first), 'final', or
 accuracy over the mean multiply-accumulates between the first exit's and the final one's).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import itertools
 import math
 from typing import Any
@@ -99,6 +99,24 @@ def pooled(rows: Rows, arm: str, measure: str, baseline: str = BASELINE) -> Row:
   if not complete:
     raise UserError(f'no seed has {measure} of both {arm!r} and {baseline!r} everywhere')
   return {'cells': len(cells)} | _effects([np.transpose(complete)])[0]
+
+
+def means(rows: Rows, pairs: Iterable[tuple[str, str]]) -> Rows:
+  """`pooled` for each pair of an arm and a baseline, and each measure.
+
+  Returns:
+    its columns after `arm`, `against` and `measure`.
+
+  Raises:
+    UserError: as `pooled`.
+  """
+  of_settings = _by(final_runs(rows), 'study', 'setting')
+  measures = dict.fromkeys(measure for runs in of_settings for measure in _measures(runs))
+  return [
+    {'arm': arm, 'against': against, 'measure': measure} | pooled(rows, arm, measure, against)
+    for arm, against in pairs
+    for measure in measures
+  ]
 
 
 def steps_to_reach(rows: Rows, baseline: str = BASELINE) -> Rows:

@@ -1,4 +1,4 @@
-"""The figures of a study, each a function of the rows of `analysis.differences` alone."""
+"""The figures of a study, each a function of rows of `analysis` alone."""
 
 from collections.abc import Sequence
 import textwrap

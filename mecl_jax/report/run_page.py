@@ -324,8 +324,8 @@ def _training(tables: Tables, pictures: Pictures) -> Blocks:
   blocks: Blocks = [Text(told), Drawing(figure, caption, ('training',))]
   if _has(tables, 'weights'):
     caption = (
-      'How much the easiest and the hardest training image count in the loss of an exit; in between'
-      ' evenly by rank.'
+      'How much the easiest and the hardest training image count in the loss of an exit, in between'
+      ' evenly by rank; all are divided by their mean over the batch.'
     )
     blocks += [Text(WEIGHTED), Listing('weights', caption, ('exit', 'easiest', 'hardest'))]
   return blocks

@@ -114,6 +114,7 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
   size = len(run.dataset.train)
   settings = config.curriculum
   ordered, taught = settings.order != 'none', teachers.wanted(config)
+  weighted = settings.sample_weights == 'easy_weighted'
   plain = read_summary(run.workdir / 'teacher') or {}
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
@@ -133,6 +134,7 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
       'per_exit': settings.per_exit if ordered else None,
       'max_share': settings.max_share if ordered else None,
       'sample_weights': settings.sample_weights,
+      'easy_strength': settings.easy_strength if weighted else None,
       'teacher': settings.teacher if taught else None,
       'measure': settings.measure if taught else None,
       'teacher_steps': plain.get('steps', 0),  # of a plain run made first, not in `steps`

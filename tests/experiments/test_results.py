@@ -70,10 +70,10 @@ def said(project, text):
 def test_numbers_in_prose_are_those_of_the_tables(project):
   # 2 ± 4.302653 * 2 / sqrt(3), and so on.
   for call, expected in {
-    "effect('toy', 'digits', 100, 'ours', 'exit 1')": '+2.00 [-2.97, 6.97]',
-    "effect('toy', 'digits', 1000, 'ours', 'exit 1')": '-1.00 (the same in all 3 seeds)',
-    "effect('toy', 'digits', 100, 'ours', 'exit 2').row.seeds": '3',
-    "effect('toy', 'digits', 100, 'standard', 'exit 1', against='ours')": '-2.00 [-6.97, 2.97]',
+    "mean_effect('toy', 'ours', 'exit 1', budget=100)": '+2.00 [-2.97, 6.97]',
+    "mean_effect('toy', 'ours', 'exit 1', budget=1000)": '-1.00 (the same in all 3 seeds)',
+    "mean_effect('toy', 'ours', 'exit 2', budget=100).row.seeds": '3',
+    "mean_effect('toy', 'standard', 'exit 1', against='ours', budget=100)": '-2.00 [-6.97, 2.97]',
     "mean_effect('toy', 'ours', 'exit 1')": '+0.50 [-1.98, 2.98]',
     "mean_effect('toy', 'ours', 'exit 2', budget=100)": '+0.67 [-0.77, 2.10]',
     "accuracy('toy', 'digits', 100, 'ours', 'exit 1')": '53.33',
@@ -84,6 +84,7 @@ def test_numbers_in_prose_are_those_of_the_tables(project):
     "seeds('toy', arm='ours')": '3',
     "runs('toy')": '12',
     "runs('toy', 'trial')": '2',
+    "ends('toy', 'ours', 'rate')": '2 of 2',
     "values('toy', 'budget') | join(' ')": '100 1000',
     "command('toy')": 'python -m experiments.paired --config=experiments/configs/toy.py',
   }.items():
@@ -217,7 +218,9 @@ def test_a_table_of_rates_has_a_line_per_setting(project, tmp_path):
     '| digits | 1.0 | 1,000 | 70.00 %, -1.00 (the same in all 3 seeds) | '
     '70.00 %, +0.00 (the same in all 3 seeds) |',
   ]
-  assert said(project, "{{ at('toy', 0.1) }}") == "['digits at 0.1']"
+  assert (
+    said(project, "{{ at('toy', '0.1') }} {{ rates('toy') | join }}") == "['digits at 0.1'] 0.11.0"
+  )
 
 
 def test_means_are_told_and_drawn_per_pair_of_arms(project):
@@ -256,13 +259,13 @@ def test_a_readme_without_its_marks_is_told(project, tmp_path, text):
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
-    ("effect('toy', 'mnist', 100, 'ours', 'exit 1')", "with setting 'mnist'; there is: digits"),
-    ("effect('toy', 'digits', 200, 'ours', 'exit 1')", 'budget 200; there is: 100, 1000'),
-    ("effect('toy', 'digits', 100, 'ours', 'exit 9')", 'there is: exit 1, exit 2'),
+    ("mean_effect('toy', 'ours', 'exit 1', setting='mnist')", "'mnist'; there is: digits"),
+    ("mean_effect('toy', 'ours', 'exit 1', budget=200)", 'budget 200; there is: 100, 1000'),
+    ("span('toy', measure='exit 9')", 'there is: exit 1, exit 2'),
     ("span('toy', dataset='digits')", 'dataset cannot be chosen; choose by: study, setting'),
     ("rate_figure('toy', 'ours')", "a setting 'digits' that is not named 'NAME at RATE'"),
     ("runs('other')", "no table of a study 'other'; there are: toy"),
-    ("effect('toy', 'digits', 100, 'ours', 'exit 1', against='x')", "no runs of 'x'"),
+    ("span('toy', against='x')", "no runs of 'x'"),
     ('no_such_function()', "'no_such_function' is undefined"),
     ('{', r'results.md.jinja: .*'),
   ],

@@ -36,7 +36,8 @@ def test_every_strategy_runs_to_its_report(toy_config, tmp_path, drawn, strategy
   assert summary['curriculum'] == {
     'order': 'easy_first', 'pacing': 'fixed_exponential', 'visible_at_start': 0.2,
     'teacher': 'self_taught' if strategy in ('joint', 'layer_wise') else 'final_exit',
-    'per_exit': 'shared', 'max_share': 1.0, 'sample_weights': 'none', 'measure': 'confidence',
+    'per_exit': 'shared', 'max_share': 1.0, 'sample_weights': 'none',
+    'easy_strength': None, 'measure': 'confidence',
     'teacher_steps': 12 if strategy in ('joint', 'layer_wise') else 0,
   }  # fmt: skip
   macs = [row['macs'] for row in summary['exits']]
