@@ -19,6 +19,7 @@ from experiments.paired.study import Arm, Study
 STANDARD = TUNED_RATE | NO_ORDER
 EASY_FIRST = TUNED_RATE | linear(0.1, '30%')
 CAPPED = EASY_FIRST | {'curriculum.max_share': 0.8}  # never shows the hardest fifth
+EASY_WEIGHTED = TUNED_RATE | WEIGHTED | {'curriculum.easy_strength': 0.4}
 LEVELS = (0.2, 0.4)
 
 
@@ -35,7 +36,8 @@ def get_study():
       'standard': Arm(STANDARD),
       'easy_first': Arm(EASY_FIRST),
       'capped': Arm(CAPPED),
-      'easy_weighted': Arm(TUNED_RATE | WEIGHTED),
+      'easy_weighted': Arm(EASY_WEIGHTED),
+      'strongly_weighted': Arm(EASY_WEIGHTED | {'curriculum.easy_strength': 0.8}),
       'anti': Arm(EASY_FIRST | {'curriculum.order': 'anti'}),
       'distilled': Arm(STANDARD | DISTILLED),
       'distilled_capped': Arm(CAPPED | DISTILLED),

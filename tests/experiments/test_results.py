@@ -1,12 +1,15 @@
 import functools
 import pathlib
 
+import numpy as np
 from PIL import Image
 import pytest
 
 from experiments import results
 from experiments.paired import figures
-from experiments.paired.table import write_table
+from experiments.paired.search import judged
+from experiments.paired.table import read_table, write_table
+from mecl_jax import config
 from mecl_jax.errors import UserError
 from tests.experiments.test_table import failed, make_run
 
@@ -302,6 +305,17 @@ def test_check_tells_what_is_outdated_and_writes_nothing(project, tmp_path, monk
   (tmp_path / 'README.md').write_text('no marks')
   assert results.main(places) == 2
   assert capsys.readouterr().err.startswith('error: ')
+
+
+def test_the_recipe_has_the_strength_that_is_best_on_validation():
+  rows = read_table(ROOT / 'experiments' / 'results' / 'strengths.csv')
+  judgements: dict[str, list[float]] = {}
+  for row in rows:
+    judgements.setdefault(row['arm'], []).extend(judged(row).values())
+  means = {arm: np.mean(values) for arm, values in judgements.items()}
+  recipe = config.default()
+  config.make_recommended(recipe)
+  assert max(means, key=means.get) == f'easy_weighted_{recipe.curriculum.easy_strength}'
 
 
 def test_the_committed_pages_are_what_the_committed_tables_give():
