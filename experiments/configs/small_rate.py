@@ -1,10 +1,9 @@
-"""The paper's kind of setting: one small learning rate for all arms, and no search.
+"""One learning rate for all arms, as in the paper, and one that is too small on purpose.
 
 A curriculum gains most where a head is far from what it can learn. The rate is 0.1 over the steps,
-so that Adam, whose steps are about as long as its rate, carries a head as far whatever the budget:
+so that Adam, whose steps are about as long as its rate, moves a head equally far at every budget:
 after a look at three of the seeds, to where every head has learnt something, and none all it can.
-That is a hundredth and less of what the study `tuned` finds. This study shows where the claim
-holds, and `tuned` whether that matters.
+This study shows where the claim holds, and `tuned` whether that matters.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, SETTINGS, linear
