@@ -16,7 +16,7 @@ def get_study():
     return Arm(PACED | {'curriculum.order': order})
 
   return Study(
-    common=COMMON | {'steps_per_dispatch': 0, 'phases.backbone.duration': '400 steps'},
+    common=COMMON | {'steps_per_dispatch': 0, 'phases.backbone.duration': '300 steps'},
     settings={
       f'{name} {strategy}': {**fields, 'strategy': strategy}
       for name, fields in SETTINGS.items()
@@ -28,7 +28,7 @@ def get_study():
       'easy_first': arm('easy_first'),
       'easy_weighted': Arm(PACED | WEIGHTED | {'curriculum.easy_strength': 0.4}),
     },
-    budgets=(400,),
+    budgets=(300,),
     budget_of='joint',
     seeds=range(8),
   )
