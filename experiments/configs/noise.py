@@ -1,7 +1,8 @@
 """Label noise: what a curriculum is worth when some of the labels are wrong.
 
 The backbone, which also scores the examples, learns the noisy labels too; validation and test are
-clean. It trains for half as long as those of the other studies, so that all 64 are made in two hours.
+clean. It trains for half as long as those of the other studies, so that two cores make all 64 of
+them in two hours.
 """
 
 from experiments.configs.common import (
