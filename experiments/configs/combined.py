@@ -4,16 +4,15 @@ from experiments.configs.common import (
   BACKBONE,
   COMMON,
   DISTILLED,
+  EASY_FIRST,
   NO_ORDER,
   SETTINGS,
   TUNED_RATE,
   WEIGHTED,
-  linear,
 )
 from experiments.paired.study import Arm, Study
 
 STANDARD = TUNED_RATE | NO_ORDER
-EASY_FIRST = TUNED_RATE | linear(0.3, '25%')
 EASY_WEIGHTED = TUNED_RATE | WEIGHTED | {'curriculum.easy_strength': 0.8}
 SURVIVORS = {'curriculum.sample_weights': 'survivors'}
 # The earlier an exit, the slower: all data at half, a quarter and a tenth of the steps.

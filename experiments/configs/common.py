@@ -44,6 +44,8 @@ TUNED_RATE = {'phases.heads.learning_rate': 0.03}
 NO_ORDER = {'curriculum.order': 'none'}
 # All data at every step; the earlier an exit, the more easy examples count in its loss.
 WEIGHTED = NO_ORDER | {'curriculum.sample_weights': 'easy_weighted'}
+# The recipe of the repository's configs/: the strength that validation chose in `strengths`.
+RECIPE = WEIGHTED | {'curriculum.easy_strength': 0.4}
 DISTILLED = {'distillation.weight': 0.5}  # of the final exit, beside the labels
 
 
@@ -55,3 +57,7 @@ def linear(start, full_after):
     'curriculum.start': start,
     'curriculum.full_after': full_after,
   }
+
+
+# Where not the pacing but what goes with it is studied, at the rate of standard training.
+EASY_FIRST = TUNED_RATE | linear(0.3, '25%')

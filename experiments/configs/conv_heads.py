@@ -3,7 +3,7 @@
 Their rate is that of `configs/`, and `easy_first` has the paper's pacing, with its defaults.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, WEIGHTED
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, SETTINGS
 from experiments.paired.study import Arm, Study
 
 
@@ -21,7 +21,7 @@ def get_study():
     arms={
       'standard': Arm(NO_ORDER),
       'easy_first': Arm({'curriculum.order': 'easy_first'}),
-      'easy_weighted': Arm(WEIGHTED | {'curriculum.easy_strength': 0.4}),
+      'easy_weighted': Arm(RECIPE),
     },
     budgets=(600,),
     seeds=range(8),

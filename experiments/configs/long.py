@@ -3,11 +3,11 @@
 from experiments.configs.common import (
   BACKBONE,
   COMMON,
+  EASY_FIRST,
   NO_ORDER,
+  RECIPE,
   SETTINGS,
   TUNED_RATE,
-  WEIGHTED,
-  linear,
 )
 from experiments.paired.study import Arm, Study
 
@@ -19,8 +19,8 @@ def get_study():
     settings=SETTINGS,
     arms={
       'standard': Arm(TUNED_RATE | NO_ORDER),
-      'easy_first': Arm(TUNED_RATE | linear(0.3, '25%')),
-      'easy_weighted': Arm(TUNED_RATE | WEIGHTED | {'curriculum.easy_strength': 0.4}),
+      'easy_first': Arm(EASY_FIRST),
+      'easy_weighted': Arm(TUNED_RATE | RECIPE),
     },
     budgets=(10_000,),
     seeds=range(8),

@@ -4,7 +4,7 @@ Short trainings of a small network from the beginning. Whoever follows a curricu
 step needs a teacher: a plain run of the same length comes first, whose steps are not counted.
 """
 
-from experiments.configs.common import COMMON, SETTINGS, WEIGHTED
+from experiments.configs.common import COMMON, RECIPE, SETTINGS
 from experiments.paired.study import Arm, Study
 
 PACED = {'curriculum.pacing': 'fixed_exponential', 'curriculum.step_length': '8%'}
@@ -26,7 +26,7 @@ def get_study():
     arms={
       'standard': arm('none'),
       'easy_first': arm('easy_first'),
-      'easy_weighted': Arm(PACED | WEIGHTED | {'curriculum.easy_strength': 0.4}),
+      'easy_weighted': Arm(PACED | RECIPE),
     },
     budgets=(300,),
     budget_of='joint',
