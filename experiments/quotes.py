@@ -155,9 +155,9 @@ class Results:
       ],
     )
 
-  def mean_table(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """A line per pair of an arm and another, a column per measure: the mean of all settings."""
-    found = analysis.means(self._rows(study), pairs)
+  def mean_table(self, study: str, pairs: Sequence[tuple[str, str]], **which: Any) -> str:
+    """A line per pair of an arm and another, a column per measure: see `mean_effect`."""
+    found = self._means(study, pairs, **which)
     measures = list(dict.fromkeys(row['measure'] for row in found))
     lines: dict[tuple[str, str], list[str]] = {
       pair: [f'`{name}`' for name in pair] for pair in pairs
@@ -227,15 +227,13 @@ class Results:
   def forest_figure(self, study: str, arm: str, against: str = BASELINE, **which: Any) -> str:
     """Draws the differences of an arm with their intervals; its address for a picture."""
     rows = self._differences(study, against, arm=arm, **which)
-    chosen = [value for values in which.values() for value in _listed(values)]
-    details = ''.join(f'-{value}'.replace(' ', '') for value in chosen)
-    return self._picture(_name(study, arm, against) + details, figures.forest_figure, rows)
+    name = _name(study, arm, against) + _details(which)
+    return self._picture(name, figures.forest_figure, rows)
 
-  def mean_figure(self, study: str, pairs: Sequence[tuple[str, str]]) -> str:
+  def mean_figure(self, study: str, pairs: Sequence[tuple[str, str]], **which: Any) -> str:
     """Draws the numbers of `mean_table`; its address for a picture."""
-    return self._picture(
-      f'{study}-means', figures.mean_figure, analysis.means(self._rows(study), pairs)
-    )
+    name = f'{study}-means{_details(which)}'
+    return self._picture(name, figures.mean_figure, self._means(study, pairs, **which))
 
   def rate_figure(self, study: str, arm: str, against: str = BASELINE) -> str:
     """Draws the differences of an arm in settings 'NAME at X' against X; its address."""
@@ -258,6 +256,9 @@ class Results:
     rows = self._rows(study)
     return ANALYSES[kind](rows if arm is None else _chosen(rows, arm=[arm, against]), against)
 
+  def _means(self, study: str, pairs: Sequence[tuple[str, str]], **which: Any) -> Rows:
+    return analysis.means(_needed(self._rows(study), study, **which), pairs)
+
   def _of_rates(self, study: str, arm: str, against: str) -> Rows:
     rows = self._differences(study, against, arm=arm)
     if unnamed := [row['setting'] for row in rows if not re.search(AT, row['setting'])]:
@@ -278,6 +279,12 @@ def _chosen(rows: Rows, **which: Any) -> Rows:
 
 def _listed(value: Any) -> list:
   return value if isinstance(value, list) else [value]
+
+
+def _details(which: Mapping[str, Any]) -> str:
+  """What narrows a picture down, for its file's name."""
+  chosen = [value for values in which.values() for value in _listed(values)]
+  return ''.join(f'-{value}'.replace(' ', '') for value in chosen)
 
 
 def _needed(rows: Rows, study: str, **which: Any) -> Rows:

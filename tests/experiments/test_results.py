@@ -233,8 +233,11 @@ def test_means_are_told_and_drawn_per_pair_of_arms(project):
     '| `ours` | `standard` | +0.50 [-1.98, 2.98] | +0.33 [-0.38, 1.05] |\n'
     '| `standard` | `ours` | -0.50 [-2.98, 1.98] | -0.33 [-1.05, 0.38] |'
   )
-  built = project(f'{{{{ mean_figure({pairs}) }}}}')
-  (draw,) = (draw for path, draw in built.pictures.items() if path.name == 'results-toy-means.png')
+  assert '+2.00 [-2.97, 6.97]' in said(project, f'{{{{ mean_table({pairs}, budget=100) }}}}')
+  built = project(f'{{{{ mean_figure({pairs}) }}}} {{{{ mean_figure({pairs}, budget=100) }}}}')
+  pictures = {path.name: draw for path, draw in built.pictures.items()}
+  assert list(pictures) == ['results-toy-means.png', 'results-toy-means-100.png']
+  draw = pictures['results-toy-means.png']
   first, second = draw().axes
   labels = [label.get_text() for label in first.get_yticklabels()]
   assert labels == ['ours - standard', 'standard - ours']
