@@ -3,8 +3,10 @@
 import pathlib
 
 import jax
+from ml_collections import ConfigDict
 from rich.table import Table
 
+from mecl_jax import config as config_lib
 from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
 from mecl_jax.models import exit_costs, stage_costs
@@ -13,6 +15,11 @@ from mecl_jax.report.network_plot import draw_network
 from mecl_jax.report.plots import curriculum_name
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
+
+PACED = (
+  *('max_share', 'pacing', 'start', 'increase', 'step_length', 'boundaries', 'full_after'),
+  *('per_exit', 'exit_factors', 'exit_pacings'),
+)
 
 
 def print_run(run: Run) -> None:
@@ -29,6 +36,7 @@ def print_run(run: Run) -> None:
     **_input(run),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
     f' {run.config.model.dtype}',
+    **_without_effect(run.config.curriculum),
   }
   for name, fact in facts.items():
     run.console.print(f'{name:<15}{fact}', soft_wrap=True)
@@ -80,6 +88,15 @@ def _input(run: Run) -> dict[str, str]:
   if model.pretrained:
     facts['weights'] = f'from {model.pretrained}, pixels as {model.preprocessing}'
   return facts
+
+
+def _without_effect(curriculum: ConfigDict) -> dict[str, str]:
+  """The fields of a pacing that somebody has set, where the examples have no order."""
+  usual = config_lib.default().curriculum
+  given = [f'curriculum.{name}' for name in PACED if curriculum[name] != usual[name]]
+  if curriculum.order != 'none' or not given:
+    return {}
+  return {'no effect': f'{", ".join(given)}: curriculum.order is none'}
 
 
 def _network(run: Run) -> Table:

@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from mecl_jax import config
 from mecl_jax.errors import UserError
 from mecl_jax.training.train import describe
 
@@ -25,6 +26,19 @@ def test_stages_exits_and_a_picture(toy_config, tmp_path, said, drawn):
   assert any('stage1' in line and 'vit' in line for line in lines)
   assert any('resized to 16x16' in line for line in lines)
   assert not (tmp_path / 'config.json').exists()
+
+
+def test_a_pacing_without_an_order_is_told(toy_config, tmp_path, said):
+  usual = config.default().curriculum
+  toy_config.curriculum.update(start=usual.start, step_length=usual.step_length)
+  toy_config.curriculum.update(pacing='linear', max_share=0.8)
+  for order in ('easy_first', 'none'):
+    assert 'no effect' not in said.file.getvalue()
+    toy_config.curriculum.order = order
+    describe(tmp_path, toy_config, console=said)
+  (line,) = (line for line in said.file.getvalue().splitlines() if line.startswith('no effect'))
+  told = 'curriculum.max_share, curriculum.pacing: curriculum.order is none'
+  assert line.split(maxsplit=2)[2] == told
 
 
 def test_of_a_run_that_is_there(own, said):
