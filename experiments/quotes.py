@@ -283,7 +283,7 @@ def _listed(value: Any) -> list:
 
 def _details(which: Mapping[str, Any]) -> str:
   """What narrows a picture down, for its file's name."""
-  chosen = [value for values in which.values() for value in _listed(values)]
+  chosen = [v for values in which.values() if values is not None for v in _listed(values)]
   return ''.join(f'-{value}'.replace(' ', '') for value in chosen)
 
 

@@ -13,13 +13,9 @@ from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.network_plot import draw_network
 from mecl_jax.report.plots import curriculum_name
+from mecl_jax.training import pacings
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
-
-PACED = (
-  *('max_share', 'pacing', 'start', 'increase', 'step_length', 'boundaries', 'full_after'),
-  *('per_exit', 'exit_factors', 'exit_pacings'),
-)
 
 
 def print_run(run: Run) -> None:
@@ -91,12 +87,19 @@ def _input(run: Run) -> dict[str, str]:
 
 
 def _without_effect(curriculum: ConfigDict) -> dict[str, str]:
-  """The fields of a pacing that somebody has set, where the examples have no order."""
+  """The fields that differ from their defaults, though what they shape is switched off."""
   usual = config_lib.default().curriculum
-  given = [f'curriculum.{name}' for name in PACED if curriculum[name] != usual[name]]
-  if curriculum.order != 'none' or not given:
-    return {}
-  return {'no effect': f'{", ".join(given)}: curriculum.order is none'}
+  switched_off = {
+    'order': pacings.FIELDS if curriculum.order == 'none' else (),
+    'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
+  }
+  told = [
+    f'{name} (curriculum.{switch} is {curriculum[switch]})'
+    for switch, names in switched_off.items()
+    for name in names
+    if curriculum[name] != usual[name]
+  ]
+  return {'no effect': ', '.join(told)} if told else {}
 
 
 def _network(run: Run) -> Table:

@@ -15,6 +15,8 @@ PER_EXIT = ('shared', 'scaled', 'own')
 
 _NUMBERS = ('start', 'increase')
 _SETTINGS = (*_NUMBERS, 'step_length', 'boundaries', 'full_after')
+# All of `curriculum` that shapes how the visible share grows.
+FIELDS = ('max_share', 'pacing', *_SETTINGS, 'per_exit', 'exit_factors', 'exit_pacings')
 
 
 def check(settings: ConfigDict) -> None:

@@ -28,17 +28,25 @@ def test_stages_exits_and_a_picture(toy_config, tmp_path, said, drawn):
   assert not (tmp_path / 'config.json').exists()
 
 
-def test_a_pacing_without_an_order_is_told(toy_config, tmp_path, said):
-  usual = config.default().curriculum
-  toy_config.curriculum.update(start=usual.start, step_length=usual.step_length)
-  toy_config.curriculum.update(pacing='linear', max_share=0.8)
-  for order in ('easy_first', 'none'):
-    assert 'no effect' not in said.file.getvalue()
-    toy_config.curriculum.order = order
-    describe(tmp_path, toy_config, console=said)
-  (line,) = (line for line in said.file.getvalue().splitlines() if line.startswith('no effect'))
-  told = 'curriculum.max_share, curriculum.pacing: curriculum.order is none'
-  assert line.split(maxsplit=2)[2] == told
+@pytest.mark.parametrize(
+  ('order', 'sample_weights', 'told'),
+  [
+    ('easy_first', 'easy_weighted', []),
+    ('none', 'easy_weighted', ['max_share (curriculum.order is none)', 'pacing']),
+    ('easy_first', 'survivors', ['easy_strength (curriculum.sample_weights is survivors)']),
+    ('none', 'none', ['max_share', 'pacing', 'easy_strength']),
+  ],
+)
+def test_fields_without_effect_are_told(toy_config, tmp_path, said, order, sample_weights, told):
+  toy_config.curriculum = config.default().curriculum
+  toy_config.curriculum.update(pacing='linear', max_share=0.8, easy_strength=0.3)
+  toy_config.curriculum.update(order=order, sample_weights=sample_weights)
+  describe(tmp_path, toy_config, console=said)
+  lines = said.file.getvalue().splitlines()
+  found = [line.partition('no effect')[2] for line in lines if line.startswith('no effect')]
+  found = found[0].split(', ') if found else []
+  assert len(found) == len(told)
+  assert all(one.strip().startswith(name) for one, name in zip(found, told, strict=True))
 
 
 def test_of_a_run_that_is_there(own, said):
