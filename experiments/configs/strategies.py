@@ -35,5 +35,5 @@ def get_study():
     },
     budgets=(300,),
     budget_of='joint',
-    seeds=range(4),
+    seeds=range(8),
   )
