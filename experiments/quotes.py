@@ -47,9 +47,9 @@ class Results:
     self._rows(study)
     return f'python -m experiments.paired --config=experiments/configs/{study}.py'
 
-  def values(self, study: str, column: str, noise: float | None = None) -> list:
+  def values(self, study: str, column: str, **which: Any) -> list:
     """The different values of a column among the runs compared, in the order of the table."""
-    runs = _chosen(analysis.final_runs(self._rows(study)), noise=noise)
+    runs = _needed(analysis.final_runs(self._rows(study)), study, **which)
     return list(dict.fromkeys(row[column] for row in runs))
 
   def rates(self, study: str) -> list[str]:

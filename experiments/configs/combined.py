@@ -5,14 +5,13 @@ from experiments.configs.common import (
   COMMON,
   DISTILLED,
   EASY_FIRST,
-  NO_ORDER,
   SETTINGS,
+  STANDARD,
   TUNED_RATE,
   WEIGHTED,
 )
 from experiments.paired.study import Arm, Study
 
-STANDARD = TUNED_RATE | NO_ORDER
 EASY_WEIGHTED = TUNED_RATE | WEIGHTED | {'curriculum.easy_strength': 0.8}
 SURVIVORS = {'curriculum.sample_weights': 'survivors'}
 # The earlier an exit, the slower: all data at half, a quarter and a tenth of the steps.

@@ -42,6 +42,7 @@ SETTINGS = {
 TUNED_RATE = {'phases.heads.learning_rate': 0.03}
 
 NO_ORDER = {'curriculum.order': 'none'}
+STANDARD = TUNED_RATE | NO_ORDER
 # All data at every step; the earlier an exit, the more easy examples count in its loss.
 WEIGHTED = NO_ORDER | {'curriculum.sample_weights': 'easy_weighted'}
 # The recipe of the repository's configs/: the strength that validation chose in `strengths`.

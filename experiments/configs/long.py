@@ -4,9 +4,9 @@ from experiments.configs.common import (
   BACKBONE,
   COMMON,
   EASY_FIRST,
-  NO_ORDER,
   RECIPE,
   SETTINGS,
+  STANDARD,
   TUNED_RATE,
 )
 from experiments.paired.study import Arm, Study
@@ -18,7 +18,7 @@ def get_study():
     backbone=BACKBONE,
     settings=SETTINGS,
     arms={
-      'standard': Arm(TUNED_RATE | NO_ORDER),
+      'standard': Arm(STANDARD),
       'easy_first': Arm(EASY_FIRST),
       'easy_weighted': Arm(TUNED_RATE | RECIPE),
     },

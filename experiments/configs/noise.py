@@ -8,15 +8,14 @@ from experiments.configs.common import (
   BACKBONE,
   COMMON,
   DISTILLED,
-  NO_ORDER,
   RECIPE,
   SETTINGS,
+  STANDARD,
   TUNED_RATE,
   linear,
 )
 from experiments.paired.study import Arm, Study
 
-STANDARD = TUNED_RATE | NO_ORDER
 EASY_FIRST = TUNED_RATE | linear(0.1, '30%')
 CAPPED = EASY_FIRST | {'curriculum.max_share': 0.8}  # never shows the hardest fifth
 EASY_WEIGHTED = TUNED_RATE | RECIPE

@@ -1,6 +1,6 @@
 """How much more easy examples should count at early exits, at the rate of standard training."""
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, TUNED_RATE, WEIGHTED
+from experiments.configs.common import BACKBONE, COMMON, SETTINGS, STANDARD, TUNED_RATE, WEIGHTED
 from experiments.paired.study import Arm, Study
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8)
@@ -15,7 +15,7 @@ def get_study():
     common=COMMON,
     backbone=BACKBONE,
     settings=SETTINGS,
-    arms={'standard': Arm(TUNED_RATE | NO_ORDER)} | weighted,
+    arms={'standard': Arm(STANDARD)} | weighted,
     budgets=(300, 1000),
     seeds=range(8),
   )
