@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
-import hashlib
 import pathlib
-from typing import Any
 
 from flax import nnx
 import jax
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
+from experiments.paired.scores import Scores
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import Difficulty
@@ -24,7 +23,7 @@ from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import predict
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
 from mecl_jax.models import FINAL, set_trainable
-from mecl_jax.training import devices, sources, teachers, train, weights
+from mecl_jax.training import devices, sources, train, weights
 from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.loop import begin, objective_of, per_dispatch
@@ -35,15 +34,6 @@ from mecl_jax.training.step import Arrays, Objective, make_step
 from mecl_jax.training.workdir import check_data, read_summary
 
 TRAIN = 'train'
-# What the scores hang on, of `config.curriculum`.
-OF_TEACHER = (
-  'teacher',
-  'measure',
-  'teacher_workdir',
-  'teacher_exit',
-  'difficulty_file',
-  'classifier',
-)
 
 
 class SharedBackbone:
@@ -70,10 +60,10 @@ class SharedBackbone:
     console: Console,
     interruption: Interruption,
   ):
-    plain = study.backbone_config(*cell)
-    digest = config_lib.digest(config_lib.resolve(plain))
-    name = f'{plain.data.name}-{plain.model.backbone}-{digest}'.replace('/', '-')
-    self._study, self._scores, self._backbone = study, folder / 'scores' / name, backbones / name
+    plain = config_lib.resolve(study.backbone_config(*cell))
+    name = f'{plain.data.name}-{plain.model.backbone}-{config_lib.digest(plain)}'.replace('/', '-')
+    self._study, self._backbone = study, backbones / name
+    self._scores = Scores(plain, folder / 'scores' / name, dataset, console)
     check_data(self._backbone, dataset)
     summary = read_summary(self._backbone)
     if summary is None or not summary['complete']:
@@ -113,13 +103,14 @@ class SharedBackbone:
     run, model = dataclasses.replace(self._run, config=config), self._run.model
     sizes = len(run.dataset.train), run.dataset.num_classes
     (plan,) = make_plan(config, model.exit_names, model.segments, *sizes)
-    difficulty = self._difficulty(run)
+    difficulty = self._scores.of(run)
     nnx.update(model, jax.tree.map(jnp.copy, self._begins))  # for a step gives its input away
     self._train(run, plan, difficulty)
     return self._predicted(VALIDATION), self._predicted(TEST)
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Of a run that takes this backbone as it is."""
+    config = self._scores.watched(config)
     config.model.pretrained = str(self._backbone)
     config.phases.backbone.duration = '0 steps'
     return config_lib.resolve(config)
@@ -150,16 +141,6 @@ class SharedBackbone:
       raise RunError('the loss is not a number; lower the learning rate')
     nnx.update(run.model, moving.params, moving.statistics)
 
-  def _difficulty(self, run: Run) -> Difficulty | None:
-    """Scores of the training examples; kept for all jobs that ask the same teacher."""
-    if not teachers.wanted(run.config):
-      return None
-    asked = {name: run.config.curriculum[name] for name in OF_TEACHER}
-    folder = self._scores / hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    run = dataclasses.replace(run, workdir=folder)
-    return teachers.difficulty(run, begun=False, train_run=_no_other_run)
-
   def _predicted(self, name: str) -> Predicted:
     """What the early exits say now, and the final one always does."""
     model, source = self._run.model, self._sources[name]
@@ -186,10 +167,6 @@ def _source(run: Run, split: Split) -> Arrays:
     raise UserError('what the heads see does not fit in memory; choose other exits or heads')
   final = predict(run.model, split.images, (FINAL,), mesh=run.mesh, on_batch=check)[:, 0]
   return {**kept, 'teacher': jax.device_put(final, devices.replicated(run.mesh))}
-
-
-def _no_other_run(*_: Any) -> None:
-  raise UserError('this teacher trains a run of its own; heads on a shared backbone need another')
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from experiments.paired import analysis, heads, jobs, sweep
 from experiments.paired.study import Arm
 from experiments.paired.table import read_table
 from mecl_jax import config as config_lib
+from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.training import train
@@ -216,6 +217,35 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
   expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
   np.testing.assert_array_equal(right.mean(axis=0), expected)
+
+
+def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_path, monkeypatch):
+  def arm(teacher, **more):
+    fields = {'order': 'easy_first', 'pacing': 'linear', 'teacher': teacher, **more}
+    return Arm({f'curriculum.{name}': value for name, value in fields.items()})
+
+  arms = {
+    'standard': Arm({'curriculum.order': 'none'}),
+    'speed': arm('learning_speed'),
+    'depth': arm('prediction_depth'),
+    'deep': arm('prediction_depth', pacing='log'),
+    'folds': arm('cross_validated', folds=2, repeats=1),
+    'paced': arm('cross_validated', folds=2, repeats=1, pacing='log'),
+  }
+  backbone = {'phases.joint.duration': '1 epochs'}
+  study = make_study(toy_file, arms=arms, backbone=backbone, budgets=(4,))
+  trained, train_run = [], train.train
+  monkeypatch.setattr(
+    train, 'train', lambda *given, **more: trained.append(given[1]) or train_run(*given, **more)
+  )
+  folder = tmp_path / 'scored'
+  assert not sweep.sweep(study, 'scored', folder, console=QUIET)
+  rows = read_table(folder / 'runs.csv')
+  assert len(rows) == 6 and not any(row['error'] for row in rows)
+  found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
+  asked = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
+  assert asked == ['cross_validated', 'learning_speed', 'prediction_depth']
+  assert len(trained) == 5  # the shared backbone, one like it, heads, and two folds
 
 
 @contextlib.contextmanager
