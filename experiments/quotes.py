@@ -38,7 +38,7 @@ class Results:
   def __init__(self, tables: Mapping[str, Rows]):
     self._tables = tables
     self.studies = tuple(tables)
-    self.pictures: dict[str, Callable[[], Figure]] = {}
+    self.pictures: dict[str, functools.partial[Figure]] = {}
     self.files: dict[str, str] = {}
     self._analysed = functools.cache(self._analyse)
 
@@ -242,7 +242,9 @@ class Results:
 
   def _picture(self, name: str, draw: Callable[[Rows], Figure], rows: Rows) -> str:
     path = f'images/results-{name}.png'
-    self.pictures[path] = functools.partial(draw, rows)
+    known = self.pictures.setdefault(path, functools.partial(draw, rows))
+    if (known.func, known.args) != (draw, (rows,)):
+      raise UserError(f'two pictures of the results would be {path}; narrow one down')
     return path
 
   def _rows(self, study: str) -> Rows:

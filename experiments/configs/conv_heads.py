@@ -1,28 +1,33 @@
 """The heads of `configs/` instead of those of SDN: a convolution, pooling and a dense layer.
 
-Their rate is that of `configs/`, and `easy_first` has the paper's pacing, with its defaults.
+At the rate of `configs/` and at a larger one; `easy_first` has the paper's pacing, with its
+defaults. Settings of a data set and a seed share a backbone whatever their rate.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, SETTINGS
 from experiments.paired.study import Arm, Study
 
+RATES = (0.01, 0.03)
+EASY_FIRST = {'curriculum.order': 'easy_first'}
+
 
 def get_study():
   return Study(
-    common=COMMON
-    | {
-      'model.head': 'conv',
-      'model.head_width': 16,
-      'phases.heads.learning_rate': 0.01,
-      'steps_per_dispatch': 0,
-    },
+    common=COMMON | {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0},
     backbone=BACKBONE,
-    settings=SETTINGS,
+    settings={
+      f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
+      for data in ('cifar10', 'cifar100')
+      for rate in RATES
+      for name, fields in SETTINGS.items()
+      if fields['data.name'] == data
+    },
     arms={
       'standard': Arm(NO_ORDER),
-      'easy_first': Arm({'curriculum.order': 'easy_first'}),
+      'easy_first': Arm(EASY_FIRST),
       'easy_weighted': Arm(RECIPE),
+      'easy_first_weighted': Arm(RECIPE | EASY_FIRST),
     },
-    budgets=(600,),
+    budgets=(600, 3000),
     seeds=range(8),
   )

@@ -245,6 +245,13 @@ def test_means_are_told_and_drawn_per_pair_of_arms(project):
   assert empty.get_xdata() == pytest.approx([1 / 3, -1 / 3]) and list(empty.get_ydata()) == [0, 1]
 
 
+def test_two_pictures_of_one_name_are_told(project):
+  one, other = [('ours', 'standard')], [('standard', 'ours')]
+  project(f'{{{{ mean_figure("toy", {one}) }}}} {{{{ mean_figure("toy", {one}) }}}}')
+  with pytest.raises(UserError, match='would be images/results-toy-means'):
+    project(f'{{{{ mean_figure("toy", {one}) }}}} {{{{ mean_figure("toy", {other}) }}}}')
+
+
 def test_the_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
   text = '+0.50 [-1.98, 2.98] points in 2 cells, 3 seeds: [all](docs/results.md),\n'
