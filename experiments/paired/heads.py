@@ -68,8 +68,9 @@ class SharedBackbone:
     summary = read_summary(self._backbone)
     if summary is None or not summary['complete']:
       train.train(plain, self._backbone, console=console, dataset=dataset, brief=True)
-    config = self._config(study.config(cell[0], seed=cell[1]))
-    self._run = open_run(config, self._backbone, console, interruption, dataset)
+    opening = study.config(cell[0], seed=cell[1])
+    opening.curriculum = config_lib.default().curriculum  # no teacher is asked before a job does
+    self._run = open_run(self._config(opening), self._backbone, console, interruption, dataset)
     weights.begin(self._run)
     model = self._run.model
     self._splits = {TRAIN: dataset.train, VALIDATION: dataset.validation, TEST: dataset.test}

@@ -50,7 +50,7 @@ class Scores:
     """
     if config.curriculum.teacher not in WATCH or not teachers.wanted(config):
       return config
-    folder = self._of(config)
+    folder = self._of(config_lib.resolve(config))
     if not (path := folder / 'difficulty.npz').exists():
       asking = self._plain.copy_and_resolve_references()
       asking.curriculum.order = 'easy_first'  # scores are made for whoever has an order
@@ -68,10 +68,10 @@ class Scores:
     """
     if not teachers.wanted(run.config):
       return None
-    trained = run.config.curriculum.teacher in TRAIN_HEADS
-    folder = self._of(run.config, _heads(run.config) if trained else '')
+    config = _asking(run.config)
+    folder = self._of(config, _heads(config) if config.curriculum.teacher in TRAIN_HEADS else '')
     folder.mkdir(parents=True, exist_ok=True)
-    run = dataclasses.replace(run, workdir=folder)
+    run = dataclasses.replace(run, workdir=folder, config=config)
     return teachers.difficulty(run, begun=False, train_run=self._train)
 
   def _of(self, config: ConfigDict, heads: str = '') -> pathlib.Path:
@@ -83,8 +83,17 @@ class Scores:
     train.train(config, workdir, console=self._console, dataset=dataset, brief=True)
 
 
+def _asking(config: ConfigDict) -> ConfigDict:
+  """A job's configuration with nothing of its curriculum but what the teacher is asked."""
+  asking, curriculum = config.copy_and_resolve_references(), config_lib.default().curriculum
+  for name in OF_TEACHER:
+    curriculum[name] = config.curriculum[name]
+  asking.curriculum = curriculum
+  return asking
+
+
 def _heads(config: ConfigDict) -> str:
-  """Digest of a plain run of a configuration: of all that its heads hang on."""
+  """Digest of the plain run that a teacher trains; its backbone is known by the folder's name."""
   plain = other_runs.plain_config(config)
-  plain.curriculum = config_lib.default().curriculum
+  plain.model.pretrained = ''
   return config_lib.digest(plain)

@@ -224,16 +224,17 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
     fields = {'order': 'easy_first', 'pacing': 'linear', 'teacher': teacher, **more}
     return Arm({f'curriculum.{name}': value for name, value in fields.items()})
 
+  weights = {'order': 'none', 'sample_weights': 'easy_weighted'}
   arms = {
     'standard': Arm({'curriculum.order': 'none'}),
     'speed': arm('learning_speed'),
     'depth': arm('prediction_depth'),
-    'deep': arm('prediction_depth', pacing='log'),
+    'deep': arm('prediction_depth', **weights),
     'folds': arm('cross_validated', folds=2, repeats=1),
-    'paced': arm('cross_validated', folds=2, repeats=1, pacing='log'),
+    'weighed': arm('cross_validated', folds=2, repeats=1, **weights),
   }
   backbone = {'phases.joint.duration': '1 epochs'}
-  study = make_study(toy_file, arms=arms, backbone=backbone, budgets=(4,))
+  study = make_study(toy_file, arms=arms, backbone=backbone, budgets=(4, 8))
   trained, train_run = [], train.train
   monkeypatch.setattr(
     train, 'train', lambda *given, **more: trained.append(given[1]) or train_run(*given, **more)
@@ -241,11 +242,23 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   folder = tmp_path / 'scored'
   assert not sweep.sweep(study, 'scored', folder, console=QUIET)
   rows = read_table(folder / 'runs.csv')
-  assert len(rows) == 6 and not any(row['error'] for row in rows)
+  assert len(rows) == 2 * len(arms) and not any(row['error'] for row in rows)
   found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
   asked = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
-  assert asked == ['cross_validated', 'learning_speed', 'prediction_depth']
-  assert len(trained) == 5  # the shared backbone, one like it, heads, and two folds
+  assert asked == ['cross_validated', 'learning_speed', *['prediction_depth'] * 2]
+  # The shared backbone, one like it, heads for each budget, and two folds.
+  assert len(trained) == 1 + 1 + 2 + 2
+  # Heads that one arm's teacher has are those that another's goes on with.
+  for path in (folder / 'rows').iterdir():
+    if json.loads(path.read_text())['arm'] == 'deep':
+      path.unlink()
+  for path in folder.glob('scores/*/*/difficulty.npz'):
+    path.unlink()
+  assert not sweep.sweep(study, 'scored', folder, console=QUIET)
+  assert read_table(folder / 'runs.csv') == [
+    row | {'seconds': again['seconds']}
+    for row, again in zip(rows, read_table(folder / 'runs.csv'), strict=True)
+  ]
 
 
 @contextlib.contextmanager
