@@ -38,6 +38,18 @@ SETTINGS = {
   for data in ('cifar10', 'cifar100')
 }
 
+
+def at_rates(rates):
+  """All settings at each of these learning rates, which they are named by."""
+  return {
+    f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
+    for data in ('cifar10', 'cifar100')
+    for rate in rates
+    for name, fields in SETTINGS.items()
+    if fields['data.name'] == data
+  }
+
+
 # What standard training wants, by the search of the study `tuned`, on average over its exits.
 TUNED_RATE = {'phases.heads.learning_rate': 0.03}
 

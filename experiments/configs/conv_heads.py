@@ -4,7 +4,7 @@ At the rate of `configs/` and at a larger one; `easy_first` has the paper's paci
 defaults. Settings of a data set and a seed share a backbone whatever their rate.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, SETTINGS
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, at_rates
 from experiments.paired.study import Arm, Study
 
 RATES = (0.01, 0.03)
@@ -15,13 +15,7 @@ def get_study():
   return Study(
     common=COMMON | {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0},
     backbone=BACKBONE,
-    settings={
-      f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
-      for data in ('cifar10', 'cifar100')
-      for rate in RATES
-      for name, fields in SETTINGS.items()
-      if fields['data.name'] == data
-    },
+    settings=at_rates(RATES),
     arms={
       'standard': Arm(NO_ORDER),
       'easy_first': Arm(EASY_FIRST),

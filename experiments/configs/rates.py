@@ -3,7 +3,7 @@
 Settings of a data set and a seed share a backbone whatever their rate, which they are named by.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, linear
+from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, at_rates, linear
 from experiments.paired.study import Arm, Study
 
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
@@ -13,13 +13,7 @@ def get_study():
   return Study(
     common=COMMON,
     backbone=BACKBONE,
-    settings={
-      f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
-      for data in ('cifar10', 'cifar100')
-      for rate in RATES
-      for name, fields in SETTINGS.items()
-      if fields['data.name'] == data
-    },
+    settings=at_rates(RATES),
     arms={'standard': Arm(NO_ORDER), 'easy_first': Arm(linear(0.1, '50%'))},
     budgets=(1000,),
     seeds=range(8),

@@ -255,10 +255,8 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   for path in folder.glob('scores/*/*/difficulty.npz'):
     path.unlink()
   assert not sweep.sweep(study, 'scored', folder, console=QUIET)
-  assert read_table(folder / 'runs.csv') == [
-    row | {'seconds': again['seconds']}
-    for row, again in zip(rows, read_table(folder / 'runs.csv'), strict=True)
-  ]
+  again = read_table(folder / 'runs.csv')
+  assert again == [row | {'seconds': new['seconds']} for row, new in zip(rows, again, strict=True)]
 
 
 @contextlib.contextmanager
