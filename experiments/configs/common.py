@@ -11,6 +11,9 @@ COMMON = {
   'report.page': False,
 }
 
+# Of the kind that `configs/` has, with fewer channels, instead of those of SDN.
+CONV_HEADS = {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0}
+
 # The same for all studies, whatever their heads, so that they share the runs.
 BACKBONE = {
   'steps_per_dispatch': 0,

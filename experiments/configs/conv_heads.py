@@ -4,7 +4,7 @@ At the rate of `configs/` and at a larger one; `easy_first` has the paper's paci
 defaults. Settings of a data set and a seed share a backbone whatever their rate.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, at_rates
+from experiments.configs.common import BACKBONE, COMMON, CONV_HEADS, NO_ORDER, RECIPE, at_rates
 from experiments.paired.study import Arm, Study
 
 RATES = (0.01, 0.03)
@@ -13,7 +13,7 @@ EASY_FIRST = {'curriculum.order': 'easy_first'}
 
 def get_study():
   return Study(
-    common=COMMON | {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0},
+    common=COMMON | CONV_HEADS,
     backbone=BACKBONE,
     settings=at_rates(RATES),
     arms={

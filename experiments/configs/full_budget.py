@@ -4,7 +4,7 @@ As `conv_heads`, for about 30 epochs. Settings of a data set and a seed share a 
 their rate.
 """
 
-from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, at_rates
+from experiments.configs.common import BACKBONE, COMMON, CONV_HEADS, NO_ORDER, RECIPE, at_rates
 from experiments.paired.study import Arm, Study
 
 RATES = (0.01, 0.03)
@@ -12,7 +12,7 @@ RATES = (0.01, 0.03)
 
 def get_study():
   return Study(
-    common=COMMON | {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0},
+    common=COMMON | CONV_HEADS,
     backbone=BACKBONE,
     settings=at_rates(RATES),
     arms={'standard': Arm(NO_ORDER), 'easy_weighted': Arm(RECIPE)},
