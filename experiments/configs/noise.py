@@ -38,6 +38,10 @@ def get_study():
       'easy_weighted': Arm(EASY_WEIGHTED),
       'strongly_weighted': Arm(EASY_WEIGHTED | {'curriculum.easy_strength': 0.8}),
       'anti': Arm(EASY_FIRST | {'curriculum.order': 'anti'}),
+      'random': Arm(EASY_FIRST | {'curriculum.order': 'random'}),
+      'size_only': Arm(
+        EASY_FIRST | {'curriculum.order': 'random', 'curriculum.class_balanced': False}
+      ),
       'distilled': Arm(STANDARD | DISTILLED),
       'distilled_capped': Arm(CAPPED | DISTILLED),
     },
