@@ -86,7 +86,9 @@ def default() -> ConfigDict:
   c.distillation.growth = 1.05  # factor of T after a batch of a final exit that is surer than ..
   c.distillation.growth_above = 0.5  # .. this mean of its highest probabilities at T
 
-  c.steps_per_dispatch = 0  # optimiser steps per call to the device; 0: 1 on a CPU, 16 elsewhere
+  c.steps_per_dispatch = (
+    0  # optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16
+  )
 
   c.checkpoints = ConfigDict()
   c.checkpoints.every_seconds = 60.0  # between two saves

@@ -133,7 +133,7 @@ class SharedBackbone:
     optimizer = (settings.optimizer, settings.momentum, settings.nesterov, settings.weight_decay)
     step = _compiled_step(graphdef, optimizer, objective_of(run.config, plan))
     finite = []
-    steps, at_once = range(plan.steps), per_dispatch(run.config)
+    steps, at_once = range(plan.steps), per_dispatch(run.config, plan.steps)
     for _, batches in sources.dispatches(make, steps, at_once, streamed=False):
       run.interruption.check()
       moving, measured = step(moving, frozen, source, key, jax.device_put(batches, layout))

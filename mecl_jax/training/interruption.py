@@ -18,7 +18,8 @@ class Interruption:
   """What SIGINT and SIGTERM do while this is in use as a context.
 
   At first they raise Interrupted at once: there is nothing to save. After `wait_for_safe_points`
-  the first one is only noted, and a second one acts as it would without this.
+  the first one is only noted, and a second one acts as it would without this. What was noted and
+  nobody obeyed is told to the one around it, where runs are parts of a longer work.
   """
 
   def __init__(self):
@@ -31,8 +32,11 @@ class Interruption:
       self._previous = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, kind: type | None, *_) -> None:
     self._restore()
+    around = getattr(self._previous.get(self.signal), '__self__', None)
+    if kind is None and isinstance(around, Interruption):
+      around._note(self.signal, None)
 
   def _note(self, number: int, frame: types.FrameType | None) -> None:
     self.signal = number

@@ -105,7 +105,7 @@ def train_phase(
   done = start.position.step
   with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
     for steps, batches in sources.dispatches(
-      make, range(done, plan.steps), per_dispatch(run.config), streamed
+      make, range(done, plan.steps), per_dispatch(run.config, plan.steps), streamed
     ):
       with jax.transfer_guard('disallow'):
         moving, measured = step(moving, frozen, source or {}, key, jax.device_put(batches, layout))
@@ -113,7 +113,9 @@ def train_phase(
         bar.update(steps.start, meter.report())
       meter.add(steps, measured)
       bar.update(steps.stop)
-      if _passes(steps, plan.validate_every) and steps.stop < plan.steps:
+      if steps.stop == plan.steps:
+        break  # the end has more to keep than a step
+      if _passes(steps, plan.validate_every):
         bar.update(steps.stop, meter.report())
         meter.validate(steps.stop, moving)
       if keeper.due() or run.interruption.signal:
@@ -124,7 +126,9 @@ def train_phase(
     bar.update(plan.steps, meter.report())
     meter.validate(plan.steps, moving)
   _keep_record(run, plan, moving)
-  return keeper.save(plan.steps, moving)
+  position = keeper.save(plan.steps, moving)
+  run.interruption.check()
+  return position
 
 
 def _keep_record(run: Run, plan: PhasePlan, moving: Moving) -> None:
@@ -180,9 +184,15 @@ def _augmentation(run: Run, plan: PhasePlan) -> Callable | None:
   return lambda key, images: augment(key, images, **wanted, fill=fill)
 
 
-def per_dispatch(config: ConfigDict) -> int:
-  """Optimiser steps in one call to the device."""
-  return config.steps_per_dispatch or (1 if devices.on_cpu() else 16)
+def per_dispatch(config: ConfigDict, steps: int) -> int:
+  """Optimiser steps in one call to the device, of a phase of so many.
+
+  On an accelerator a number that divides `steps`, where one does: for fewer steps in the last call
+  all would be compiled again.
+  """
+  if config.steps_per_dispatch:
+    return config.steps_per_dispatch
+  return 1 if devices.on_cpu() else max((n for n in range(8, 17) if steps % n == 0), default=16)
 
 
 def _passes(steps: range, every: int) -> bool:
