@@ -21,7 +21,7 @@ from mecl_jax.training.workdir import read_identity, read_summary
 
 
 def plain_config(config: ConfigDict) -> ConfigDict:
-  """The same configuration without a curriculum, weights that need scores, or distillation."""
+  """The same configuration without curriculum, weights, distillation, or wishes of its own."""
   plain = config.copy_and_resolve_references()
   plain.curriculum.order = 'none'
   plain.curriculum.sample_weights = 'none'
@@ -29,6 +29,7 @@ def plain_config(config: ConfigDict) -> ConfigDict:
   plain.curriculum.per_exit = 'shared'
   plain.curriculum.exit_factors, plain.curriculum.exit_pacings = (1.0,), ''
   plain.report.compare_with = ''
+  plain.evaluation = config_lib.default().evaluation  # its files are of this run's own exits
   return plain
 
 

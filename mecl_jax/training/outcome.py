@@ -63,7 +63,7 @@ def write_outcome(
     run: its model is what was evaluated.
     position: where training stands.
     predictions: of the model, as in predictions.npz.
-    brief: print no table and write no page.
+    brief: print no table, draw no picture and write no page: of a run that is there to teach.
 
   Returns:
     the summary, which is also in summary.json: the report of a run is complete once that is there.
@@ -72,14 +72,9 @@ def write_outcome(
     UserError: `evaluation` wishes for what cannot be had; all but the page is there then.
   """
   summary = _summary(run, position, predictions)
-  folder = run.workdir / 'report'
-  plots.exit_curve(summary, folder / 'exits.png')
-  describe.draw(run)
-  records = read_metrics(run.workdir / 'metrics.jsonl')
-  if any('loss' in record for record in records):
-    rows = training_rows(records, run.model.exit_names)
-    plots.save(figures_training.training(rows), folder / 'training.png')
-  summary['curriculum'] |= curriculum_report.write(run)
+  if not brief:
+    _draw(run, summary)
+    summary['curriculum'] |= curriculum_report.write(run)
   chosen, problem = None, None
   if run.config.report.page and not brief:
     try:
@@ -102,6 +97,16 @@ def write_outcome(
   return summary
 
 
+def _draw(run: Run, summary: Mapping[str, Any]) -> None:
+  folder = run.workdir / 'report'
+  plots.exit_curve(summary, folder / 'exits.png')
+  describe.draw(run)
+  records = read_metrics(run.workdir / 'metrics.jsonl')
+  if any('loss' in record for record in records):
+    rows = training_rows(records, run.model.exit_names)
+    plots.save(figures_training.training(rows), folder / 'training.png')
+
+
 def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
   config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
   rows = {
@@ -115,7 +120,6 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
   settings = config.curriculum
   ordered, taught = settings.order != 'none', teachers.wanted(config)
   weighted = settings.sample_weights == 'easy_weighted'
-  plain = read_summary(run.workdir / 'teacher') or {}
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
     'dataset': run.dataset.name,
@@ -137,13 +141,20 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
       'easy_strength': settings.easy_strength if weighted else None,
       'teacher': settings.teacher if taught else None,
       'measure': settings.measure if taught else None,
-      'teacher_steps': plain.get('steps', 0),  # of a plain run made first, not in `steps`
+      'teacher_steps': _teacher_steps(run),
       'visible_at_start': first / size,  # share of the training split
     },
     'exits': rows[TEST],
     'validation': rows[VALIDATION],
     'version': mecl_jax.__version__,
   }
+
+
+def _teacher_steps(run: Run) -> int:
+  """Of the plain run that was made first, or of those of all folds; they are not in `steps`."""
+  patterns = ('teacher/summary.json', 'teacher/*/summary.json')
+  found = (path.parent for pattern in patterns for path in run.workdir.glob(pattern))
+  return sum(summary['steps'] for summary in map(read_summary, found) if summary)
 
 
 def _pacing(settings: ConfigDict) -> str:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import shutil
 import signal
@@ -12,7 +13,7 @@ from mecl_jax import config
 from mecl_jax.curriculum import Difficulty, scores
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions, predict
-from mecl_jax.training import cross_validation, other_runs, record, transfer
+from mecl_jax.training import cross_validation, loop, other_runs, record, transfer
 from mecl_jax.training.interruption import Interrupted, Interruption
 from mecl_jax.training.plan import make_plan
 from mecl_jax.training.run import open_run
@@ -135,6 +136,13 @@ def test_cross_validated_scores_are_of_held_out_examples(toy_config, tmp_path):
   assert (times == 2).all() and len(set(cuts)) == 4
   np.testing.assert_allclose(found.score, total / 2)
   assert found.measure == 'loss'
+  summary = run(toy_config, tmp_path)
+  assert summary['curriculum']['teacher_steps'] == 4 * 12
+
+
+def test_a_run_that_teaches_has_no_wishes_of_the_one_it_teaches(toy_config):
+  toy_config.evaluation.policy_file = 'of_three_exits.json'  # a fold has one
+  assert other_runs.plain_config(toy_config).evaluation == config.default().evaluation
 
 
 def test_a_class_smaller_than_the_folds_is_an_error(tmp_path):
@@ -185,6 +193,28 @@ def test_the_record_of_a_stopped_run_is_that_of_a_whole_one(toy_config, tmp_path
     for name in ('whole', 'stopped')
   )
   jax.tree.map(np.testing.assert_array_equal, whole, stopped)
+
+
+def test_a_stop_at_the_last_step_of_a_phase_loses_no_record(toy_config, tmp_path, monkeypatch):
+  made = loop.make_step
+
+  def make_step(*given, **more):
+    step, numbers = made(*given, **more), itertools.count(1)
+
+    def stopped_at_last(*arguments):
+      if next(numbers) == 12:
+        signal.raise_signal(signal.SIGTERM)
+      return step(*arguments)
+
+    return stopped_at_last
+
+  monkeypatch.setattr(loop, 'make_step', make_step)
+  with pytest.raises(Interrupted):
+    ask(toy_config, tmp_path / 'stopped', teacher='learning_speed')
+  assert not (tmp_path / 'stopped/difficulty.npz').exists()
+  monkeypatch.undo()
+  stopped, whole = (ask(toy_config, tmp_path / name) for name in ('stopped', 'whole'))
+  np.testing.assert_array_equal(stopped.score, whole.score)
 
 
 def test_learning_speed_needs_a_whole_epoch(toy_config, tmp_path):
