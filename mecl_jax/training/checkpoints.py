@@ -21,6 +21,10 @@ from mecl_jax.training.step import Arrays
 logger = logging.getLogger(__name__)
 T = TypeVar('T')
 
+# What goes wrong in a machine and not in a checkpoint; a file that is missing is the checkpoint's.
+_OF_THE_MACHINE = (MemoryError, OSError, jax.errors.JaxRuntimeError)
+_OF_THE_FILES = (FileNotFoundError, NotADirectoryError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Position:
@@ -111,6 +115,9 @@ class Checkpoints:
 
     Returns:
       the position, and the moments that were wanted.
+
+    Raises:
+      RunError: the machine cannot read it now, as for want of memory; all stay where they are.
     """
     found = self._newest(lambda total: self._read(total, model, sharding, moments))
     if found is None:
@@ -142,9 +149,12 @@ class Checkpoints:
       try:
         with _quiet():
           return read(total)
-      except (MemoryError, PermissionError):
-        raise  # not the checkpoint's fault
       except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
+        if isinstance(error, _OF_THE_MACHINE) and not isinstance(error, _OF_THE_FILES):
+          raise RunError(
+            f'checkpoint {total} in {self._folder} cannot be read now: {_first_line(error)}; it'
+            ' stays, and the same command tries again'
+          ) from error
         self._set_aside(total, error)
         damaged = True
     if damaged and not self._read_only:
@@ -187,14 +197,17 @@ def _abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 @contextlib.contextmanager
 def _told(folder: pathlib.Path) -> Iterator[None]:
   """Turns a failure to write, also that of the save before, into one line."""
   try:
     yield
   except (OSError, ValueError) as error:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    raise RunError(f'cannot save to {folder}: {reason}') from error
+    raise RunError(f'cannot save to {folder}: {_first_line(error)}') from error
 
 
 @contextlib.contextmanager

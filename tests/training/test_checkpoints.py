@@ -4,8 +4,10 @@ from flax import nnx
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
+from mecl_jax.errors import RunError
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from tests.training.test_step import make_model
@@ -85,6 +87,25 @@ def test_a_foreign_one_is_set_aside(tmp_path, everywhere, caplog):
   with caplog.at_level(logging.WARNING):
     (position, _), _ = restore(tmp_path / 'c', everywhere)
   assert position.step == 1 and 'checkpoint 2 cannot be read' in caplog.text
+
+
+@pytest.mark.parametrize(
+  'problem',
+  [jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory'), OSError(5, 'I/O error')],
+)
+def test_what_is_not_its_fault_leaves_a_checkpoint_where_it_is(
+  problem, tmp_path, everywhere, monkeypatch
+):
+  save(tmp_path / 'c', 1, 2)
+
+  def fail(*_, **__):
+    raise problem
+
+  with monkeypatch.context() as broken:
+    broken.setattr(ocp.CheckpointManager, 'restore', fail)
+    with pytest.raises(RunError, match=r'checkpoint 2 in .* cannot be read now: .*; it stays'):
+      restore(tmp_path / 'c', everywhere)
+  assert restore(tmp_path / 'c', everywhere)[0][0].step == 2
 
 
 def test_reading_alone_moves_nothing(tmp_path, everywhere):
