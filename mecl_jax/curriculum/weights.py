@@ -43,11 +43,17 @@ def favour_easy(easiness: np.ndarray, depth: np.ndarray, strength: float) -> np.
   return 1 + strength * (1 - depth) * (2 * easiness[..., None] - 1)
 
 
-def normalised(weights: np.ndarray) -> np.ndarray:
-  """Divides by the mean over the batch, so that an exit's loss keeps its size; 0 stays 0.
+def reweighted(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """Weights the examples that count for an exit, so that its loss keeps its size.
 
   Args:
-    weights: [.., batch, exits], at least 0.
+    counted: [.., batch, exits], at least 0, as of `inside`.
+    weights: [.., batch, exits], at least 0; only their proportions among what counts matter.
+
+  Returns:
+    [.., batch, exits], with the sums over the batch of `counted`; 0 where nothing has a weight.
   """
-  mean = weights.mean(axis=-2, keepdims=True)
-  return np.divide(weights, mean, out=np.zeros_like(weights), where=mean > 0)
+  product = counted * weights
+  total, kept = (array.sum(axis=-2, keepdims=True) for array in (product, counted))
+  mean = np.divide(total, kept, out=np.zeros_like(total), where=kept > 0)
+  return np.divide(product, mean, out=np.zeros_like(product), where=mean > 0)

@@ -48,13 +48,13 @@ def batch_maker(
   def make(steps: range) -> Batches:
     ranks = curriculum.ranks(steps)
     ids = curriculum.order[ranks].astype(np.int32)
-    counted = base * weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
+    counted = weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
     if easiness is not None:
-      counted = counted * weights.normalised(weights.favour_easy(easiness[ids], depths, strength))
+      counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
     size = curriculum.batch_size
     return Batches(
       ids=ids,
-      weights=counted.astype(np.float32),
+      weights=(base * counted).astype(np.float32),
       learning_rate=plan.learning_rates[steps.start : steps.stop],
       step=np.asarray(steps, np.uint32),
       examples={'images': train.images[ids], 'labels': train.labels[ids]} if streamed else None,

@@ -42,21 +42,24 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) 
   return temperature**2 * optax.softmax_cross_entropy(logits / temperature, targets[:, None, :])
 
 
-def survival(logits: jax.Array) -> jax.Array:
+def survival(logits: jax.Array, seen: jax.Array) -> jax.Array:
   """Weights each example for an exit by how unsure all the exits before it are.
 
   The probability that exit j passes an example on is taken as 1 - its highest probability; exit k
-  gets the product over j < k, divided by its mean over the batch. The first exit sees all alike.
+  gets the product over j < k, divided by its mean over what the exit sees of the batch. The first
+  exit counts all alike.
 
   Args:
     logits: [batch, exits, classes], earliest exit first; nothing is learnt through them.
+    seen: bool [batch, exits], which examples count for which exit.
 
   Returns:
-    [batch, exits], of mean 1 for every exit (0 where no example is passed on at all).
+    [batch, exits], of mean 1 over what an exit sees (0 where no example is passed on at all).
   """
   passed = 1 - jax.nn.softmax(jax.lax.stop_gradient(logits)).max(axis=-1)
   reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], 1), axis=1)
-  return reached / jnp.maximum(reached.mean(axis=0), jnp.finfo(reached.dtype).tiny)
+  mean = (reached * seen).sum(axis=0) / jnp.maximum(seen.sum(axis=0), 1)
+  return reached / jnp.maximum(mean, jnp.finfo(reached.dtype).tiny)
 
 
 def weighted_sum(losses: jax.Array, weights: jax.Array) -> jax.Array:

@@ -140,7 +140,7 @@ def make_step(
       minimised = (1 - objective.distilled) * losses + objective.distilled * soft
       memory = {**memory, 'temperature': _next_temperature(memory, teacher, objective)}
     if objective.survivors:
-      weights = weights * survival(logits)
+      weights = weights * survival(logits, weights > 0)
     loss = weighted_sum(minimised, weights.astype(losses.dtype))
     correct = logits.argmax(axis=-1) == examples['labels'][:, None]
     moved = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

@@ -29,6 +29,15 @@ def test_favour_easy():
   np.testing.assert_allclose(result[:, 2], 1)
 
 
-def test_normalised_has_mean_one_per_exit_and_keeps_an_exit_without_examples():
-  result = weights.normalised(np.array([[1.0, 0.0, 5.0], [3.0, 0.0, 5.0]]))
-  np.testing.assert_allclose(result, [[0.5, 0, 1], [1.5, 0, 1]])
+def test_reweighted_keeps_the_size_of_an_exits_loss_and_an_exit_without_examples():
+  counted = np.array([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
+  factors = np.array([[1.0, 0.0, 5.0, 1.0], [3.0, 0.0, 5.0, 1.0]])
+  np.testing.assert_allclose(weights.reweighted(counted, factors), [[0.5, 0, 1, 0], [1.5, 0, 1, 0]])
+
+
+def test_an_exit_that_sees_the_easy_part_alone_has_a_loss_of_the_same_size():
+  ranks = np.arange(10)[None]  # easiest first
+  counted = weights.inside(ranks, np.array([[2, 10]]))
+  result = weights.reweighted(counted, weights.favour_easy(1 - ranks / 9, np.zeros(2), 0.8))
+  np.testing.assert_allclose(result.mean(axis=1), 1)
+  assert not result[0, 2:, 0].any() and result[0, 0, 0] > result[0, 1, 0]

@@ -60,11 +60,20 @@ def test_an_exit_that_agrees_with_its_teacher_has_nothing_to_learn():
 def test_survival_is_the_product_of_what_earlier_exits_pass_on():
   sure = special.softmax(LOGITS, axis=-1).max(axis=-1)
   reached = np.stack([np.ones(6), 1 - sure[:, 0], (1 - sure[:, 0]) * (1 - sure[:, 1])], axis=1)
-  np.testing.assert_allclose(survival(LOGITS), reached / reached.mean(axis=0), rtol=1e-4)
-  np.testing.assert_allclose(survival(LOGITS).mean(axis=0), 1, rtol=1e-5)
+  weights = survival(LOGITS, np.ones((6, 3), bool))
+  np.testing.assert_allclose(weights, reached / reached.mean(axis=0), rtol=1e-4)
+  np.testing.assert_allclose(weights.mean(axis=0), 1, rtol=1e-5)
+
+
+def test_survival_has_mean_one_over_what_an_exit_sees():
+  seen = np.arange(6)[:, None] < np.array([2, 4, 0])
+  weights = survival(LOGITS, seen)
+  for exit_index, count in enumerate((2, 4)):
+    np.testing.assert_allclose(weights[:count, exit_index].mean(), 1, rtol=1e-5)
+  assert np.isfinite(weights).all()
 
 
 def test_survival_where_the_first_exit_is_sure_of_all():
   logits = np.zeros((4, 2, 3), np.float32)
   logits[:, 0, 0] = 1e4
-  assert survival(logits).tolist() == [[1, 0]] * 4
+  assert survival(logits, np.ones((4, 2), bool)).tolist() == [[1, 0]] * 4
