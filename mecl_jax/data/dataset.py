@@ -69,12 +69,22 @@ class Dataset:
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """16 hex digits of a SHA-256 over ids, labels, image shape and pixels of the training split."""
-    digest = hashlib.sha256('\n'.join(self.train.ids.tolist()).encode())
-    digest.update(self.train.labels.astype('<i4').tobytes())
-    digest.update(repr(self.train.images.shape).encode())
-    digest.update(np.ascontiguousarray(self.train.images).data)
-    return digest.hexdigest()[:16]
+    """Of the training split: 16 hex digits over its ids, labels, image shape and pixels."""
+    return _sha256(self.train)[:16]
+
+  @functools.cached_property
+  def held_out_fingerprint(self) -> str:
+    """Of validation and test, as `fingerprint`."""
+    both = _sha256(self.validation) + _sha256(self.test)
+    return hashlib.sha256(both.encode()).hexdigest()[:16]
+
+
+def _sha256(split: Split) -> str:
+  digest = hashlib.sha256('\n'.join(split.ids.tolist()).encode())
+  digest.update(split.labels.astype('<i4').tobytes())
+  digest.update(repr(split.images.shape).encode())
+  digest.update(np.ascontiguousarray(split.images).data)
+  return digest.hexdigest()
 
 
 def position_ids(prefix: str, count: int) -> np.ndarray:

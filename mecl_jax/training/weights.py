@@ -15,6 +15,7 @@ from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
 from mecl_jax.training import devices, teachers
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.run import DATASET, RUN, Run
+from mecl_jax.training.workdir import read_identity
 
 
 def preprocessing(model: ConfigDict) -> str:
@@ -82,11 +83,23 @@ def begin(run: Run) -> str:
   _check_fresh(report.fresh, run)
   parts = sorted({name.rpartition('.')[0] for name in report.fresh})
   fresh = f'; fresh: {", ".join(parts)}' if parts else ''
-  return f'{report.taken} arrays from {source}{fresh}'
+  return f'{report.taken} arrays from {source}{fresh}{_other_cut(source, run)}'
 
 
 def _is_run(source: str) -> bool:
   return bool(source) and source != IMAGENET and not source.endswith(FILES)
+
+
+def _other_cut(source: str, run: Run) -> str:
+  """What is to be said of another run that learnt from other examples of the same data set."""
+  identity = read_identity(pathlib.Path(source).expanduser()) if _is_run(source) else {}
+  ours = run.dataset.name, run.dataset.fingerprint
+  if identity.get('name') != ours[0] or identity['fingerprint'] == ours[1]:
+    return ''
+  return (
+    f'; that run had another training split of {ours[0]}: it may have learnt from images that are'
+    ' validation here, or with other labels'
+  )
 
 
 def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:

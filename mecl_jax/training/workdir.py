@@ -75,21 +75,25 @@ def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
   Raises:
     UserError: other images, labels or splits.
   """
-  made_with = read_identity(workdir).get('fingerprint', dataset.fingerprint)
-  if made_with != dataset.fingerprint:
-    raise UserError(
-      f'{workdir} was made with other data: the training split of {dataset.name} has fingerprint'
-      f' {dataset.fingerprint}, was {made_with}; choose another --workdir'
-    )
+  identity = read_identity(workdir)
+  for parts, key, now in (
+    ('the training split', 'fingerprint', dataset.fingerprint),
+    ('what is held out', 'held_out_fingerprint', dataset.held_out_fingerprint),
+  ):
+    if identity.get(key, now) != now:
+      raise UserError(
+        f'{workdir} was made with other data: {parts} of {dataset.name} has fingerprint {now}, was'
+        f' {identity[key]}; choose another --workdir'
+      )
 
 
 def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
   """Which data the run in a work directory sees, and its `digest`.
 
   The data are told by `name`, `fingerprint`, and, but for runs of early versions, `num_classes`,
-  `channels` and `image_shape`. Nothing in a new one. The digest is kept, not made anew, so that a
-  later version of the program, whose configuration has more fields, still knows the run's
-  checkpoints as its own.
+  `channels`, `image_shape` and `held_out_fingerprint`. Nothing in a new one. The digest is kept,
+  not made anew, so that a later version of the program, whose configuration has more fields, still
+  knows the run's checkpoints as its own.
 
   Raises:
     UserError: the file is damaged.
@@ -134,6 +138,7 @@ def note_data(workdir: pathlib.Path, dataset: Dataset, digest: str) -> None:
   identity = {
     'name': dataset.name,
     'fingerprint': dataset.fingerprint,
+    'held_out_fingerprint': dataset.held_out_fingerprint,
     'num_classes': dataset.num_classes,
     'channels': dataset.image_shape[-1],
     'image_shape': dataset.image_shape,

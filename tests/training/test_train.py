@@ -169,10 +169,13 @@ def test_checkpoints_of_another_run_are_not_taken(toy_config, ended, tmp_path, c
   assert 'training starts from the beginning' in caplog.text
 
 
-def test_other_data_in_the_same_work_directory_are_refused(toy_config, toy_file, own, tmp_path):
+@pytest.mark.parametrize('images', ['train_images', 'test_images'])
+def test_other_data_in_the_same_work_directory_are_refused(
+  images, toy_config, toy_file, own, tmp_path
+):
   (own / 'summary.json').unlink()
   with np.load(toy_file) as arrays:
-    np.savez(tmp_path / 'other.npz', **{**arrays, 'train_images': 255 - arrays['train_images']})
+    np.savez(tmp_path / 'other.npz', **{**arrays, images: 255 - arrays[images]})
   with pytest.raises(UserError, match='was made with other data'):
     run(toy_config, own, **{'data.arrays': str(tmp_path / 'other.npz')})
 

@@ -56,6 +56,12 @@ def test_another_runs_weights_are_taken_with_its_exits_and_pixels(wanting, train
   assert said.endswith('; fresh: heads.stage2.conv, heads.stage2.linear, heads.stage2.norm')
 
 
+def test_another_cut_of_the_same_data_is_told(wanting, tmp_path):
+  assert 'another training split' not in begun(wanting, tmp_path)[1]
+  wanting.data.split_seed = 1
+  assert 'another training split of toy' in begun(wanting, tmp_path)[1]
+
+
 def test_a_backbone_that_stays_as_it_came_keeps_its_final_exit(wanting, trained, tmp_path):
   wanting.phases.backbone.duration = '0 steps'
   summary = train(wanting, tmp_path, console=QUIET)
@@ -80,7 +86,7 @@ def test_the_weights_are_not_asked_for_again(wanting, trained, tmp_path):
 def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, tmp_path):
   np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
   c = make_config(tmp_path / 'five.npz')
-  c.model.pretrained, c.model.exits = str(trained), ()
+  c.data.name, c.model.pretrained, c.model.exits = 'five', str(trained), ()
   c.strategy = 'joint'
   assert begun(c, tmp_path)[1].endswith('fresh: heads.final.linear')
   c.strategy, c.model.exits = 'classifier_wise', ('stage1',)
