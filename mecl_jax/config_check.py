@@ -154,6 +154,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
   'seed': (lambda v: 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1'),
   'batch_size': (lambda v: v >= 1, 'at least 1'),
   'validation_size': (lambda v: v >= 1, 'at least 1'),
+  'split_seed': (lambda v: v >= 0, 'a whole number of 0 or more'),
   'image_size': (lambda v: v == 0 or v >= 8, '0 or at least 8'),
   'crop': (lambda v: v >= 0, 'at least 0'),
   'cutout': (lambda v: v >= 0, 'at least 0'),

@@ -21,6 +21,7 @@ from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
 MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
+GIVE_CONFIG = 'give --config=configs/NAME.py, or the --workdir=DIR of a run that is there'
 OF_RUN = pathlib.Path(__file__).with_name('config_of_run.py')
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
@@ -36,7 +37,7 @@ def _workdir() -> pathlib.Path:
   if _CONFIG.value is None:
     if _MODE.value != 'train' and _WORKDIR.value:
       return pathlib.Path(_WORKDIR.value)  # which will say what it lacks
-    raise UserError('give --config=configs/NAME.py, or the --workdir=DIR of a run that is there')
+    raise UserError(GIVE_CONFIG)
   name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
   file = pathlib.Path(name)
   if not file.is_file():
@@ -81,7 +82,17 @@ def _parse(argv: list[str]) -> list[str]:
   workdir = _given(argv, 'workdir')
   if _given(argv, 'config') is None and workdir and pathlib.Path(workdir, 'config.json').exists():
     argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the fields it has
-  return program.parse(argv, explain=config_lib.unknown_field)
+  return program.parse(argv, explain=_explain)
+
+
+def _explain(argv: list[str]) -> str | None:
+  """What is wrong with flags that cannot be parsed; None: what the parser says."""
+  if unknown := config_lib.unknown_field(argv):
+    return unknown
+  fields = [argument for argument in argv if argument.lstrip('-').startswith('config.')]
+  if fields and _given(argv, 'config') is None:
+    return f'there is no configuration whose field {fields[0]} could be; {GIVE_CONFIG}'
+  return None
 
 
 if __name__ == '__main__':

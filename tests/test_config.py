@@ -61,6 +61,7 @@ def test_unknown_fields_cannot_be_set():
     ('curriculum.increase', 1.0, 'above 1'),
     ('batch_size', 0, 'at least 1'),
     ('seed', -1, 'from 0 to'),
+    ('data.split_seed', -1, 'a whole number of 0 or more'),
     ('phases.heads.learning_rate', 0.0, 'above 0'),
     ('phases.heads.label_smoothing', 1.0, 'from 0 up to'),
     ('phases.heads.duration', '20', "'300 steps' or '20 epochs'"),

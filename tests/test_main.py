@@ -31,6 +31,10 @@ def main(*arguments):
     ([DIGITS, '--config.batch_size=many'], 'batch_size'),
     ([DIGITS, '--mode=test'], 'train|evaluate|'),
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
+    (
+      ['--mode=evaluate', '--config.evaluation.target_macs=1e6'],
+      'there is no configuration whose field --config.evaluation.target_macs=1e6 could be; give',
+    ),
     ([DIGITS, 'stray'], "'stray' is no flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
     (

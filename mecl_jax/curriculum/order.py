@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mecl_jax.errors import choose
+from mecl_jax.errors import UserError, choose
 
 NEED_TEACHER = ('easy_first', 'anti')
 ORDERS = (*NEED_TEACHER, 'random', 'none')
@@ -29,13 +29,19 @@ def make_order(
 
   Returns:
     int64 [N]: positions in the training split, first shown first.
+
+  Raises:
+    UserError: no such order, or one that needs a score and has none.
   """
-  choose('curriculum.order', order, ORDERS)
-  if order == 'none':
+  if choose('curriculum.order', order, ORDERS) == 'none':
     return np.arange(len(labels))
   lots = np.random.default_rng(seed).permutation(len(labels))
-  key = {'easy_first': 1, 'anti': -1, 'random': 0}[order]
-  ranking = np.lexsort((lots, key * score)) if key and score is not None else np.argsort(lots)
+  if order == 'random':
+    ranking = np.argsort(lots)
+  elif score is None:
+    raise UserError(f'curriculum.order={order} ranks by a score; give one')
+  else:
+    ranking = np.lexsort((lots, score if order == 'easy_first' else -score))
   return balance(ranking, labels) if class_balanced else ranking
 
 

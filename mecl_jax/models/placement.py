@@ -24,8 +24,8 @@ def place_exits(exits: Sequence[str | float], macs: Mapping[str, int]) -> dict[s
     share was given.
 
   Raises:
-    UserError: no such stage, a share outside 0..1, two exits at one stage, or an exit
-      at the last stage, where the final exit is.
+    UserError: no such stage, a share outside 0..1, two exits at one stage, an exit at the last
+      stage, where the final exit is, or 'groups' of a backbone that has none.
   """
   stages = tuple(macs)
   placed: dict[str, str] = {}
@@ -57,6 +57,11 @@ def _expanded(wanted: str | float, stages: Sequence[str]) -> Sequence[str | floa
   """'every 3' and 'groups' as names, beyond the stem and before the last stage."""
   if wanted == 'groups':
     groups = {name: stage for name, stage in _groups(stages).items() if name != 'stem'}
+    if not groups:
+      raise UserError(
+        f"{FIELD}: this backbone has no groups of stages; write 'every N', shares of MACs or some"
+        f' of: {", ".join(stages[1:-1])}'
+      )
     return [name for name, stage in groups.items() if stage != stages[-1]]
   words = str(wanted).split()
   if words[:1] != ['every']:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mecl_jax.curriculum import make_order
+from mecl_jax.curriculum import NEED_TEACHER, make_order
 from mecl_jax.errors import UserError
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
@@ -53,3 +53,9 @@ def test_random_is_seeded_and_needs_no_score():
 def test_a_misspelt_order_is_an_error_that_names_the_valid_ones():
   with pytest.raises(UserError, match='easy_first, anti, random, none'):
     order('easy-first')
+
+
+@pytest.mark.parametrize('name', NEED_TEACHER)
+def test_a_ranking_without_a_score_is_an_error(name):
+  with pytest.raises(UserError, match='ranks by a score; give one'):
+    make_order(name, None, np.zeros(4, int), seed=0)

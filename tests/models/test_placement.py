@@ -66,6 +66,11 @@ def test_groups_are_all_ends_of_groups_but_the_last_and_the_stem():
   assert placed == {'stage1': 'stage1_block2', 'stage2': 'stage2_block2'}
 
 
+def test_groups_of_a_backbone_that_has_none_are_refused():
+  with pytest.raises(UserError, match=r"no groups of stages; write 'every N'.*: block1, block2$"):
+    place_exits(('groups',), {'stem': 1, 'block1': 2, 'block2': 2, 'block3': 2})
+
+
 @pytest.mark.parametrize(
   ('written', 'meant'),
   [
