@@ -28,6 +28,13 @@ def taking(monkeypatch):
   return times
 
 
+def ready(**settings):
+  """A network that compiled before its first deadline."""
+  network = Anytime(build(), QUIET, **settings)
+  network.compile(ONE.shape)
+  return network
+
+
 @pytest.mark.parametrize(
   ('deadline_ms', 'number', 'elapsed_ms', 'in_time'),
   [(5, 0, 10, False), (29, 0, 10, True), (31, 1, 30, True), (59, 1, 30, True), (61, 2, 60, True)],
@@ -35,20 +42,29 @@ def taking(monkeypatch):
 def test_the_deepest_exit_that_there_is_time_for_answers(
   deadline_ms, number, elapsed_ms, in_time, taking
 ):
-  answer = Anytime(build(), QUIET, margin=1).answer(ONE, deadline_ms)
+  answer = ready(margin=1).answer(ONE, deadline_ms)
   assert answer.exit == number and answer.in_time == in_time
   assert answer.elapsed_ms == pytest.approx(elapsed_ms)
   assert (answer.logits == number).all()
 
 
+def test_a_first_call_that_compiles_is_late_and_says_so(taking):
+  network = Anytime(build(), QUIET, margin=1)
+  first = network.answer(ONE, 100)
+  assert first.exit == 0 and not first.in_time
+  assert first.elapsed_ms == pytest.approx(anytime.WARM_UP * sum(QUIET) + QUIET[0])
+  assert network.slowdown == 1  # compiling is no segment
+  assert network.answer(ONE, 100).exit == 2
+
+
 def test_the_margin_is_kept_in_hand(taking):
-  network = Anytime(build(), QUIET, margin=1.5)
+  network = ready(margin=1.5)
   assert network.answer(ONE, 39).exit == 0
   assert network.answer(ONE, 41).exit == 1
 
 
 def test_a_machine_that_slowed_down_is_expected_to_stay_slow_for_a_while(taking):
-  network = Anytime(build(), QUIET, margin=1, forget=0.5)
+  network = ready(margin=1, forget=0.5)
   assert network.answer(ONE, 74).exit == 2 and network.slowdown == pytest.approx(1)
   taking[:] = [3 * ms for ms in QUIET]
   first = network.answer(ONE, 74)  # 30 ms are over, and the next 20 are expected to be 60
@@ -59,14 +75,14 @@ def test_a_machine_that_slowed_down_is_expected_to_stay_slow_for_a_while(taking)
 
 
 def test_without_a_slowdown_nothing_is_learnt(taking):
-  network = Anytime(build(), QUIET, margin=1, forget=None)
+  network = ready(margin=1, forget=None)
   taking[:] = [3 * ms for ms in QUIET]
   late = network.answer(ONE, 65)
   assert late.exit == 1 and not late.in_time and network.slowdown == pytest.approx(1)
 
 
 def test_a_faster_machine_is_no_reason_to_hope(taking):
-  network = Anytime(build(), QUIET, margin=1)
+  network = ready(margin=1)
   taking[:] = [1, 1, 1]
   network.answer(ONE, 1000)
   assert network.slowdown == 1
