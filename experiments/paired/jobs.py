@@ -61,13 +61,15 @@ class Job:
 def cells(study: Study, shard: int = 0, shards: int = 1) -> list[Cell]:
   """Settings and seeds, those of one seed after the other: shards take turns.
 
-  Cells that train heads on the same network stay together.
+  Cells that train heads on the same network stay together; where each run trains all of its own,
+  none has to.
   """
-  of_network: dict[str, list[Cell]] = {}
+  of_network: dict[str | Cell, list[Cell]] = {}
   for seed in dict.fromkeys((*study.search_seeds, *study.seeds)):
     for setting in study.settings:
-      network = study.network_digest(setting, seed)
-      of_network.setdefault(network, []).append((setting, seed))
+      cell = setting, seed
+      network = cell if study.backbone is None else study.network_digest(*cell)
+      of_network.setdefault(network, []).append(cell)
   return [cell for cells in [*of_network.values()][shard::shards] for cell in cells]
 
 

@@ -1,15 +1,18 @@
 """What a study compares: arms x budgets x seeds, in one or more settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import pathlib
 import runpy
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments.paired.search import Fields, Space, points
 from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError, choose
+from mecl_jax.models.placement import split_head
+from mecl_jax.models.registry import CASCADE
 
 BASELINE = 'standard'  # the arm that the others are compared with
 # Fields of how heads train; heads that share a backbone may differ in nothing else.
@@ -61,16 +64,18 @@ class Study:
 
   def __post_init__(self):
     choose('the baseline', BASELINE, self.arms)
+    if len(set(self.search_seeds)) < len(self.search_seeds):
+      raise UserError(f'search_seeds are {tuple(self.search_seeds)}; name each of them once')
     for name, arm in self.arms.items():
       self._check_arm(name, arm)
     for setting in self.settings:
-      config_lib.resolve(self.backbone_config(setting, seed=0))
-      for arm in self.arms.values():
-        space = self.arms[arm.like].space if arm.like else arm.space
-        for point in points(space or {}, self.trials if space else 1):
-          for budget in self.budgets:
-            fields = point, arm.fields, self.of_budget(budget)
-            config_lib.resolve(self.config(setting, *fields, seed=0))
+      for name, arm in self.arms.items():
+        for config in map(config_lib.resolve, self._configs(setting, arm)):
+          if self.backbone is not None:
+            by_exit = arm.space is not None or arm.like is not None
+            _check_heads(f'arm {name} of {setting}', config, by_exit=by_exit)
+    if self.backbone is not None:
+      self._check_backbones()
 
   def _check_arm(self, name: str, arm: Arm) -> None:
     """Raises UserError for an arm that cannot be run, or not beside the others."""
@@ -91,9 +96,28 @@ class Study:
     for field in (*arm.fields, *space):
       if not field.startswith(OF_HEADS):
         raise UserError(f'arm {name} has {field}, in which heads on one backbone cannot differ')
-    weights = arm.fields.get('curriculum.sample_weights')
-    if weights == 'survivors' and (arm.space is not None or arm.like is not None):
-      raise UserError(f'arm {name} cannot be searched by exit: survivors hang on earlier exits')
+
+  def _check_backbones(self) -> None:
+    """Raises UserError for a backbone that cannot be trained, or that other data would share.
+
+    A digest leaves out where the data lie, as they may move.
+    """
+    trained: dict[str, tuple[str, ConfigDict]] = {}
+    for setting in self.settings:
+      config = config_lib.resolve(self.backbone_config(setting, seed=0))
+      first, its = trained.setdefault(config_lib.digest(config), (setting, config))
+      if any(its.data[field] != config.data[field] for field in ('arrays', 'data_dir')):
+        raise UserError(
+          f'{first!r} and {setting!r} would share a backbone, but have their data from different'
+          ' places; give them different data.names'
+        )
+
+  def _configs(self, setting: str, arm: Arm) -> Iterator[ConfigDict]:
+    """Of an arm's runs in a setting: at every budget, with every point that is tried for it."""
+    space = self.arms[arm.like].space if arm.like else arm.space
+    for point in points(space or {}, self.trials if space else 1):
+      for budget in self.budgets:
+        yield self.config(setting, point, arm.fields, self.of_budget(budget), seed=0)
 
   def config(self, setting: str, *more: Fields, seed: int) -> ConfigDict:
     """The configuration of a run: what is common, then the setting, then `more`."""
@@ -112,20 +136,54 @@ class Study:
     return {**more, f'phases.{self.budget_of}.duration': f'{budget} steps'}
 
   def backbone_config(self, setting: str, seed: int) -> ConfigDict:
-    """Of the run that trains the shared backbone: all data at every step, no early exit."""
+    """Of the run that trains the shared backbone: all data at every step, no early exit.
+
+    How heads train, as settings may say it for them, is no matter of it.
+    """
     plain = {'strategy': 'joint', 'model.exits': (), 'curriculum.order': 'none'}
-    return _but_heads(self.config(setting, plain, self.backbone or {}, seed=seed))
+    return self.config(setting, _of_heads() | plain, self.backbone or {}, seed=seed)
 
   def network_digest(self, setting: str, seed: int) -> str:
     """Of the shared backbone and the heads on it, whatever the settings of their training."""
-    network = _but_heads(self.config(setting, seed=seed))
+    network = self.config(setting, _of_heads(), seed=seed)
     return config_lib.digest(network, config_lib.digest(self.backbone_config(setting, seed)))
 
 
-def _but_heads(config: ConfigDict) -> ConfigDict:
-  """With default settings of the phase that trains heads, which the networks do not hang on."""
-  config.phases.heads = config_lib.default().phases.heads
-  return config
+def _of_heads() -> dict[str, Any]:
+  """The defaults of how heads train, in place of what a study says of it."""
+  fields = config_lib.flatten(config_lib.default())
+  return {name: value for name, value in fields if name.startswith(OF_HEADS)}
+
+
+def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
+  """Raises UserError for what heads on a shared backbone cannot do.
+
+  Args:
+    whose: the configuration is, for the message.
+    config: resolved.
+    by_exit: whether every exit takes what is best for it, from a training of its own.
+  """
+  if config.strategy != 'classifier_wise':
+    raise UserError(
+      f'{whose} has strategy={config.strategy}; on a shared backbone it must be classifier_wise'
+    )
+  if not config.cache_features:
+    raise UserError(
+      f'{whose} has cache_features=False; on a shared backbone features are always computed once'
+    )
+  if by_exit and config.curriculum.sample_weights == 'survivors':
+    raise UserError(f'{whose} cannot be searched by exit: survivors hang on earlier exits')
+  heads = [head or config.model.head for _, head in map(split_head, config.model.exits)]
+  if by_exit and (cascades := [head for head in heads if head.startswith(CASCADE)]):
+    raise UserError(
+      f'{whose} cannot be searched by exit: {cascades[0]} sees what the exit before says'
+    )
+
+
+def studies(root: pathlib.Path = pathlib.Path()) -> list[pathlib.Path]:
+  """The files of all studies, below the root of the repository."""
+  files = (root / 'experiments' / 'configs').glob('*.py')
+  return sorted(path for path in files if path.stem not in ('__init__', 'common'))
 
 
 def load(path: pathlib.Path) -> Study:
@@ -135,7 +193,7 @@ def load(path: pathlib.Path) -> Study:
     UserError: there is no such file, or it describes no study.
   """
   if not path.is_file():
-    there = ', '.join(sorted(map(str, pathlib.Path('experiments/configs').glob('*.py'))))
+    there = ', '.join(map(str, studies()))
     raise UserError(f'there is no study {path}{there and f"; there are: {there}"}')
   study = runpy.run_path(str(path)).get('get_study', lambda: None)()
   if not isinstance(study, Study):

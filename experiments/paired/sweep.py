@@ -60,6 +60,7 @@ def sweep(
     Interrupted: SIGTERM or Ctrl-C; the same call goes on.
   """
   console = console or make_console()
+  folder = folder.absolute()  # runs on a backbone keep its path, and go on under no other
   with claim(folder / f'shard-{shard}-of-{shards}'), Interruption() as interruption:
     interruption.wait_for_safe_points()  # raised anywhere it might be lost, as in a callback of JAX
     maker = _Maker(study, name, folder, data_dir, console, interruption)

@@ -6,10 +6,11 @@ import pytest
 
 from experiments.paired import jobs
 from experiments.paired.search import points
-from experiments.paired.study import Arm, load
+from experiments.paired.study import Arm, load, studies
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
 
+ROOT = pathlib.Path(__file__).parents[2]
 RATE = 'phases.heads.learning_rate'
 SEARCHED = {
   'standard': Arm({'curriculum.order': 'none'}, space={RATE: (0.001, 0.1)}),
@@ -130,6 +131,12 @@ def test_cells_with_the_same_network_are_one_shards(toy_file):
   assert len(jobs.cells(study, 0, 2)) == 4
 
 
+def test_networks_that_train_whole_are_parted_one_by_one(toy_file):
+  settings = {f'a at {rate}': {RATE: rate} for rate in (0.1, 0.2, 0.3)}
+  study = make_study(toy_file, settings=settings, backbone=None)
+  assert [len(jobs.cells(study, shard, 3)) for shard in range(3)] == [1, 1, 1]
+
+
 def test_a_budget_may_have_fields_of_its_own(toy_file):
   study = make_study(toy_file, budgets={steps: {RATE: 1 / steps} for steps in (4, 8)})
   rates = {job.budget: job.configs(study)[0].phases.heads for job in jobs.runs(study, CELL, [])}
@@ -155,6 +162,37 @@ def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
 
 
 ORDER = {'curriculum.order': 'none'}
+OF_HEADS = {
+  'curriculum.sample_weights': 'easy_weighted',
+  'curriculum.class_balanced': False,
+  'distillation.weight': 0.5,
+  RATE: 0.5,
+}
+
+
+def test_how_heads_train_is_no_matter_of_the_backbone_that_they_share(toy_file):
+  study = make_study(toy_file, settings={'plain': {}, 'other': OF_HEADS})
+  plain, other = (study.backbone_config(setting, 0) for setting in study.settings)
+  assert plain == other and other.curriculum.sample_weights == 'none'
+  assert len({study.network_digest(setting, 0) for setting in study.settings}) == 1
+  common = {**study.common, **OF_HEADS}
+  assert make_study(toy_file, common=common).backbone_config(CELL[0], 0) == plain
+
+
+def test_what_a_shared_backbone_could_not_be_is_no_matter_where_there_is_none(toy_file):
+  common = {**make_study(toy_file).common, 'strategy': 'joint', 'distillation.weight': 0.5}
+  make_study(toy_file, common=common, backbone=None, budget_of='joint')
+
+
+def test_settings_with_other_data_share_no_backbone(toy_file, tmp_path):
+  places = {name: {'data.arrays': str(tmp_path / f'{name}.npz')} for name in ('a', 'b')}
+  with pytest.raises(UserError, match=r"'a' and 'b' would share .* different data\.names"):
+    make_study(toy_file, settings=places)
+  # With other heads, too: a backbone's folder is not named after them.
+  with pytest.raises(UserError, match=r'different data\.names'):
+    make_study(toy_file, settings={**places, 'b': places['b'] | {'model.exits': ('stage1',)}})
+  make_study(toy_file, settings={n: {**f, 'data.name': n} for n, f in places.items()})
+  make_study(toy_file, settings=places, backbone=None)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +216,42 @@ def test_a_wrong_arm_is_told_at_once(toy_file, arm, message):
     make_study(toy_file, arms=arms, trials=2, search_seeds=(0,))
 
 
+SURVIVORS = {'curriculum.sample_weights': 'survivors'}
+EXIT_BY_EXIT = {
+  'trials': 2,
+  'search_seeds': (0,),
+  'arms': {
+    'standard': Arm({'curriculum.order': 'none'}, space={RATE: (0.1, 1)}),
+    'like': Arm({'curriculum.order': 'random'}, like='standard'),
+  },
+}
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    (SURVIVORS, 'survivors hang on earlier exits'),
+    ({'model.head': 'cascade_linear'}, 'cascade_linear sees what the exit before says'),
+    ({'model.exits': ('stage1', 'stage2=cascade_linear')}, 'cascade_linear sees'),
+  ],
+)
+def test_what_exits_learn_from_earlier_ones_is_not_searched_by_exit(toy_file, fields, message):
+  with pytest.raises(UserError, match=message):
+    make_study(toy_file, settings={'toy': fields}, **EXIT_BY_EXIT)
+  with pytest.raises(UserError, match=message):
+    make_study(toy_file, common={**make_study(toy_file).common, **fields}, **EXIT_BY_EXIT)
+  whole = {'settings': {'toy': {**fields, 'strategy': 'joint'}}, 'budget_of': 'joint'}
+  make_study(toy_file, **whole, **EXIT_BY_EXIT, backbone=None)
+  make_study(toy_file, settings={'toy': fields})  # nothing is searched
+
+
+def test_survivors_are_not_searched_by_exit_either(toy_file):
+  space = {'curriculum.sample_weights': ['none', 'survivors']}
+  arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space=space)}
+  with pytest.raises(UserError, match=r'arm searched .* survivors hang on earlier exits'):
+    make_study(toy_file, **EXIT_BY_EXIT | {'arms': arms})
+
+
 def test_a_wrong_study_is_told_at_once(toy_file):
   with pytest.raises(UserError, match='needs trials'):
     make_study(toy_file, arms=SEARCHED)
@@ -185,20 +259,28 @@ def test_a_wrong_study_is_told_at_once(toy_file):
     make_study(toy_file, arms={'plain': Arm(ORDER)})
   with pytest.raises(UserError, match='warmup'):
     make_study(toy_file, backbone={'phases.joint.warmup': 'long'})
+  with pytest.raises(UserError, match='on a shared backbone it must be classifier_wise'):
+    make_study(toy_file, settings={'toy': {'strategy': 'mixed'}})
+  with pytest.raises(UserError, match='cache_features=False'):
+    make_study(toy_file, settings={'toy': {'cache_features': False}})
+  with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); name each of them once'):
+    make_study(toy_file, **EXIT_BY_EXIT | {'search_seeds': (0, 0)})
 
 
-STUDIES = sorted(path for path in pathlib.Path('experiments/configs').glob('*.py'))
+def test_there_are_studies():
+  names = {path.stem for path in studies(ROOT)}
+  assert 'small_rate' in names and not names & {'common', '__init__'}
 
 
-@pytest.mark.parametrize(
-  'path', [p for p in STUDIES if p.stem not in ('__init__', 'common')], ids=str
-)
+@pytest.mark.parametrize('path', studies(ROOT), ids=lambda path: path.stem)
 def test_the_studies_there_are_can_be_run(path):
   assert len(load(path).seeds) >= 8
 
 
-def test_a_file_that_is_no_study_is_told(tmp_path):
-  with pytest.raises(UserError, match='there is no study'):
+def test_a_file_that_is_no_study_is_told(tmp_path, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  there = ', '.join(str(path.relative_to(ROOT)) for path in studies(ROOT))
+  with pytest.raises(UserError, match=f'there is no study .*none.py; there are: {there}$'):
     load(tmp_path / 'none.py')
   (tmp_path / 'empty.py').write_text('')
   with pytest.raises(UserError, match='get_study'):

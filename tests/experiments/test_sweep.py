@@ -239,8 +239,9 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   monkeypatch.setattr(
     train, 'train', lambda *given, **more: trained.append(given[1]) or train_run(*given, **more)
   )
-  folder = tmp_path / 'scored'
-  assert not sweep.sweep(study, 'scored', folder, console=QUIET)
+  monkeypatch.chdir(tmp_path)
+  assert not sweep.sweep(study, 'scored', pathlib.Path('scored'), console=QUIET)
+  folder = tmp_path / 'scored'  # which is then the same one
   rows = read_table(folder / 'runs.csv')
   assert len(rows) == 2 * len(arms) and not any(row['error'] for row in rows)
   found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
