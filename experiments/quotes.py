@@ -209,7 +209,7 @@ class Results:
       against: the arm to compare with.
       arm: that alone is compared.
     """
-    rows = self._analysed(study, kind, against, arm)
+    rows = self._analysed(study, kind, against, *([arm] if arm else []))
     if not rows:
       raise UserError(f'{study} has no {kind}; leave them out of the template')
     name = f'results/{_name(study, f"{arm}-{kind}" if arm else kind, against)}.csv'
@@ -254,9 +254,10 @@ class Results:
       )
     return self._tables[study]
 
-  def _analyse(self, study: str, kind: str, against: str, arm: str | None = None) -> Rows:
+  def _analyse(self, study: str, kind: str, against: str, *arms: str) -> Rows:
+    """Of these arms alone; of all if none is named."""
     rows = self._rows(study)
-    return ANALYSES[kind](rows if arm is None else _chosen(rows, arm=[arm, against]), against)
+    return ANALYSES[kind](_chosen(rows, arm=[*arms, against]) if arms else rows, against)
 
   def _means(self, study: str, pairs: Sequence[tuple[str, str]], **which: Any) -> Rows:
     return analysis.means(_needed(self._rows(study), study, **which), pairs)
@@ -268,9 +269,10 @@ class Results:
     return rows
 
   def _differences(self, study: str, against: str, **which: Any) -> Rows:
-    """Holm's family is all arms against the standard; else the arm that is asked for alone."""
-    alone = which.get('arm') if against != BASELINE else None
-    return _needed(self._analysed(study, 'differences', against, alone), study, **which)
+    """Holm's family is all arms against the standard; else the arms that are asked for alone."""
+    asked = which.get('arm')
+    alone = [] if asked is None or against == BASELINE else _listed(asked)
+    return _needed(self._analysed(study, 'differences', against, *alone), study, **which)
 
 
 def _chosen(rows: Rows, **which: Any) -> Rows:

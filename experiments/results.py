@@ -4,8 +4,10 @@
                                 [--check]
 
 Every experiments/results/NAME.csv is the table of the study experiments/configs/NAME.py. The text
-is experiments/results.md.jinja, in which every number is a call of `quotes.Results`. With --check
-nothing is written; it exits with 1 where a text on disk is another one (pictures are not compared).
+is experiments/results.md.jinja, in which every number is a call of `quotes.Results`. Tables and
+pictures of earlier templates, that nothing makes any more, are deleted. With --check nothing is
+written; it exits with 1 where a text on disk is another one (pictures are not compared), or where a
+file is to be deleted.
 """
 
 import argparse
@@ -30,10 +32,17 @@ MARKS = ('<!-- results -->', '<!-- /results -->')  # in the README, around the h
 
 
 class Built(NamedTuple):
-  """What is to be written: texts by their paths, and what draws the pictures by theirs."""
+  """What is to be written, and what to be deleted.
+
+  Attributes:
+    texts: by their paths.
+    pictures: what draws them, by their paths.
+    left_over: tables and pictures on disk that nothing makes any more.
+  """
 
   texts: dict[pathlib.Path, str]
   pictures: dict[pathlib.Path, Callable[[], Figure]]
+  left_over: list[pathlib.Path]
 
 
 def build(
@@ -67,24 +76,29 @@ def build(
     raise UserError(f'{template}: {error}') from None
   texts = {docs / 'results.md': page, readme: _with_headline(readme, headline, docs)}
   texts |= {docs / name: text for name, text in results.files.items()}
-  return Built(texts, {docs / name: draw for name, draw in results.pictures.items()})
+  there = {*docs.glob('results/*.csv'), *docs.glob('images/results-*.png')}
+  left_over = sorted(there.difference(texts, (docs / name for name in results.pictures)))
+  return Built(texts, {docs / name: draw for name, draw in results.pictures.items()}, left_over)
 
 
 def write(built: Built) -> None:
-  """Writes all texts and draws all pictures."""
+  """Writes all texts, draws all pictures, and deletes what is left over."""
   for path, draw in built.pictures.items():
     save(draw(), path)
   for path, text in built.texts.items():
     write_text(path, text)
+  for path in built.left_over:
+    path.unlink()
 
 
 def outdated(built: Built) -> list[pathlib.Path]:
-  """The texts that are not on disk as they would be written."""
-  return [
+  """The texts that are not on disk as they would be written, and the files that are left over."""
+  changed = [
     path
     for path, text in built.texts.items()
     if not path.exists() or path.read_bytes() != text.encode()
   ]
+  return changed + built.left_over
 
 
 def _read(folder: pathlib.Path) -> dict[str, Rows]:
@@ -127,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
   if flags.check:
     if found := outdated(built):
       files = ', '.join(map(str, found))
-      print(f'not what the tables give: {files}; python -m experiments.results writes them anew')
+      print(f'not what the tables give: {files}; python -m experiments.results mends them')
     return 1 if found else 0
   write(built)
   return 0

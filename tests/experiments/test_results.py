@@ -11,6 +11,7 @@ from experiments.paired.search import judged
 from experiments.paired.table import read_table, write_table
 from mecl_jax import config
 from mecl_jax.errors import UserError
+from mecl_jax.files import write_text
 from tests.experiments.test_table import failed, make_run
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -82,6 +83,7 @@ def test_numbers_in_prose_are_those_of_the_tables(project):
     "accuracy('toy', 'digits', 100, 'ours', 'exit 1')": '53.33',
     "validated('toy', 'ours', budget=100)": '57.00',
     "span('toy', measure='exit 1')": '-1.00 to +2.00',
+    "span('toy', against='ours', arm=['standard', 'ours'], measure='exit 1')": '-2.00 to +1.00',
     "gains('toy')": '0 of 4',
     "losses('toy')": '0 of 4',
     "seeds('toy', arm='ours')": '3',
@@ -306,12 +308,23 @@ def test_check_tells_what_is_outdated_and_writes_nothing(project, tmp_path, monk
   )]  # fmt: skip
   assert results.main([*places, '--check']) == 1
   (line,) = capsys.readouterr().out.splitlines()
-  assert 'README.md' in line and 'python -m experiments.results writes' in line
+  assert 'README.md' in line and 'python -m experiments.results mends' in line
   assert (tmp_path / 'README.md').read_text() == README and not (tmp_path / 'docs').exists()
   assert results.main(places) == 0
   assert results.main([*places, '--check']) == 0
   (tmp_path / 'docs/results.md').write_text('typed in')
   assert results.main([*places, '--check']) == 1
+  assert results.main(places) == 0
+  made = 'docs/results/toy-steps.csv', 'docs/images/results-toy.png'
+  for path in (*made, 'docs/images/drawn-by-hand.png'):
+    write_text(tmp_path / path, '')
+  capsys.readouterr()
+  assert results.main([*places, '--check']) == 1
+  (line,) = capsys.readouterr().out.splitlines()
+  assert all(path in line for path in made) and 'by-hand' not in line
+  assert results.main(places) == 0
+  left = sorted(path.name for path in (tmp_path / 'docs').rglob('*.*'))
+  assert left == ['drawn-by-hand.png', 'results.md']
   (tmp_path / 'README.md').write_text('no marks')
   assert results.main(places) == 2
   assert capsys.readouterr().err.startswith('error: ')
