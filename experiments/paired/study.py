@@ -66,6 +66,8 @@ class Study:
     choose('the baseline', BASELINE, self.arms)
     if len(set(self.search_seeds)) < len(self.search_seeds):
       raise UserError(f'search_seeds are {tuple(self.search_seeds)}; name each of them once')
+    if self.backbone is not None and self.budget_of != 'heads':
+      raise UserError(f'budget_of is {self.budget_of!r}; on a shared backbone heads alone train')
     for name, arm in self.arms.items():
       self._check_arm(name, arm)
     for setting in self.settings:

@@ -261,6 +261,8 @@ def test_a_wrong_study_is_told_at_once(toy_file):
     make_study(toy_file, backbone={'phases.joint.warmup': 'long'})
   with pytest.raises(UserError, match='on a shared backbone it must be classifier_wise'):
     make_study(toy_file, settings={'toy': {'strategy': 'mixed'}})
+  with pytest.raises(UserError, match="budget_of is 'joint'; on a shared backbone heads alone"):
+    make_study(toy_file, budget_of='joint')
   with pytest.raises(UserError, match='cache_features=False'):
     make_study(toy_file, settings={'toy': {'cache_features': False}})
   with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); name each of them once'):
