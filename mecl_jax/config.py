@@ -56,8 +56,8 @@ def default() -> ConfigDict:
   c.model.input_channels = 0  # channels that the backbone takes; 0: as many as the images have
   c.model.exits = ('stage1', 'stage2')  # stage names, shares of the backbone's MACs, 'every 3'
   # stages, or 'groups' of stages; 'stage1=vit' has a head of its own
-  c.model.head = 'conv'  # linear | conv | mlp | mixed_pool | msdnet | vit | mixer; cascade_linear,
-  # cascade_conv, ..: the same, seeing also what the exit before it says
+  c.model.head = 'conv'  # linear | conv | mlp | mixed_pool | msdnet | separable | vit | mixer;
+  # cascade_linear, cascade_conv, ..: the same, seeing also what the exit before it says
   c.model.head_width = 64  # channels inside a head
   c.model.pretrained = ''  # weights to begin with: 'imagenet' (fetched by Keras) | a .weights.h5 or
   # .safetensors file | the work directory of another run | '': fresh ones
@@ -86,9 +86,7 @@ def default() -> ConfigDict:
   c.distillation.growth = 1.05  # factor of T after a batch of a final exit that is surer than ..
   c.distillation.growth_above = 0.5  # .. this mean of its highest probabilities at T
 
-  c.steps_per_dispatch = (
-    0  # optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16
-  )
+  c.steps_per_dispatch = 0  # optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16
 
   c.checkpoints = ConfigDict()
   c.checkpoints.every_seconds = 60.0  # between two saves

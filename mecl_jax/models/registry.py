@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
-from mecl_jax.models.backbones.bottleneck_resnet import BLOCKS as BOTTLENECK_BLOCKS
-from mecl_jax.models.backbones.bottleneck_resnet import BottleneckResNet
 from mecl_jax.models.backbones.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
 from mecl_jax.models.backbones.efficientnet import EfficientNet
 from mecl_jax.models.backbones.imagenet import WIDTH, Origin, Stem
+from mecl_jax.models.backbones.imagenet_resnet import BLOCKS as RESNET_BLOCKS
+from mecl_jax.models.backbones.imagenet_resnet import BOTTLENECKS, ImageNetResNet
 from mecl_jax.models.backbones.inception import InceptionV3
 from mecl_jax.models.backbones.mobilenet import MobileNetV1, MobileNetV2
 from mecl_jax.models.backbones.msdnet import MSDNETS, MSDNet
@@ -31,6 +31,7 @@ from mecl_jax.models.heads.convolutional import (
   MixedPoolHead,
   MLPHead,
   MSDNetHead,
+  SeparableHead,
 )
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.heads.tokens import MixerHead, ViTHead
@@ -107,12 +108,16 @@ def _vggs() -> Iterator[tuple[str, BackboneEntry]]:
     yield f'vgg{depth}', BackboneEntry(make, published=64, smallest=16)
 
 
-def _bottleneck_resnets() -> Iterator[tuple[str, BackboneEntry]]:
+def _imagenet_resnets() -> Iterator[tuple[str, BackboneEntry]]:
   origins: dict[str, Origin] = {'': 'keras', '_v1_5': 'torch'}
   for suffix, origin in origins.items():
-    for depth in BOTTLENECK_BLOCKS:
-      make = functools.partial(BottleneckResNet, depth=depth, origin=origin)
+    for depth in BOTTLENECKS:
+      make = functools.partial(ImageNetResNet, depth=depth, origin=origin)
       yield f'resnet{depth}{suffix}', _for_imagenet(make, published=64)
+  for depth in RESNET_BLOCKS:
+    if depth not in BOTTLENECKS:  # there the two origins have their strides in one place
+      make = functools.partial(ImageNetResNet, depth=depth, origin='torch')
+      yield f'resnet{depth}', _for_imagenet(make, published=64)
 
 
 def _of_two_origins() -> Iterator[tuple[str, BackboneEntry]]:
@@ -154,7 +159,7 @@ BACKBONES: dict[str, BackboneEntry] = dict(
     *_wide_resnets(),
     *_densenets(),
     *_vggs(),
-    *_bottleneck_resnets(),
+    *_imagenet_resnets(),
     *_of_two_origins(),
     *_mobilenets_for_cifar(),
     *_msdnets(),
@@ -185,6 +190,7 @@ _PLAIN_HEADS = {
   'mlp': HeadEntry(MLPHead),
   'mixed_pool': HeadEntry(MixedPoolHead, smallest=1),
   'msdnet': HeadEntry(MSDNetHead),
+  'separable': HeadEntry(SeparableHead, smallest=1),
   'vit': HeadEntry(ViTHead),
   'mixer': HeadEntry(MixerHead),
 }

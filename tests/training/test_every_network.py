@@ -15,7 +15,7 @@ import pytest
 
 from mecl_jax import config, models
 from mecl_jax.models import BACKBONES, FINAL, HEADS, MultiExit
-from mecl_jax.models.backbones import bottleneck_resnet, efficientnet, inception, mobilenet
+from mecl_jax.models.backbones import efficientnet, imagenet_resnet, inception, mobilenet
 from mecl_jax.models.backbones.densenet import DenseNet
 from mecl_jax.models.registry import CASCADE
 from mecl_jax.training import devices
@@ -53,7 +53,7 @@ def shallow(monkeypatch):
     BACKBONES['densenet_bc40_12'], make=functools.partial(DenseNet, blocks=(2, 2, 1))
   )
   monkeypatch.setitem(BACKBONES, 'densenet_bc40_12', entry)
-  monkeypatch.setitem(bottleneck_resnet.BLOCKS, 50, (2, 2, 1, 1))
+  monkeypatch.setitem(imagenet_resnet.BLOCKS, 50, (2, 2, 1, 1))
   monkeypatch.setattr(inception, 'GROUPS', tuple(group[:2] for group in inception.GROUPS))
   for module, name in (
     (mobilenet, 'V1_GROUPS'),

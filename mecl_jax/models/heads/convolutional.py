@@ -5,6 +5,7 @@ channels inside it, the dtype of the computation and `rngs` for its initial para
 """
 
 import math
+from typing import Any
 
 from flax import nnx
 import jax
@@ -15,6 +16,7 @@ from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import (
   BatchNorm,
   ConvNorm,
+  conv,
   conv3x3,
   dense,
   global_average,
@@ -83,6 +85,49 @@ class MSDNetHead(Head):
 
   def read(self, summary: jax.Array) -> jax.Array:
     return self.linear(global_average(self.second(self.first(summary))))
+
+
+class SeparableBlock(nnx.Module):
+  """Two separable 3x3 convolutions, each depthwise and then pointwise, with batch norm and ReLU.
+
+  The first has a stride of 2, the second doubles the channels: [B, H, W, C] -> [B, H/2, W/2, 2C],
+  where odd sizes round up.
+  """
+
+  def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    settings: dict[str, Any] = {'dtype': dtype, 'rngs': rngs}
+    self.depthwise1 = conv(channels, channels, 3, stride=2, groups=channels, **settings)
+    self.pointwise1 = ConvNorm(channels, channels, 1, **settings)
+    self.depthwise2 = conv(channels, channels, 3, groups=channels, **settings)
+    self.pointwise2 = ConvNorm(channels, 2 * channels, 1, **settings)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.pointwise2(self.depthwise2(self.pointwise1(self.depthwise1(x))))
+
+
+class SeparableHead(Head):
+  """`SeparableBlock`s until at most 4x4 pixels are left; then as `LinearHead`.
+
+  It has no channels of its own. The shallow classifiers of Zhang, Bao and Ma, "Self-Distillation:
+  Towards Efficient and Compact Neural Networks" (TPAMI 2021).
+  """
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    del width
+    side, channels, blocks = max(shape[:2]), shape[-1], dict[str, nnx.Module]()
+    while side > POOLED:
+      blocks[f'block{len(blocks) + 1}'] = SeparableBlock(channels, dtype=dtype, rngs=rngs)
+      side, channels = math.ceil(side / 2), 2 * channels
+    self.block_names = tuple(blocks)  # in order
+    self.blocks = nnx.Dict(blocks)
+    self.linear = linear(channels, num_classes, dtype=dtype, rngs=rngs)
+
+  def read(self, summary: jax.Array) -> jax.Array:
+    for name in self.block_names:
+      summary = self.blocks[name](summary)
+    return self.linear(global_average(summary))
 
 
 class MLPHead(Head):

@@ -76,6 +76,8 @@ PUBLISHED: dict[str, Published] = {
   'mobilenet_v1_torch': _torch(tables.MOBILENET_V1_TIMM, style='tf'),
   'mobilenet_v2': _keras(tables.MOBILENET_V2_KERAS, 'MobileNetV2', 'tf'),
   'mobilenet_v2_torch': _torch(tables.MOBILENET_V2_TORCHVISION, tables.INVERTED_TIMM),
+  'resnet18': _torch(tables.RESNET_TORCH),
+  'resnet34': _torch(tables.RESNET_TORCH),
   'resnet50': _resnet('ResNet50'),
   'resnet101': _resnet('ResNet101'),
   'resnet152': _resnet('ResNet152'),

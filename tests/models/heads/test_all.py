@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mecl_jax.models.macs import count_macs
 from mecl_jax.models.registry import CASCADE, HEADS
 
 PLAIN = [name for name in HEADS if not name.startswith(CASCADE)]
@@ -62,6 +63,21 @@ def test_mixed_pool_begins_half_way_between_mean_and_maximum():
   head.mix[...] = jnp.full((), 100.0)
   expected = windows.max((2, 4)).reshape(2, -1) @ head.linear.kernel[...] + head.linear.bias[...]
   np.testing.assert_allclose(head(jnp.asarray(x)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('side', 'blocks'), [(2, 0), (4, 0), (5, 1), (8, 1), (16, 2), (33, 4), (112, 5)]
+)
+def test_the_separable_head_halves_the_map_until_4x4_pixels_and_doubles_the_channels(side, blocks):
+  head = nnx.eval_shape(lambda: make('separable', (side, side, 3)))
+  assert len(head.blocks) == blocks
+  assert head.linear.kernel.shape == (3 * 2**blocks, 4)
+
+
+def test_a_separable_block_costs_its_depthwise_and_pointwise_products():
+  head = make('separable', (8, 8, 3), 4)
+  depthwise, pointwise = 16 * 9 * (3 + 3), 16 * (3 * 3 + 3 * 6)
+  assert count_macs(head, jnp.zeros((1, 8, 8, 3))) == depthwise + pointwise + 6 * 4
 
 
 @pytest.mark.parametrize('name', ['vit', 'mixer'])

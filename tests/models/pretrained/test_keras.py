@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mecl_jax.models.backbones import bottleneck_resnet, efficientnet
+from mecl_jax.models.backbones import efficientnet, imagenet_resnet
 from mecl_jax.models.backbones.densenet import DenseNet
 from mecl_jax.models.pretrained import STYLES, load, style
 from mecl_jax.models.registry import BACKBONES, BackboneEntry
@@ -94,7 +94,7 @@ def test_densenet(path, monkeypatch):
 
 def test_resnet(path, monkeypatch):
   """Whose convolutions have biases, and whose pixels are blue, green, red."""
-  monkeypatch.setitem(bottleneck_resnet.BLOCKS, 50, (2, 1))
+  monkeypatch.setitem(imagenet_resnet.BLOCKS, 50, (2, 1))
   from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 
   def stack(x):

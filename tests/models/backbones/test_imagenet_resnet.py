@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.backbones.bottleneck_resnet import Block, BottleneckResNet
+from mecl_jax.models.backbones.imagenet_resnet import (
+  BOTTLENECKS,
+  BasicBlock,
+  BottleneckBlock,
+  ImageNetResNet,
+)
 from mecl_jax.models.layers import BatchNorm
 from mecl_jax.models.macs import stage_costs
 
@@ -15,18 +20,16 @@ X = np.random.default_rng(0).normal(size=(1, 5, 5, 8)).astype(np.float32)
 @functools.cache
 def make(depth=50, **settings):
   return nnx.eval_shape(
-    lambda: BottleneckResNet(
-      3, depth=depth, width=2, dtype=jnp.float32, rngs=nnx.Rngs(0), **settings
-    )
+    lambda: ImageNetResNet(3, depth=depth, width=2, dtype=jnp.float32, rngs=nnx.Rngs(0), **settings)
   )
 
 
-@pytest.mark.parametrize(('depth', 'last'), [(50, 6), (101, 23)])
+@pytest.mark.parametrize(('depth', 'last'), [(18, 2), (34, 6), (50, 6), (101, 23)])
 def test_depth_counts_the_layers_without_shortcuts(depth, last):
   net = make(depth)
   kernels = [path for path, _ in nnx.to_flat_state(nnx.state(net, nnx.Param)) if 'kernel' in path]
   assert sum('shortcut' not in path for path in kernels) == depth - 1
-  assert sum('shortcut' in path for path in kernels) == 4
+  assert sum('shortcut' in path for path in kernels) == (4 if depth in BOTTLENECKS else 3)
   assert f'stage3_block{last}' in net.stage_names
   assert f'stage3_block{last + 1}' not in net.stage_names
 
@@ -52,7 +55,7 @@ def test_the_origin_decides_the_epsilon_of_every_norm(stem, origin, epsilon):
 
 
 def block(in_channels, channels, *, stride, origin='keras'):
-  return Block(
+  return BottleneckBlock(
     in_channels, channels, stride=stride, origin=origin, dtype=jnp.float32, rngs=nnx.Rngs(0)
   )
 
@@ -67,16 +70,26 @@ def test_the_origin_decides_whether_every_second_pixel_is_skipped(origin, sees):
   assert np.array_equal(before, after) != sees
 
 
-def test_the_shortcut_is_the_input_where_the_shape_stays():
-  layer = block(8, 8, stride=1)
-  layer.conv3.kernel[...] *= 0
+def basic(in_channels, channels, *, stride):
+  return BasicBlock(in_channels, channels, stride=stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(('make_block', 'last'), [(block, 'conv3'), (basic, 'conv2')])
+def test_the_shortcut_is_the_input_where_the_shape_stays(make_block, last):
+  layer = make_block(8, 8, stride=1)
+  getattr(layer, last).kernel[...] *= 0
   np.testing.assert_array_equal(layer(jnp.asarray(X)), np.maximum(X, 0))
 
 
-def test_other_shortcuts_are_a_convolution_and_a_norm_without_activation():
-  layer = block(8, 4, stride=2)
-  layer.conv3.kernel[...] *= 0
-  layer.norm3.bias[...] = jnp.full(4, 9.0)  # negative values of the shortcut come through
+@pytest.mark.parametrize(
+  ('make_block', 'last', 'epsilon'), [(block, 3, 1.001e-5), (basic, 2, 1e-5)]
+)
+def test_other_shortcuts_are_a_convolution_and_a_norm_without_activation(make_block, last, epsilon):
+  layer = make_block(8, 4, stride=2)
+  getattr(layer, f'conv{last}').kernel[...] *= 0
+  getattr(layer, f'norm{last}').bias[...] = jnp.full(
+    4, 9.0
+  )  # negative values of the shortcut come through
   kernel = np.asarray(layer.shortcut.conv.kernel[0, 0])
-  expected = np.maximum(X[:, ::2, ::2] @ kernel / np.sqrt(1 + 1.001e-5) + 9, 0)
+  expected = np.maximum(X[:, ::2, ::2] @ kernel / np.sqrt(1 + epsilon) + 9, 0)
   np.testing.assert_allclose(layer(jnp.asarray(X)), expected, rtol=1e-5)
