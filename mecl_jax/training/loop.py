@@ -231,13 +231,18 @@ class _Keeper:
 
 
 class _Meter:
-  """Collects what the steps measured and reports the mean since the last report."""
+  """Collects what the steps measured and reports the mean since the last report.
+
+  The speed is that of the last whole interval of logging, once there has been one: an accelerator
+  has done a part of what follows a report by the time it is read, so that few steps look too fast.
+  """
 
   def __init__(self, run: Run, plan: PhasePlan, curriculum: Curriculum, metrics: Metrics):
     self._run, self._plan, self._curriculum, self._metrics = run, plan, curriculum, metrics
     self._pending: list[tuple[range, Any]] = []
     self._text = ''
-    self._since = time.monotonic()
+    self._rate = 0.0  # images per second
+    self._since, self._steps = time.monotonic(), 0  # what is timed, and the steps reported in it
     self.due = False
 
   def add(self, steps: range, measured: Any) -> None:
@@ -246,17 +251,15 @@ class _Meter:
 
   def report(self) -> str:
     """Writes one record of the steps since the last; returns it as text for the progress bar."""
-    self.due = False
     if not self._pending:
+      self.due = False
       return self._text
     first, last = self._pending[0][0].start, self._pending[-1][0].stop
     measured = jax.device_get([m for _, m in self._pending])
     self._pending = []
     loss, exit_loss, correct, finite = map(np.concatenate, zip(*measured, strict=True))
     self._check(loss, finite, first)
-    now = time.monotonic()
-    rate = (last - first) * self._run.config.batch_size / (now - self._since)
-    self._since = now
+    self._time(last - first)
     share = self._curriculum.visible(last - 1) / len(self._curriculum.order)
     exits = self._by_exit(correct)
     self._write(
@@ -266,11 +269,21 @@ class _Meter:
       accuracy=exits,
       visible=share,
       learning_rate=float(self._plan.learning_rates[last - 1]),
-      images_per_second=round(rate, 1),
+      images_per_second=round(self._rate, 1),
     )
     accuracies = '  '.join(f'{name} {value:.1%}' for name, value in exits.items())
-    self._text = f'loss {loss.mean():.3f}  {accuracies}  visible {share:.0%}  {rate:,.0f} images/s'
+    speed = f'{self._rate:,.0f} images/s'
+    self._text = f'loss {loss.mean():.3f}  {accuracies}  visible {share:.0%}  {speed}'
     return self._text
+
+  def _time(self, steps: int) -> None:
+    """Measures the speed after so many more steps, if an interval has ended or none has yet."""
+    now, self._steps = time.monotonic(), self._steps + steps
+    if self.due or not self._rate:
+      self._rate = self._steps * self._run.config.batch_size / (now - self._since)
+    if self.due:
+      self._since, self._steps = now, 0
+    self.due = False
 
   def _by_exit(self, values: np.ndarray) -> dict[str, float]:
     """Means over the steps of values [steps, exits]."""
@@ -295,7 +308,7 @@ class _Meter:
     logits = predict(run.model, split_.images, exits, mesh=run.mesh)
     values = {name: accuracy(logits[:, k], split_.labels) for k, name in enumerate(exits)}
     self._write(done, validation=values)
-    self._since = time.monotonic()
+    self._since, self._steps = time.monotonic(), 0
 
   def _write(self, done: int, **values: Any) -> None:
     step = self._plan.before + done
