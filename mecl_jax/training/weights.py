@@ -81,7 +81,7 @@ def begin(run: Run) -> str:
   else:
     report = pretrained.load(run.model, source, settings.backbone, skip=skip)
   _check_fresh(report.fresh, run)
-  parts = sorted({name.rpartition('.')[0] for name in report.fresh})
+  parts = sorted({'.'.join(name.split('.')[:2]) for name in report.fresh})  # a head is one part
   fresh = f'; fresh: {", ".join(parts)}' if parts else ''
   return f'{report.taken} arrays from {source}{fresh}{_other_cut(source, run)}'
 
