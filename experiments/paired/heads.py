@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 import numpy as np
 from rich.console import Console
 
+from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.scores import Scores
@@ -31,7 +32,6 @@ from mecl_jax.training.optimizers import make_optimizer
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.run import Run, open_run
 from mecl_jax.training.step import Arrays, Objective, make_step
-from mecl_jax.training.workdir import check_data, read_summary
 
 TRAIN = 'train'
 
@@ -43,8 +43,7 @@ class SharedBackbone:
     study: that the jobs are of.
     cell: setting and seed.
     folder: of the study.
-    backbones: folder of backbones, which studies share: a run that is there already, by the digest
-      of its configuration, is not made again, and one that was interrupted goes on.
+    backbones: folder of backbones, which studies share.
     dataset: of the setting.
     console: to print to.
     interruption: whether a stop was asked for.
@@ -60,14 +59,9 @@ class SharedBackbone:
     console: Console,
     interruption: Interruption,
   ):
-    plain = config_lib.resolve(study.backbone_config(*cell))
-    name = f'{plain.data.name}-{plain.model.backbone}-{config_lib.digest(plain)}'.replace('/', '-')
-    self._study, self._backbone = study, backbones / name
-    self._scores = Scores(plain, folder / 'scores' / name, dataset, console)
-    check_data(self._backbone, dataset)
-    summary = read_summary(self._backbone)
-    if summary is None or not summary['complete']:
-      train.train(plain, self._backbone, console=console, dataset=dataset, brief=True)
+    plain, self._backbone = trained_backbone(study, cell, backbones, dataset, console)
+    self._study = study
+    self._scores = Scores(plain, folder / 'scores' / self._backbone.name, dataset, console)
     opening = study.config(cell[0], seed=cell[1])
     opening.curriculum = config_lib.default().curriculum  # no teacher is asked before a job does
     self._run = open_run(self._config(opening), self._backbone, console, interruption, dataset)
@@ -111,10 +105,7 @@ class SharedBackbone:
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Of a run that takes this backbone as it is."""
-    config = self._scores.watched(config)
-    config.model.pretrained = str(self._backbone)
-    config.phases.backbone.duration = '0 steps'
-    return config_lib.resolve(config)
+    return begun_with(self._backbone, self._scores.watched(config))
 
   def _train(self, run: Run, plan: PhasePlan, difficulty: Difficulty | None) -> None:
     """Trains a phase to its end, in place."""

@@ -61,15 +61,13 @@ class Job:
 def cells(study: Study, shard: int = 0, shards: int = 1) -> list[Cell]:
   """Settings and seeds, those of one seed after the other: shards take turns.
 
-  Cells that train heads on the same network stay together; where each run trains all of its own,
-  none has to.
+  Cells that begin with the same network stay together.
   """
-  of_network: dict[str | Cell, list[Cell]] = {}
+  of_network: dict[str, list[Cell]] = {}
   for seed in dict.fromkeys((*study.search_seeds, *study.seeds)):
     for setting in study.settings:
       cell = setting, seed
-      network = cell if study.backbone is None else study.network_digest(*cell)
-      of_network.setdefault(network, []).append(cell)
+      of_network.setdefault(study.network_digest(*cell), []).append(cell)
   return [cell for cells in [*of_network.values()][shard::shards] for cell in cells]
 
 

@@ -59,15 +59,15 @@ def best_trials(rows: Sequence[Row]) -> dict[str, int]:
 def judged(row: Row) -> dict[str, float]:
   """The validation accuracies by which a trial is judged; {} if it failed.
 
-  Heads on a shared backbone learn as if they were alone: every exit, 'exit1', 'exit2', .., is
-  judged by itself. Otherwise the exits' mean counts, 'all exits'.
+  Heads on a shared backbone that stays frozen learn as if they were alone: every exit, 'exit1',
+  'exit2', .., is judged by itself. Otherwise the exits' mean counts, 'all exits'.
   """
   early = {
     column.removeprefix('validation_'): value
     for column, value in row.items()
     if column.startswith('validation_exit') and value is not None
   }
-  if not early or row['backbone_run']:
+  if not early or (row['backbone_run'] and row['strategy'] == 'classifier_wise'):
     return early
   return {ALL_EXITS: float(np.mean([*early.values()]))}
 

@@ -15,8 +15,8 @@ from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
 
 BASELINE = 'standard'  # the arm that the others are compared with
-# Fields of how heads train; heads that share a backbone may differ in nothing else.
-OF_HEADS = ('phases.heads.', 'curriculum.', 'distillation.')
+# What trains on a shared backbone, by the phase that the budget is for, and the strategy of that.
+ON_BACKBONE = {'heads': 'classifier_wise', 'joint': 'mixed'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +44,14 @@ class Study:
     arms: name -> arm; one of them is the baseline, 'standard'.
     budgets: optimiser steps of the phase `budget_of`; or these with fields of all their runs.
     seeds: of the runs, the same in every arm.
-    backbone: fields of the plain run whose backbone all arms of a seed share; None: each run
-      trains all of its network.
+    backbone: fields of the plain run whose backbone all arms of a seed share, beside `common` and
+      the setting: heads learn on it as it is (`classifier_wise`), or whole networks begin with it
+      (`mixed`, the budget being of `joint`); None: each run trains all of its network.
     budget_of: the group of `config.phases` that the budget is for.
     trials: how many points of its space each arm tries, in every setting and at every budget.
-    search_seeds: of a trial's runs. On a shared backbone every early exit takes the trial that is
-      best for it, without one that which is best on average: by the mean accuracy on validation.
+    search_seeds: of a trial's runs. Of heads on a shared backbone every early exit takes the trial
+      that is best for it, of whole networks all take that which is best on average: by the mean
+      accuracy on validation.
   """
 
   common: Fields
@@ -66,16 +68,15 @@ class Study:
     choose('the baseline', BASELINE, self.arms)
     if len(set(self.search_seeds)) < len(self.search_seeds):
       raise UserError(f'search_seeds are {tuple(self.search_seeds)}; name each of them once')
-    if self.backbone is not None and self.budget_of != 'heads':
-      raise UserError(f'budget_of is {self.budget_of!r}; on a shared backbone heads alone train')
+    if self.backbone is not None:
+      choose('budget_of, on a shared backbone,', self.budget_of, ON_BACKBONE)
     for name, arm in self.arms.items():
       self._check_arm(name, arm)
     for setting in self.settings:
       for name, arm in self.arms.items():
         for config in map(config_lib.resolve, self._configs(setting, arm)):
           if self.backbone is not None:
-            by_exit = arm.space is not None or arm.like is not None
-            _check_heads(f'arm {name} of {setting}', config, by_exit=by_exit)
+            self._check_on_backbone(f'arm {name} of {setting}', arm, config)
     if self.backbone is not None:
       self._check_backbones()
 
@@ -96,8 +97,18 @@ class Study:
     if self.backbone is None:
       return
     for field in (*arm.fields, *space):
-      if not field.startswith(OF_HEADS):
-        raise UserError(f'arm {name} has {field}, in which heads on one backbone cannot differ')
+      if not field.startswith(self._of_training()):
+        raise UserError(f'arm {name} has {field}, in which arms on one backbone cannot differ')
+
+  def _check_on_backbone(self, whose: str, arm: Arm, config: ConfigDict) -> None:
+    """Raises UserError for a resolved configuration that cannot be had on a shared backbone."""
+    if config.strategy != (strategy := ON_BACKBONE[self.budget_of]):
+      raise UserError(
+        f'{whose} has strategy={config.strategy}; on a shared backbone, with a budget of'
+        f' {self.budget_of}, it must be {strategy}'
+      )
+    if self.trains_heads:
+      _check_heads(whose, config, by_exit=arm.space is not None or arm.like is not None)
 
   def _check_backbones(self) -> None:
     """Raises UserError for a backbone that cannot be trained, or that other data would share.
@@ -137,24 +148,37 @@ class Study:
     more = self.budgets[budget] if isinstance(self.budgets, Mapping) else {}
     return {**more, f'phases.{self.budget_of}.duration': f'{budget} steps'}
 
+  @property
+  def trains_heads(self) -> bool:
+    """Whether nothing but heads trains, on a shared backbone."""
+    return self.backbone is not None and self.budget_of == 'heads'
+
   def backbone_config(self, setting: str, seed: int) -> ConfigDict:
     """Of the run that trains the shared backbone: all data at every step, no early exit.
 
-    How heads train, as settings may say it for them, is no matter of it.
+    How the runs of the study train, as settings may say it for them, is no matter of it.
     """
     plain = {'strategy': 'joint', 'model.exits': (), 'curriculum.order': 'none'}
-    return self.config(setting, _of_heads() | plain, self.backbone or {}, seed=seed)
+    return self.config(setting, self._untrained() | plain, self.backbone or {}, seed=seed)
 
   def network_digest(self, setting: str, seed: int) -> str:
-    """Of the shared backbone and the heads on it, whatever the settings of their training."""
-    network = self.config(setting, _of_heads(), seed=seed)
+    """Of what a run begins with: the shared backbone and the heads, whatever their training.
+
+    Without a shared backbone it is of setting and seed.
+    """
+    if self.backbone is None:
+      return f'{setting}, seed {seed}'
+    network = self.config(setting, self._untrained(), seed=seed)
     return config_lib.digest(network, config_lib.digest(self.backbone_config(setting, seed)))
 
+  def _of_training(self) -> tuple[str, ...]:
+    """How the names of fields begin in which runs on one backbone may differ."""
+    return f'phases.{self.budget_of}.', 'curriculum.', 'distillation.'
 
-def _of_heads() -> dict[str, Any]:
-  """The defaults of how heads train, in place of what a study says of it."""
-  fields = config_lib.flatten(config_lib.default())
-  return {name: value for name, value in fields if name.startswith(OF_HEADS)}
+  def _untrained(self) -> dict[str, Any]:
+    """The defaults of how runs train, in place of what a study says of it."""
+    fields = config_lib.flatten(config_lib.default())
+    return {name: value for name, value in fields if name.startswith(self._of_training())}
 
 
 def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
@@ -162,13 +186,9 @@ def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
 
   Args:
     whose: the configuration is, for the message.
-    config: resolved.
+    config: resolved, `classifier_wise`.
     by_exit: whether every exit takes what is best for it, from a training of its own.
   """
-  if config.strategy != 'classifier_wise':
-    raise UserError(
-      f'{whose} has strategy={config.strategy}; on a shared backbone it must be classifier_wise'
-    )
   if not config.cache_features:
     raise UserError(
       f'{whose} has cache_features=False; on a shared backbone features are always computed once'

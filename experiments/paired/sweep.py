@@ -135,21 +135,23 @@ class _Maker:
 
   def _trainer(self, cell: Cell, dataset: Dataset) -> Any:
     """What makes the runs of a cell: that of the last one, where both train the same heads."""
-    if self._study.backbone is None:
-      return WholeNetworks(self._study, self._folder, dataset, self._console)
-    backbones, network = self._folder.parent / 'backbones', self._study.network_digest(*cell)
+    network = self._study.network_digest(*cell)
     if self._opened is None or self._opened[0] != network:
       self._opened = None  # two at once may not fit
       try:
-        opened: Any = SharedBackbone(
-          self._study, cell, self._folder, backbones, dataset, self._console, self._interruption
-        )
+        opened: Any = self._open(cell, dataset)
       except Interrupted:
         raise
       except Exception as problem:  # as of a backbone that another process is making
         opened = _Broken(problem)
       self._opened = network, opened
     return self._opened[1]
+
+  def _open(self, cell: Cell, dataset: Dataset) -> SharedBackbone | WholeNetworks:
+    of_cell = self._study, cell, self._folder, self._folder.parent / 'backbones', dataset
+    if self._study.trains_heads:
+      return SharedBackbone(*of_cell, self._console, self._interruption)
+    return WholeNetworks(*of_cell, self._console)
 
   def _row(self, trainer: Any, job: Job, dataset: Dataset) -> Row:
     """Runs a job; whatever goes wrong in it is told, is in its row, and stops no other."""

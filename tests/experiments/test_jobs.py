@@ -7,6 +7,7 @@ import pytest
 from experiments.paired import jobs
 from experiments.paired.search import points
 from experiments.paired.study import Arm, load, studies
+from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
 
@@ -37,6 +38,7 @@ def ended(study, worth):
       **{'trial': job.trial, 'seed': job.seed, 'fields': json.dumps(dict(job.fields))},
       **{'validation_exit1': worth(job), 'validation_exit2': 1 - worth(job), 'error': ''},
       'backbone_run': 'a run' if study.backbone else '',
+      'strategy': study.common['strategy'],
     }
     for cell in cells
     for job in jobs.trials(study, cell)
@@ -179,6 +181,17 @@ def test_how_heads_train_is_no_matter_of_the_backbone_that_they_share(toy_file):
   assert make_study(toy_file, common=common).backbone_config(CELL[0], 0) == plain
 
 
+def test_how_whole_networks_train_is_no_matter_of_the_backbone_that_they_begin_with(toy_file):
+  mixed = {'strategy': 'mixed', 'phases.joint.learning_rate': 0.5}
+  common = {**make_study(toy_file).common, **mixed}
+  arms = {'standard': Arm(ORDER), 'fast': Arm({**ORDER, 'phases.joint.learning_rate': 0.9})}
+  study = make_study(toy_file, common=common, budget_of='joint', arms=arms)
+  default = config_lib.default().phases.joint.learning_rate
+  assert study.backbone_config(CELL[0], 0).phases.joint.learning_rate == default
+  with pytest.raises(UserError, match=r'phases\.heads\.learning_rate, in which arms on one'):
+    make_study(toy_file, common=common, budget_of='joint', arms={'standard': Arm({RATE: 0.1})})
+
+
 def test_what_a_shared_backbone_could_not_be_is_no_matter_where_there_is_none(toy_file):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'distillation.weight': 0.5}
   make_study(toy_file, common=common, backbone=None, budget_of='joint')
@@ -259,10 +272,12 @@ def test_a_wrong_study_is_told_at_once(toy_file):
     make_study(toy_file, arms={'plain': Arm(ORDER)})
   with pytest.raises(UserError, match='warmup'):
     make_study(toy_file, backbone={'phases.joint.warmup': 'long'})
-  with pytest.raises(UserError, match='on a shared backbone it must be classifier_wise'):
+  with pytest.raises(UserError, match='with a budget of heads, it must be classifier_wise'):
     make_study(toy_file, settings={'toy': {'strategy': 'mixed'}})
-  with pytest.raises(UserError, match="budget_of is 'joint'; on a shared backbone heads alone"):
+  with pytest.raises(UserError, match='with a budget of joint, it must be mixed'):
     make_study(toy_file, budget_of='joint')
+  with pytest.raises(UserError, match='budget_of, on a shared backbone'):
+    make_study(toy_file, budget_of='backbone')
   with pytest.raises(UserError, match='cache_features=False'):
     make_study(toy_file, settings={'toy': {'cache_features': False}})
   with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); name each of them once'):

@@ -20,7 +20,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.training import train
 from mecl_jax.training.interruption import Interrupted, Interruption
-from mecl_jax.training.workdir import claim
+from mecl_jax.training.workdir import claim, read_identity, read_summary
 from tests.experiments.studies import make_study
 
 CELL = ('toy resnet8', 0)
@@ -308,3 +308,24 @@ def test_networks_that_train_whole_have_rows_too(toy_file, tmp_path):
   rows = read_table(tmp_path / 'tiny' / 'runs.csv')
   assert [row['arm'] for row in rows] == ['easy_first', 'standard']
   assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'
+
+
+def test_whole_networks_begin_with_the_backbone_that_they_share(toy_file, tmp_path, monkeypatch):
+  common = {**make_study(toy_file).common, 'strategy': 'mixed', 'model.head': 'linear'}
+  arms = {
+    'standard': Arm({'curriculum.order': 'none'}),
+    'weighted': Arm({'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}),
+  }
+  study = make_study(toy_file, common=common, budget_of='joint', budgets=(4,), arms=arms)
+  trained, train_run = [], train.train
+  monkeypatch.setattr(
+    train, 'train', lambda *given, **more: trained.append(given[:2]) or train_run(*given, **more)
+  )
+  assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
+  (_, backbone), *networks = trained
+  assert [config.model.pretrained for config, _ in networks] == [str(backbone)] * 2
+  summaries = [read_summary(workdir) for _, workdir in trained]
+  assert [summary['steps'] for summary in summaries] == [5, 4, 4]
+  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  assert {row['backbone_run'] for row in rows} == {read_identity(backbone)['digest']}
+  assert rows[0]['test_final'] != rows[1]['test_final'], 'the backbone goes on learning'
