@@ -7,11 +7,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments import wording
+from experiments import published, wording
 from experiments.paired import analysis, figures
 from experiments.paired.study import BASELINE
-from experiments.paired.table import TRIAL, Rows, accuracy_columns, csv_text, exits_of, fields_of
-from mecl_jax.errors import UserError
+from experiments.paired.table import (
+  TRIAL,
+  Row,
+  Rows,
+  accuracy_columns,
+  csv_text,
+  exits_of,
+  fields_of,
+  places,
+)
+from mecl_jax.errors import UserError, choose
 from mecl_jax.models import FINAL
 
 AT = r' at [\d.e-]+$'  # the end of a setting's name that is a rate
@@ -116,7 +125,7 @@ class Results:
     runs, lines = analysis.final_runs(self._rows(study)), []
     for setting in self.values(study, 'setting'):
       of_setting = _chosen(runs, setting=setting)
-      macs = [int(word) for word in of_setting[0]['macs'].split()]
+      macs = _macs(of_setting[0])
       exits = [
         f'`{name}` {cost / macs[-1]:.0%}'
         for name, cost in zip(exits_of(of_setting[0])[:-1], macs, strict=False)
@@ -126,6 +135,30 @@ class Results:
     return wording.markdown(
       ['setting', 'early exits and their share of the MACs', 'MACs', 'final'], lines
     )
+
+  def published_table(self, study: str) -> str:
+    """Of a study with one setting: what others have published of its network, and its arms."""
+    runs = analysis.final_runs(self._rows(study))
+    theirs, exits = published.of_network(published.read(), runs[0]), _early_and_final(runs[0])
+    first = next(iter(theirs.values()))
+    macs = {'published': [first[place]['macs'] for place in exits], 'ours': _macs(runs[0])}
+    lines = [
+      [f'MACs, {whose}', *(f'{round(cost / 1e6)} M' for cost in costs)]
+      for whose, costs in macs.items()
+    ]
+    for method, of_exit in theirs.items():
+      lines.append([method, *(f'{100 * of_exit[place]["accuracy"]:.2f} %' for place in exits)])
+    for arm in self.values(study, 'arm'):
+      told = [published.above(_chosen(runs, arm=arm), name, 0) for name in exits.values()]
+      lines.append([f'`{arm}`, here', *map(wording.level, told)])
+    return wording.markdown(['', *exits.values()], lines)
+
+  def above_published(self, study: str, arm: str, method: str, measure: str) -> wording.Quoted:
+    """By how many points an arm is above what is published of a method, as '-2.01 [-2.9, -1.1]'."""
+    runs = _needed(analysis.final_runs(self._rows(study)), study, arm=arm)
+    theirs = published.of_network(published.read(), runs[0])
+    accuracy = theirs[choose('method', method, theirs)][measure.replace(' ', '')]['accuracy']
+    return wording.quoted(published.above(runs, measure, accuracy))
 
   def difference_table(
     self, study: str, setting: str, against: str = BASELINE, **which: Any
@@ -279,6 +312,15 @@ def _chosen(rows: Rows, **which: Any) -> Rows:
   """The rows with these values in these columns, or with one of those in a list; None: with any."""
   wanted = {name: _listed(value) for name, value in which.items() if value is not None}
   return [row for row in rows if all(row[name] in values for name, values in wanted.items())]
+
+
+def _early_and_final(row: Row) -> dict[str, str]:
+  """The exits of a run: place -> measure, as 'exit1' -> 'exit 1'."""
+  return {place: place.replace('exit', 'exit ') for place in places(len(exits_of(row)) - 1)}
+
+
+def _macs(row: Row) -> list[int]:
+  return [int(word) for word in row['macs'].split()]
 
 
 def _listed(value: Any) -> list:

@@ -26,6 +26,11 @@ def quoted(row: Row) -> Quoted:
   return text
 
 
+def level(row: Row) -> str:
+  """An accuracy, as '58.70 [58.12, 59.28] %'."""
+  return f'{round(row["difference"], 2):.2f}{_interval(row)} %'
+
+
 def strong(row: Row) -> str:
   """A difference, in bold where its corrected test is sure of it."""
   sure = row['p_holm'] is not None and row['p_holm'] < SURE
