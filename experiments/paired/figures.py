@@ -18,6 +18,7 @@ ROOM = 0.4  # that lines at a place take together, in logarithms of steps or rat
 BESIDE = 4  # panels of a forest beside each other, at most
 LETTERS = 11  # of a title that fit into an inch
 POINTS = 'difference (points)'
+FEW = 4  # learning rates that an axis has room to name
 
 
 def budget_figure(differences: Rows) -> Figure:
@@ -60,7 +61,7 @@ def rate_figure(differences: Rows) -> Figure:
     row | {'name': name, 'at': float(at), 'percent': 100 * row['baseline_accuracy']}
     for row, (name, _, at) in zip(differences, parted, strict=True)
   ]
-  names = _distinct(rows, 'name')
+  names, rates = _distinct(rows, 'name'), sorted({row['at'] for row in rows})
   figure = Figure(figsize=(WIDTH, 4.2), layout='constrained')
   shape: dict[str, Any] = {'sharex': True, 'sharey': 'row', 'squeeze': False}
   for upper, lower, measure in zip(
@@ -74,6 +75,9 @@ def rate_figure(differences: Rows) -> Figure:
       lower.plot(values(of_name, 'at'), values(of_name, 'percent'), **style)
     lower.grid(axis='y', alpha=0.3)
     lower.set_xlabel('learning rate')
+    if len(rates) <= FEW:  # within a decade the axis would name every tick between them
+      lower.minorticks_off()
+      lower.set_xticks(rates, [f'{rate:g}' for rate in rates])
   figure.axes[0].set_ylabel(POINTS)
   figure.axes[len(measures)].set_ylabel('baseline (%)')
   write_legend(figure, None, _handles(names))
