@@ -225,8 +225,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
     UserError: a misspelt choice or an impossible value; the message names the valid ones.
   """
   # Here, so that a config file can be read without waiting for JAX.
-  from mecl_jax import config_check
-  from mecl_jax.training import teachers, weights
+  from mecl_jax.commands import config_check
+  from mecl_jax.teachers import scoring as teachers
+  from mecl_jax.training import initial_weights as weights
 
   config = config.copy_and_resolve_references()
   with config.unlocked():

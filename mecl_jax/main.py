@@ -16,13 +16,13 @@ from absl import flags
 from ml_collections import config_flags
 
 from mecl_jax import config as config_lib
-from mecl_jax import program
+from mecl_jax.commands import program
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
 MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
 GIVE_CONFIG = 'give --config=configs/NAME.py, or the --workdir=DIR of a run that is there'
-OF_RUN = pathlib.Path(__file__).with_name('config_of_run.py')
+OF_RUN = pathlib.Path(__file__).parent / 'commands' / 'config_of_run.py'
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
@@ -51,7 +51,7 @@ def _run() -> None:
   workdir = _workdir()
   # Here, so that a misspelt flag is told before JAX has started.
   from mecl_jax import compiler
-  from mecl_jax.training import compare, evaluate, train
+  from mecl_jax.commands import compare, evaluate, train
 
   compiler.use_cache()
   if _MODE.value == 'compare':

@@ -37,3 +37,48 @@ def toy_config(toy_file):
   from tests.toys import make_config
 
   return make_config(toy_file)
+
+
+@pytest.fixture
+def rounded_as_outside(monkeypatch):
+  """Steps are compiled without the XLA_FLAGS of ../conftest.py.
+
+  With those, programs that say the same in different words may round differently.
+  """
+  from mecl_jax.compiler import compiler_options
+  from mecl_jax.training import step
+
+  options = {**compiler_options(), 'xla_cpu_use_fusion_emitters': True}
+  monkeypatch.setattr(step, 'compiler_options', lambda: options)
+
+
+@pytest.fixture(scope='session')
+def ended(toy_file, tmp_path_factory):
+  """Returns a function from changes of `toy_config` to the work directory of such a run.
+
+  It is trained once and must be left as it is.
+  """
+  from rich.console import Console
+
+  from mecl_jax.commands.train import train
+  from tests.toys import make_config
+
+  folders = {}
+
+  def train_once(**changes):
+    key = tuple(sorted(changes.items()))
+    if key not in folders:
+      c = make_config(toy_file)
+      c.update_from_flattened_dict(changes)
+      folder = tmp_path_factory.mktemp('ended')
+      train(c, folder, console=Console(quiet=True))
+      folders[key] = folder
+    return folders[key]
+
+  return train_once
+
+
+@pytest.fixture
+def own(ended, tmp_path):
+  """A copy of the run of `toy_config`, to do anything with."""
+  return shutil.copytree(ended(), tmp_path / 'own')

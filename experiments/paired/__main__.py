@@ -13,7 +13,7 @@ import pathlib
 
 from absl import flags
 
-from mecl_jax import program
+from mecl_jax.commands import program
 from mecl_jax.errors import UserError
 
 _CONFIG = flags.DEFINE_string('config', '', 'A file in experiments/configs/.')

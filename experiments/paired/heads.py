@@ -18,13 +18,15 @@ from experiments.paired.measures import Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
+from mecl_jax.commands import train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import predict
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
 from mecl_jax.models import FINAL, set_trainable
-from mecl_jax.training import devices, sources, train, weights
+from mecl_jax.training import devices, sources
+from mecl_jax.training import initial_weights as weights
 from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.loop import begin, objective_of, per_dispatch

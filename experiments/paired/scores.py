@@ -8,9 +8,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax import config as config_lib
+from mecl_jax.commands import train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset
-from mecl_jax.training import other_runs, teachers, train
+from mecl_jax.teachers import other_runs
+from mecl_jax.teachers import scoring as teachers
 from mecl_jax.training.run import Run
 
 # What the scores hang on, of `config.curriculum`.

@@ -8,10 +8,11 @@ from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.study import Study
+from mecl_jax.commands import train
 from mecl_jax.data import Dataset
 from mecl_jax.evaluation import load_predictions, predicted
 from mecl_jax.evaluation.predictions import TEST, VALIDATION
-from mecl_jax.training import other_runs, train
+from mecl_jax.teachers import other_runs
 from mecl_jax.training.workdir import read_identity
 
 

@@ -12,8 +12,8 @@ from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.durations import is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
+from mecl_jax.training.exit_pacings import make_pacings, spread
 from mecl_jax.training.optimizers import learning_rates
-from mecl_jax.training.pacings import make_pacings, spread
 from mecl_jax.training.strategies import Phase, make_phases
 
 

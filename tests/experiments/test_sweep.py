@@ -15,10 +15,10 @@ from experiments.paired import analysis, heads, jobs, sweep
 from experiments.paired.study import Arm
 from experiments.paired.table import read_table
 from mecl_jax import config as config_lib
+from mecl_jax.commands import train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
-from mecl_jax.training import train
 from mecl_jax.training.interruption import Interrupted, Interruption
 from mecl_jax.training.workdir import claim, read_identity, read_summary
 from tests.experiments.studies import make_study

@@ -3,8 +3,8 @@
 import numpy as np
 
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.report.comparison import ComparedRun, arm_rows, difference_rows, run_rows
-from mecl_jax.report.comparison_curves import area_rows, curve_rows, curves_of
+from mecl_jax.report.comparison.curves import area_rows, curve_rows, curves_of
+from mecl_jax.report.comparison.tables import ComparedRun, arm_rows, difference_rows, run_rows
 from tests.evaluation.predictions import make
 
 EXITS = ('stage1', 'stage2', 'final')

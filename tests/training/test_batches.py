@@ -3,12 +3,12 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
+from mecl_jax.commands.train import curriculum_of
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.errors import UserError
 from mecl_jax.training.batches import batch_maker, visible_by_exit
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import open_run
-from mecl_jax.training.train import curriculum_of
 
 
 def opened(c, workdir, **changes):

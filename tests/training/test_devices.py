@@ -20,7 +20,7 @@ from rich.console import Console
 jax.config.update('jax_enable_x64', True)
 from mecl_jax import config
 from mecl_jax.training.train import train
-from tests.training.conftest import leave_blank
+from tests.blank_pictures import leave_blank
 Figure.savefig = leave_blank
 for strategy in sys.argv[3:]:
   c = config.read(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,125 @@
+"""The pictures and figures of what a run's curriculum calls easy, and shows when."""
+
+import csv
+import io
+import itertools
+import pathlib
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from mecl_jax.curriculum import Curriculum, Difficulty
+from mecl_jax.durations import listed
+from mecl_jax.errors import UserError
+from mecl_jax.files import write_text
+from mecl_jax.report.pictures import contact_sheet
+from mecl_jax.report.pictures import curriculum as curriculum_plots
+from mecl_jax.training.batches import visible_by_exit
+from mecl_jax.training.run import Run
+
+# Measures whose score is not what their name says but one minus it.
+_AXES = {'confidence': '1 - confidence', 'margin': '1 - margin'}
+
+
+def write(run: Run) -> dict[str, Any]:
+  """Writes pacing*.png, and, where there are scores, easy_and_hard.png, scores.png, agreement.*.
+
+  Args:
+    run: its scores are read from difficulty.npz.
+
+  Returns:
+    for the summary: `noise_auroc`, how well the score tells flipped labels from others, and
+    `agreement`, Spearman's correlation with each of `report.compare_with`; each where there is one.
+
+  Raises:
+    UserError: what it shall be compared with is not there, or of other examples.
+  """
+  folder = run.workdir / 'report'
+  _draw_pacing(run, folder)
+  path = run.workdir / 'difficulty.npz'
+  if not path.exists():
+    return {}
+  difficulty, train, names = Difficulty.load(path), run.dataset.train, run.dataset.class_names
+  score, flipped = difficulty.align(train.ids, path), run.dataset.flipped
+  contact_sheet.contact_sheet(
+    train.images, train.labels, names, score, folder / 'easy_and_hard.png', flipped=flipped
+  )
+  curriculum_plots.score_distribution(
+    score,
+    train.labels,
+    names,
+    folder / 'scores.png',
+    measure=f'{difficulty.teacher}: {_AXES.get(difficulty.measure, difficulty.measure)}',
+    flipped=flipped,
+  )
+  facts: dict[str, Any] = {}
+  if flipped is not None and 0 < flipped.sum() < len(flipped):
+    from sklearn.metrics import roc_auc_score  # a second of start-up, only here
+
+    facts['noise_auroc'] = float(roc_auc_score(flipped, score))
+    run.console.print(
+      f'flipped labels are scored harder than others: AUROC {facts["noise_auroc"]:.3f}'
+    )
+  if run.config.report.compare_with:
+    facts['agreement'] = _compare(run, difficulty, score, folder)
+  return facts
+
+
+def _draw_pacing(run: Run, folder: pathlib.Path) -> None:
+  """A picture per phase that has a curriculum."""
+  plans = [plan for plan in run.plans if plan.order != 'none']
+  size, batch_size = len(run.dataset.train), run.config.batch_size
+  for plan in plans:
+    curriculum = Curriculum(np.arange(size), plan.pacing, batch_size, seed=0)
+    counts = visible_by_exit(plan, curriculum, range(plan.steps))
+    shares = dict(zip(plan.phase.exits, counts.T / size, strict=True))
+    name = 'pacing' if len(plans) == 1 else f'pacing_{plan.phase.name}'
+    curriculum_plots.visible_shares(
+      shares, folder / f'{name}.png', steps_per_epoch=size / batch_size
+    )
+
+
+def scores_to_compare(run: Run) -> list[tuple[str, str, np.ndarray]]:
+  """Teacher and measure, place, and scores [N] of each of `report.compare_with`.
+
+  Raises:
+    UserError: one is not there, or of other examples, or named twice.
+  """
+  places = listed(run.config.report.compare_with)
+  if len(set(places)) != len(places):
+    raise UserError(f'report.compare_with names a place twice: {", ".join(places)}')
+  found = []
+  for place in places:
+    path = pathlib.Path(place)
+    path = path / 'difficulty.npz' if path.is_dir() else path
+    other = Difficulty.load(path)
+    score = other.align(run.dataset.train.ids, path)
+    found.append((f'{other.teacher}, {other.measure}', place, score))
+  return found
+
+
+def _compare(
+  run: Run, difficulty: Difficulty, score: np.ndarray, folder: pathlib.Path
+) -> dict[str, float | None]:
+  """Draws, prints and writes how the run's scores agree with others; returns its own row."""
+  scores = {f'{difficulty.teacher}, {difficulty.measure}': score}
+  for name, place, other in scores_to_compare(run):
+    # Scores of the same kind are told apart by where they are.
+    scores[name if name not in scores else f'{name}, {place}'] = other
+  matrix = curriculum_plots.agreement(scores, folder / 'agreement.png')
+  table = Table(title="agreement of the scores: Spearman's rank correlation", title_justify='left')
+  table.add_column('')
+  for number in range(1, len(scores) + 1):
+    table.add_column(str(number), justify='right')
+  text = io.StringIO()
+  rows = csv.writer(text)
+  rows.writerow(('', *scores))
+  for number, (name, row) in enumerate(zip(scores, matrix, strict=True), start=1):
+    table.add_row(f'{number} {name}', *(f'{value:.3f}' for value in row))
+    rows.writerow((name, *row))
+  write_text(folder / 'agreement.csv', text.getvalue())
+  run.console.print(table)
+  # A constant score agrees with nothing, and JSON has no NaN.
+  own = [None if np.isnan(rho) else float(rho) for rho in matrix[0]]
+  return dict(itertools.islice(zip(scores, own, strict=True), 1, None))

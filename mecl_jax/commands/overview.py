@@ -1,0 +1,161 @@
+"""What a run says before it starts: devices, data, network, and the plan of its phases."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+from rich.table import Table
+
+from mecl_jax import config as config_lib
+from mecl_jax.curriculum import visible_count
+from mecl_jax.data import Dataset
+from mecl_jax.models import exit_costs, stage_costs
+from mecl_jax.models.macs import quantity
+from mecl_jax.report.pictures.network import draw_network
+from mecl_jax.report.pictures.plots import curriculum_name
+from mecl_jax.training import exit_pacings as pacings
+from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.run import Run
+
+
+def print_run(run: Run) -> None:
+  """Prints it all."""
+  devices, data = jax.local_devices(), run.dataset
+  height, width, channels = data.image_shape
+  facts = {
+    'work directory': str(run.workdir),
+    'devices': f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}',
+    'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,}'
+    f' validation, {len(data.test):,} test images, {height}x{width}x{channels},'
+    f' {data.num_classes} classes',
+    **_noise(data),
+    **_input(run),
+    'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
+    f' {run.config.model.dtype}',
+    **_without_effect(run.config.curriculum),
+  }
+  for name, fact in facts.items():
+    run.console.print(f'{name:<15}{fact}', soft_wrap=True)
+  run.console.print(_network(run))
+  run.console.print(_phases(run))
+
+
+def print_stages(run: Run) -> None:
+  """Prints every stage with its shape and cost, and which exits sit at it."""
+  model = run.model
+  table = Table(title='stages', title_justify='left')
+  for column in ('stage', 'height x width x channels'):
+    table.add_column(column)
+  for column in ('MACs', 'cumulative', 'parameters'):
+    table.add_column(column, justify='right')
+  table.add_column('exit')
+  stages, passed = stage_costs(model.backbone, model.input_shape(run.dataset.image_shape)), 0
+  total = sum(stage.macs for stage in stages)
+  exits = dict(zip(model.exit_stages, model.exit_names, strict=True))
+  for stage in stages:
+    passed += stage.macs
+    shape = ' x '.join(map(str, stage.shape))
+    costs = quantity(stage.macs), f'{passed / total:.1%}', quantity(stage.parameters)
+    table.add_row(stage.name, shape, *costs, exits.get(stage.name, ''))
+  run.console.print(table)
+
+
+def draw(run: Run) -> pathlib.Path:
+  """Draws the network with its exits; returns where."""
+  model, shape = run.model, run.dataset.image_shape
+  height, width, channels = model.input_shape(shape)
+  path = run.workdir / 'report' / 'network.png'
+  title = f'{run.config.model.backbone} on {height}x{width}x{channels} images'
+  stages = stage_costs(model.backbone, (height, width, channels))
+  draw_network(path, title, stages, exit_costs(model, shape))
+  return path
+
+
+def _noise(data: Dataset) -> dict[str, str]:
+  if data.flipped is None:
+    return {}
+  flipped, size = int(data.flipped.sum()), len(data.train)
+  return {'label noise': f'{flipped:,} of {size:,} training labels are flipped: label_noise.npz'}
+
+
+def _input(run: Run) -> dict[str, str]:
+  size, model = run.config.data.image_size, run.config.model
+  facts = {'images': f'resized to {size}x{size} on the device'} if size else {}
+  if model.pretrained:
+    facts['weights'] = f'from {model.pretrained}, pixels as {model.preprocessing}'
+  return facts
+
+
+def _without_effect(curriculum: ConfigDict) -> dict[str, str]:
+  """The fields that differ from their defaults, though what they shape is switched off."""
+  usual = config_lib.default().curriculum
+  switched_off = {
+    'order': pacings.FIELDS if curriculum.order == 'none' else (),
+    'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
+  }
+  told = [
+    f'{name} (curriculum.{switch} is {curriculum[switch]})'
+    for switch, names in switched_off.items()
+    for name in names
+    if curriculum[name] != usual[name]
+  ]
+  return {'no effect': ', '.join(told)} if told else {}
+
+
+def _network(run: Run) -> Table:
+  model, config = run.model, run.config.model
+  table = Table(title=config.backbone, title_justify='left')
+  for column in ('exit', 'head', 'stages up to it'):
+    table.add_column(column)
+  for column in ('MACs up to it', 'of the last', 'parameters'):
+    table.add_column(column, justify='right')
+  costs = exit_costs(model, run.dataset.image_shape)
+  for name, segment, cost in zip(model.exit_names, model.segments, costs, strict=True):
+    stages = segment[0] if len(segment) == 1 else f'{segment[0]} .. {segment[-1]}'
+    macs, share = quantity(cost.macs), f'{cost.macs / costs[-1].macs:.0%}'
+    table.add_row(name, cost.head, stages, macs, share, quantity(cost.parameters))
+  return table
+
+
+def _phases(run: Run) -> Table:
+  table = Table(title='phases', title_justify='left')
+  for column in (
+    'phase',
+    'steps',
+    'epochs',
+    'optimiser',
+    'loss of exits',
+    'curriculum',
+    'visible images',
+  ):
+    table.add_column(column, justify='right' if column in ('steps', 'epochs') else 'left')
+  size = len(run.dataset.train)
+  for plan in run.plans:
+    settings = plan.settings
+    table.add_row(
+      plan.phase.name,
+      f'{plan.steps:,}',
+      f'{plan.steps * run.config.batch_size / size:.1f}',
+      f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
+      ', '.join(plan.phase.exits),
+      curriculum_name(plan.order, plan.sample_weights),
+      _visible(run, plan),
+    )
+  return table
+
+
+def _visible(run: Run, plan: PhasePlan) -> str:
+  """How many images are visible at first, and from which step on all of them."""
+  size, batch_size = len(run.dataset.train), run.config.batch_size
+
+  pacing = plan.pacing
+
+  def visible(step: int) -> int:
+    return visible_count(pacing(step), size, batch_size)
+
+  if visible(0) == size:
+    return 'all'
+  full = next((step for step in range(plan.steps) if visible(step) == size), None)
+  end = 'never all' if full is None else f'all from step {full:,}'
+  exits = '' if len(set(plan.pacings)) == 1 else ' (the exit that sees most)'
+  return f'{visible(0):,} at first, {end}{exits}'

@@ -1,0 +1,128 @@
+"""Accuracy against mean MACs of runs side by side, under MSDNet's budgeted batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mecl_jax.evaluation import operating_points
+from mecl_jax.evaluation.intervals import Interval, bootstrap
+from mecl_jax.evaluation.operating_points import Curve, areas
+from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
+from mecl_jax.evaluation.policies import first_reached
+from mecl_jax.evaluation.rules import Rule, confidence_of
+from mecl_jax.evaluation.thresholds import budgeted
+from mecl_jax.report.comparison.tables import (
+  ComparedRun,
+  Pairs,
+  Row,
+  by_arm,
+  paired,
+  spread,
+)
+from mecl_jax.report.pages.page import Rows
+
+RULE = Rule('max_probability')
+
+Curves = Sequence[tuple[ComparedRun, Curve]]
+
+
+def curves_of(runs: Sequence[ComparedRun]) -> Curves:
+  """The runs that have validation predictions, with their curves; thresholds are from those."""
+  return [
+    (run, operating_points.curve(budgeted(RULE, run.validation), run.validation, run.test))
+    for run in runs
+    if run.validation
+  ]
+
+
+def curve_rows(curves: Curves) -> Rows:
+  """A row per run and policy, cheap to dear; MACs are means over the images of the split."""
+  rows: Rows = []
+  for run, curve in curves:
+    of_run: Row = {'arm': run.arm, 'seed': run.seed, 'directory': run.directory}
+    columns = {
+      'validation_accuracy': curve.validation.accuracy,
+      'validation_macs': curve.validation.mean(run.dynamic_macs),
+      'test_accuracy': curve.test.accuracy,
+      'test_macs': curve.test.mean(run.dynamic_macs),
+    }
+    for index in range(len(curve.policies)):
+      values = {name: float(column[index]) for name, column in columns.items()}
+      rows.append({**of_run, 'index': index, **values})
+  return rows
+
+
+def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
+  """A row per arm: mean accuracy over the MACs that all curves reach, and against the baseline.
+
+  Args:
+    runs: all of them, whose first is of the baseline.
+    curves: of those that have one.
+
+  Returns:
+    rows; none where the curves have no range of MACs in common.
+  """
+  lines = {run.directory: (c.test.mean(run.dynamic_macs), c.test.accuracy) for run, c in curves}
+  found, (low, high) = areas(lines) if lines else ({}, (np.inf, 0.0))
+  if low > high:
+    return []
+  effects = _effects(runs, curves, found)
+  corrected = dict(zip(effects, holm([effect.p for effect in effects.values()]), strict=True))
+  none = dict.fromkeys(Effect._fields)
+  rows: Rows = []
+  for arm, of_seed in by_arm([run for run, _ in curves]).items():
+    row: Row = {'arm': arm, 'seeds': len(of_seed)}
+    row |= spread('area', [found[run.directory] for run in of_seed.values()])
+    row |= {'low_macs': low, 'high_macs': high}
+    row |= effects[arm]._asdict() if arm in effects else none
+    rows.append(row | {'p_holm': corrected.get(arm)})
+  return rows
+
+
+def _effects(
+  runs: Sequence[ComparedRun], curves: Curves, found: dict[str, float]
+) -> dict[str, Effect]:
+  """Of every arm that has pairs with curves: over the seeds, or the images of the only pair."""
+  pairs_of = {
+    arm: [pair for pair in pairs if all(run.directory in found for run in pair)]
+    for arm, pairs in paired(runs)
+  }
+  only = {arm: pairs[0] for arm, pairs in pairs_of.items() if len(pairs) == 1}
+  effects = {
+    arm: over_seeds(*np.array([[found[run.directory] for run in pair] for pair in pairs]).T)
+    for arm, pairs in pairs_of.items()
+    if len(pairs) > 1
+  }
+  if only:
+    interval = _interval(curves, list(only.values()))
+    effects |= dict(zip(only, over_images(interval), strict=True))
+  return effects
+
+
+def _interval(curves: Curves, pairs: Pairs) -> Interval:
+  """Interval of the difference in area of each pair, [pairs].
+
+  A resample of the images moves every curve, in accuracy and in mean MACs, and so the range that
+  they have in common.
+  """
+  worth = {run.directory: _of_images(run, curve) for run, curve in curves}
+  images = len(curves[0][0].test.labels)
+
+  def statistic(weights: np.ndarray) -> np.ndarray:
+    share = weights / images
+    moved = {name: (share @ macs, share @ right) for name, (macs, right) in worth.items()}
+    drawn = []
+    for k in range(len(weights)):
+      found, _ = areas({name: (macs[k], right[k]) for name, (macs, right) in moved.items()})
+      drawn.append([found[ours.directory] - found[theirs.directory] for ours, theirs in pairs])
+    return np.array(drawn)
+
+  return bootstrap(statistic, images)
+
+
+def _of_images(run: ComparedRun, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+  """MACs, and whether the answer is right, of every test image; float64 [N, policies] each."""
+  confidence, right = confidence_of(run.test, RULE), run.test.right().astype(np.float64)
+  leaves = [first_reached(confidence, policy.thresholds) for policy in curve.policies]
+  exits = np.stack(leaves, axis=1)
+  return run.dynamic_macs[exits].astype(np.float64), np.take_along_axis(right, exits, axis=1)

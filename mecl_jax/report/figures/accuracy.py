@@ -1,0 +1,158 @@
+"""Figures of what a network is worth at its costs, in MACs and in time, and of who leaves where.
+
+Every figure of the page is a function of tables alone.
+"""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator
+import numpy as np
+
+from mecl_jax.report import style
+from mecl_jax.report.pages.page import Rows
+from mecl_jax.report.pictures.curriculum import SHADES
+from mecl_jax.report.style import texts, values
+
+KINDS = {  # of thresholds
+  'budgeted': 'thresholds by budget (MSDNet)',
+  'shared': 'one threshold for all exits',
+  'per_exit': 'a threshold per exit',
+  'given': 'thresholds that were given',
+}
+STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 4, 'linestyle': ''}
+MARKS = 8  # markers along a line of many points
+TIGHT = 0.04  # share of a bar that is wide enough for a number
+
+
+def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> Figure:
+  """Draws test accuracy against mean MACs: every image at one exit, and early exit by every rule.
+
+  Args:
+    exits: the table of that name, like `curve` and `operating_points`; a panel per kind of
+      thresholds, without calibration where both are there.
+  """
+  figure = _against(
+    exits, values(exits, 'macs'), curve, operating_points, 'test_macs', 'mean MACs of a test image'
+  )
+  for axes in figure.axes:
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter())
+  return figure
+
+
+def accuracy_against_latency(
+  exits: Rows, latency: Rows, curve: Rows, operating_points: Rows
+) -> Figure:
+  """As `accuracy_against_macs`, with the median time of the smallest batch that was measured."""
+  smallest = values(latency, 'batch').min()
+  p50 = {row['exit']: row['p50_ms'] for row in latency if row['batch'] == smallest}
+  times = np.array([p50[row['exit']] for row in exits], np.float64) / smallest  # of one image
+  return _against(exits, times, curve, operating_points, 'test_ms', 'mean ms of a test image')
+
+
+def _against(
+  exits: Rows, costs: np.ndarray, curve: Rows, points: Rows, column: str, label: str
+) -> Figure:
+  """A panel per kind of thresholds; `costs` [exits] are those of the static exits."""
+  plain = [row for row in curve if not row['calibrated']] or curve
+  rules = list(dict.fromkeys(texts(plain, 'rule')))
+  looks = {rule: style.look(k) for k, rule in enumerate(rules)}
+  kinds = style.groups(plain, 'thresholds')
+  figure, panels, cell = style.panels(len(kinds), 2, 3, (label, 'test accuracy (%)'))
+  for axes, ((kind,), rows) in zip(panels, kinds.items(), strict=True):
+    _draw_static(axes, exits, costs)
+    for (rule,), line in style.groups(rows, 'rule').items():
+      _draw_line(axes, line, column, looks[rule])
+    for row in points:
+      if row['thresholds'] == kind:
+        _mark(axes, row, column, looks[str(row['rule'])])
+    axes.set_title(KINDS.get(kind, kind), size='medium')
+  style.write_key(figure, texts(exits, 'exit'))
+  style.write_legend(figure, cell, _handles(looks, points))
+  return figure
+
+
+def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray) -> None:
+  """A numbered point per exit, with the interval of its accuracy."""
+  accuracy = 100 * values(exits, 'accuracy')
+  bounds = [100 * values(exits, f'accuracy_{side}') for side in ('low', 'high')]
+  errors = (accuracy - bounds[0], bounds[1] - accuracy)
+  axes.errorbar(costs, accuracy, yerr=errors, capsize=2, elinewidth=1, zorder=3, **STATIC)
+  for number, at in enumerate(zip(costs, accuracy, strict=True), start=1):
+    below: dict[str, Any] = {'textcoords': 'offset points', 'xytext': (5, -10), 'size': 'small'}
+    axes.annotate(str(number), at, **below)
+
+
+def _draw_line(axes: Axes, rows: Rows, column: str, look: dict[str, Any]) -> None:
+  rows = sorted(rows, key=lambda row: float(row[column] or 0))
+  x, y = values(rows, column), 100 * values(rows, 'test_accuracy')
+  every = max(1, len(rows) // MARKS)
+  axes.plot(x, y, markersize=4, linewidth=1.2, markevery=every, alpha=0.9, **look)
+
+
+def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) -> None:
+  """Rings an operating point; the chosen one gets a star."""
+  at = (row[column], 100 * row['test_accuracy'])
+  size, marker, face = (16, '*', look['color']) if row['chosen'] else (10, 'o', 'none')
+  rim = 'black' if row['chosen'] else look['color']
+  mark: dict[str, Any] = {'markeredgecolor': rim, 'markerfacecolor': face, 'zorder': 5}
+  axes.plot(*at, marker, markersize=size, markeredgewidth=1.2, **mark)
+
+
+def _handles(looks: dict[str, dict[str, Any]], points: Rows) -> list[Line2D]:
+  """Of the legend."""
+  handles = [
+    Line2D([], [], label=rule.replace('_', ' '), markersize=4, linewidth=1.2, **look)
+    for rule, look in looks.items()
+  ]
+  handles.insert(0, Line2D([], [], label='every image at one exit', **STATIC))
+  if points:
+    ring: dict[str, Any] = {'linestyle': '', 'markeredgecolor': 'black', 'markerfacecolor': 'none'}
+    handles.append(Line2D([], [], label='operating point', marker='o', markersize=9, **ring))
+  if any(row['chosen'] for row in points):
+    star = ring | {'markerfacecolor': 'white'}
+    handles.append(Line2D([], [], label='the chosen one', marker='*', markersize=14, **star))
+  return handles
+
+
+def leaving(operating_points: Rows) -> Figure:
+  """Draws the share of the test images that leaves at every exit: a bar per operating point."""
+  exits = style.columns_of(operating_points, 'leave:')
+  height = 0.8 + 0.3 * len(operating_points)
+  figure = Figure(figsize=(style.WIDTH, height), layout='constrained')
+  axes = figure.subplots()
+  left = np.zeros(len(operating_points))
+  handles = []
+  for k, (name, column) in enumerate(exits.items()):
+    share = 100 * values(operating_points, column)
+    colour = SHADES(k / max(1, len(exits) - 1))
+    edge: dict[str, Any] = {'color': colour, 'edgecolor': 'black', 'linewidth': 0.5}
+    axes.barh(np.arange(len(left)), share, left=left, height=0.72, **edge)
+    ink = 'black' if np.dot(to_rgb(colour), (0.3, 0.6, 0.1)) > 0.5 else 'white'
+    for row, (start, wide) in enumerate(zip(left, share, strict=True)):
+      if wide >= 100 * TIGHT:
+        centre: dict[str, Any] = {'ha': 'center', 'va': 'center', 'size': 'small', 'color': ink}
+        axes.text(start + wide / 2, row, f'{wide:.0f}', **centre)
+    left += share
+    handles.append(Patch(label=name, facecolor=colour, edgecolor='black', linewidth=0.5))
+  _name_points(axes, operating_points)
+  axes.set(xlim=(0, 100), xlabel='share of the test images that leaves at each exit (%)')
+  style.write_legend(figure, None, handles)
+  return figure
+
+
+def _name_points(axes: Axes, points: Rows) -> None:
+  """Writes rule and thresholds beside every bar; the chosen one in bold and with a star."""
+  names = [f'{row["rule"]}, {row["thresholds"]}'.replace('_', ' ') for row in points]
+  starred = [
+    f'★ {name}' if row['chosen'] else name for name, row in zip(names, points, strict=True)
+  ]
+  axes.set_yticks(np.arange(len(points)), starred, parse_math=False)
+  for label, row in zip(axes.get_yticklabels(), points, strict=True):
+    label.set_fontweight('bold' if row['chosen'] else 'normal')
+  axes.set_ylim(len(points) - 0.5, -0.5)

@@ -1,0 +1,66 @@
+"""The figure of how training went, and of what the curriculum showed when."""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from mecl_jax.report import style
+from mecl_jax.report.pages.page import Rows
+from mecl_jax.report.pictures.plots import COLOURS
+from mecl_jax.report.style import values
+
+PREFIX = 'validation:'
+
+
+def training(rows: Rows) -> Figure:
+  """Draws loss, validation accuracy of every exit and, if `paced`, visible share against the step.
+
+  Args:
+    rows: the table `training`; a cell without a number was not measured at that step.
+  """
+  exits = style.columns_of(rows, PREFIX)
+  heights = (2, 3, 2) if paced(rows) else (2, 3)
+  figure = Figure(figsize=(style.WIDTH, 6 * sum(heights) / 7), layout='constrained')
+  panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
+  loss, accuracy, *visible = panels
+  for (phase,), mine in style.groups(rows, 'phase').items():
+    _draw(loss, mine, 'loss', 1)
+    for axes in visible:
+      _draw(axes, mine, 'visible', 100, drawstyle='steps-pre')
+    start = values(mine, 'step')[0]
+    for axes in panels:
+      axes.axvline(start, color='0.6', linewidth=1, linestyle=':')
+    at = {'xycoords': ('data', 'axes fraction'), 'textcoords': 'offset points'}
+    loss.annotate(phase, (start, 1), xytext=(2, 3), annotation_clip=False, **at)
+  handles = []
+  for k, (name, column) in enumerate(exits.items()):
+    look = style.look(k) | {'markersize': 4, 'linewidth': 1}
+    _draw(accuracy, rows, column, 100, **look)
+    handles.append(Line2D([], [], label=name, **look))
+  loss.set(ylabel='training loss')
+  accuracy.set(ylabel='validation accuracy (%)')
+  for axes in visible:
+    axes.set(ylabel='visible share (%)', ylim=(0, 105))
+  panels[-1].set_xlabel('step')
+  panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+  panels[-1].xaxis.set_major_formatter('{x:,.0f}')
+  for axes in panels:
+    axes.grid(alpha=0.3)
+  style.write_legend(figure, None, handles)
+  return figure
+
+
+def paced(rows: Rows) -> bool:
+  """Whether a curriculum ever showed a part of the training images."""
+  return bool((values(rows, 'visible') < 1).any())
+
+
+def _draw(axes: Axes, rows: Rows, column: str, factor: float, **look: Any) -> None:
+  """A line through the steps at which a column was measured."""
+  measured = [row for row in rows if row[column] is not None]
+  x, y = values(measured, 'step'), factor * values(measured, column)
+  plain: dict[str, Any] = {'color': COLOURS[0], 'linewidth': 1}
+  axes.plot(x, y, **(plain | look))

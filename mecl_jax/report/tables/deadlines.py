@@ -1,0 +1,84 @@
+"""Tables of accuracy under deadlines, from measured latencies."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mecl_jax.evaluation import deadlines
+from mecl_jax.evaluation.deadlines import Staircase
+from mecl_jax.evaluation.predictions import Predicted
+from mecl_jax.report.pages.page import Rows
+from mecl_jax.report.rows import row
+
+BEYOND = 1.5  # times the last change of the exit that answers: where the deadlines end
+
+Stairs = Mapping[str, Staircase]  # of the 'deepest' exit in time, and of the 'best' one
+
+
+def deadline_tables(
+  validation: Predicted,
+  test: Predicted,
+  latencies: np.ndarray,
+  names: Sequence[str],
+  *,
+  fixed: Sequence[float] = (),
+  trace: np.ndarray | None = None,
+) -> dict[str, Rows]:
+  """All tables of this file by their names.
+
+  Args:
+    validation: says which exit is the most accurate.
+    test: says what the choice is worth.
+    latencies: float [exits], seconds; of the network up to each exit, no other head asked.
+    names: of the exits.
+    fixed: deadlines, seconds, that get a row besides.
+    trace: deadlines that occurred, seconds [N], as from `deadlines.read_trace`.
+
+  Raises:
+    UserError: latencies are not above 0, or not one for each exit.
+  """
+  worth, merit = (split.right().mean(axis=0) for split in (test, validation))
+  classes = test.logits.shape[-1]
+  stairs = {
+    'deepest': deadlines.deepest(latencies, worth, classes),
+    'best': deadlines.most_accurate(latencies, worth, classes, merit),
+  }
+  return {
+    'deadlines': deadlines_rows(stairs, names, fixed),
+    'deadline_distributions': distributions_rows(stairs, trace),
+  }
+
+
+def deadlines_rows(stairs: Stairs, names: Sequence[str], fixed: Sequence[float] = ()) -> Rows:
+  """A row per deadline at which the answering exit changes, from 0 to past the last of them.
+
+  Where no exit is in time none is named, and the accuracy is that of chance.
+  """
+  changes = np.concatenate([one.starts for one in stairs.values()])
+  at = np.unique(np.concatenate([[0, BEYOND * changes.max()], changes, fixed]))
+  columns: dict[str, Sequence | np.ndarray] = {'deadline_ms': 1000 * at}
+  for kind, one in stairs.items():
+    answering = [None, *(names[k] for k in one.exits)]
+    columns[f'{kind}_exit'] = [answering[s] for s in np.searchsorted(one.starts, at, side='right')]
+    columns[f'{kind}_accuracy'] = deadlines.accuracy_at(one, at)
+  return [row({name: values[i] for name, values in columns.items()}) for i in range(len(at))]
+
+
+def distributions_rows(stairs: Stairs, trace: np.ndarray | None = None) -> Rows:
+  """A row per distribution of deadlines: uniform, exponential, and the trace if there is one.
+
+  The uniform one reaches from 0 to 1.5 times the last change, of which the exponential one has its
+  mean.
+  """
+  last = max(one.starts[-1] for one in stairs.values())
+  distributions = {
+    f'uniform, 0 to {1000 * BEYOND * last:.4g} ms': deadlines.uniform(0, BEYOND * last),
+    f'exponential, mean {1000 * last:.4g} ms': deadlines.exponential(last),
+  }
+  if trace is not None:
+    distributions[f'trace of {len(trace)} deadlines'] = deadlines.empirical(trace)
+  rows = []
+  for name, distribution in distributions.items():
+    expected = {k: deadlines.expected_accuracy(one, distribution) for k, one in stairs.items()}
+    rows.append(row({'distribution': name} | {f'{k}_accuracy': e for k, e in expected.items()}))
+  return rows

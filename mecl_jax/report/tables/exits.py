@@ -1,0 +1,152 @@
+"""Tables of what exits are worth, by themselves and together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mecl_jax.evaluation import calibration, intervals, metrics, overthinking
+from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.predictions import Predicted, check_same_exits
+from mecl_jax.models import ExitCost
+from mecl_jax.report.cells import Cell
+from mecl_jax.report.pages.page import Rows
+from mecl_jax.report.rows import row, with_ends
+from mecl_jax.report.tables.summary import TOP_5_FROM
+
+NEVER = 'never'  # in the place of the first exit that is right
+
+
+def exit_tables(
+  test: Predicted, temperatures: np.ndarray, costs: Sequence[ExitCost]
+) -> dict[str, Rows]:
+  """All tables of this file by their names.
+
+  Args:
+    test: predictions of the test split.
+    temperatures: float [exits], fitted on validation.
+    costs: of all exits, earliest first; their names are those of the tables.
+
+  Raises:
+    UserError: temperatures or costs are of another number of exits.
+  """
+  names = [cost.name for cost in costs]
+  check_same_exits('costs', len(costs), test.exits)
+  return {
+    'exits': exits_rows(test, costs),
+    'calibration': calibration_rows(test, temperatures, names),
+    'reliability': reliability_rows(test, temperatures, names),
+    'overthinking': overthinking_rows(test),
+    'first_correct': first_correct_rows(test, names),
+    'agreement': agreement_rows(test, names),
+    'ensembles': ensembles_rows(test, names),
+  }
+
+
+def exits_rows(test: Predicted, costs: Sequence[ExitCost]) -> Rows:
+  """A row per exit: its measures with their 95 % bootstrap intervals, and what it costs.
+
+  `macs` are those of the exit by itself, `dynamic_macs` those of an example that leaves there.
+  """
+  logits, labels = test.logits, test.labels
+  per_example = {'accuracy': test.right()}
+  if logits.shape[-1] >= TOP_5_FROM:
+    per_example['top_5'] = metrics.in_top_k(logits, labels)
+  per_example['nll'] = metrics.losses(logits, labels)
+  per_example['brier'] = metrics.squared_errors(logits, labels)
+  # All at once, as drawing the resamples takes longer than weighing with them.
+  means = intervals.mean_interval(np.stack([*per_example.values()], axis=-1))
+  found = {
+    name: intervals.Interval(*(ends[:, place] for ends in means))
+    for place, name in enumerate(per_example)
+  }
+  found['ece'] = intervals.ece_interval(logits, labels)
+  found['auroc'] = intervals.auroc_interval(logits, labels)
+  rows = []
+  for k, (cost, dynamic) in enumerate(zip(costs, dynamic_macs(costs), strict=True)):
+    values: dict[str, object] = {'exit': cost.name, 'stage': cost.stage, 'head': cost.head}
+    for name, interval in found.items():
+      values |= with_ends(name, interval, k)
+    values |= {'macs': cost.macs, 'dynamic_macs': dynamic}
+    values |= {'head_macs': cost.head_macs, 'parameters': cost.parameters}
+    rows.append(row(values))
+  return rows
+
+
+def calibration_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
+  """A row per exit: its temperature and the measures before and after it.
+
+  `at_bound` says that the temperature is an end of the search: the best one lies beyond.
+  """
+  effect = calibration.effect(temperatures, test.logits, test.labels)._asdict()
+  ends = (calibration.LOWEST, calibration.HIGHEST)
+  return [
+    row(
+      {'exit': name, 'temperature': temperature, 'at_bound': bool(temperature in ends)}
+      | {measure: values[k] for measure, values in effect.items()}
+    )
+    for k, (name, temperature) in enumerate(zip(names, temperatures, strict=True))
+  ]
+
+
+def reliability_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
+  """A row per exit, before and after calibration, and bin of confidence.
+
+  Confidence and accuracy are None in an empty bin.
+  """
+  splits = {False: test, True: calibration.scaled(temperatures, test)}
+  said = {on: calibration.reliability(s.logits, s.labels) for on, s in splits.items()}
+  edges = np.linspace(0, 1, metrics.BINS + 1)
+  rows = []
+  for k, name in enumerate(names):
+    for calibrated, bins in said.items():
+      for b, values in enumerate(zip(*(of_all[k] for of_all in bins), strict=True)):
+        place = {
+          'exit': name,
+          'calibrated': calibrated,
+          'bin_low': edges[b],
+          'bin_high': edges[b + 1],
+        }
+        rows.append(row(place | dict(zip(bins._fields, values, strict=True))))
+  return rows
+
+
+def overthinking_rows(test: Predicted) -> Rows:
+  """Shares of the examples; see `overthinking.shares`."""
+  shares = overthinking.shares(test.logits, test.labels)._asdict()
+  return [row({'measure': name, 'share': share}) for name, share in shares.items()]
+
+
+def first_correct_rows(test: Predicted, names: Sequence[str]) -> Rows:
+  """The share of the examples that each exit is the first to get right; the last row: none is."""
+  shares = overthinking.first_correct_counts(test.logits, test.labels) / len(test.labels)
+  return [
+    row({'exit': name, 'share': share}) for name, share in zip([*names, NEVER], shares, strict=True)
+  ]
+
+
+def agreement_rows(test: Predicted, names: Sequence[str]) -> Rows:
+  """A row per pair of exits, both ways and with itself; see `overthinking.co_errors`."""
+  same = overthinking.agreement(test.logits)
+  errors = overthinking.co_errors(test.logits, test.labels)
+
+  def pair(i: int, j: int) -> dict[str, Cell]:
+    shares = {'same_class': same[i, j], 'both_wrong': errors.share[i, j]}
+    return row({'exit': names[i], 'other': names[j]} | shares | {'ratio': errors.ratio[i, j]})
+
+  return [pair(i, j) for i in range(len(names)) for j in range(len(names))]
+
+
+def ensembles_rows(test: Predicted, names: Sequence[str]) -> Rows:
+  """A row per exit: accuracy and NLL of it by itself, and of ensembles of all up to it."""
+  said = {
+    'single': test.logits,
+    'arithmetic': overthinking.running_mean(test.logits),
+    'geometric': overthinking.running_geometric_mean(test.logits),
+  }
+  accuracies = {name: metrics.correct(z, test.labels).mean(axis=0) for name, z in said.items()}
+  nlls = {f'nll_{name}': metrics.losses(z, test.labels).mean(axis=0) for name, z in said.items()}
+  columns = accuracies | nlls
+  return [
+    row({'exit': exit_name} | {name: values[k] for name, values in columns.items()})
+    for k, exit_name in enumerate(names)
+  ]

@@ -1,0 +1,155 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mecl_jax import config
+from mecl_jax.commands.compare import compare
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation.predictions import save_predictions
+from tests.evaluation.predictions import make
+
+EXITS = ('stage1', 'stage2', 'final')
+
+
+@pytest.fixture
+def write(toy_config, tmp_path):
+  """Makes up the work directory of a run that has ended; better arms know more of the labels."""
+
+  def write_run(name, seed=0, known=0.0, exits=EXITS, images=0, summary=(), **changes):
+    c = toy_config.copy_and_resolve_references()
+    c.seed = seed
+    c.update_from_flattened_dict(changes)
+    (tmp_path / name).mkdir()
+    path = tmp_path / name
+    (path / 'config.json').write_text(config.resolve(c).to_json())
+    splits = {}
+    for split in ('validation', 'test'):
+      said = make(split, n=100, exits=len(exits), classes=4, seed=images)
+      noise = np.random.default_rng((seed, len(name))).normal(size=said.logits.shape)
+      logits = said.logits + noise + known * np.eye(4)[said.labels][:, None]
+      ids = np.array([f'{split}_{k}' for k in range(100)])
+      splits[split] = {'logits': logits, 'labels': said.labels, 'ids': ids}
+    save_predictions(path / 'predictions.npz', exits, splits)
+    facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': c.strategy, 'steps': 24}
+    rows = [{'name': exit_, 'macs': 1000 * (k + 1)} for k, exit_ in enumerate(exits)]
+    said = facts | {'complete': True, 'exits': rows} | dict(summary)
+    (path / 'summary.json').write_text(json.dumps(said))
+    return path
+
+  return write_run
+
+
+def rows_of(page, table):
+  return list(csv.DictReader((page.parent / f'tables/{table}.csv').open()))
+
+
+QUIET = Console(quiet=True)
+ANTI = {'curriculum.order': 'anti'}
+
+
+def test_arms_with_seeds_become_a_page(write, tmp_path):
+  console = Console(file=io.StringIO(), width=120)
+  runs = [
+    *(write(f'easy{seed}', seed) for seed in range(3)),
+    *(write(f'anti{seed}', seed, known=0.4, **ANTI) for seed in range(3)),
+  ]
+  page = compare(runs, tmp_path / 'page', console=console)
+  assert page == tmp_path / 'page/report/index.html'
+  assert page.read_text().count('<img') == 3
+  listed = rows_of(page, 'runs')
+  assert [row['seed'] for row in listed] == ['0', '1', '2'] * 2
+  assert {row['arm'] for row in listed} == {'curriculum.order=easy_first', 'curriculum.order=anti'}
+  differences = rows_of(page, 'differences')
+  assert len(differences) == 2 * len(EXITS)
+  assert {row['arm'] for row in differences} == {'curriculum.order=anti'}
+  assert {row['how'] for row in differences} == {'paired t over 3 seeds'}
+  assert all(float(row['difference']) > 0 for row in differences if row['metric'] == 'accuracy')
+  said = console.file.getvalue()
+  assert 'differences from curriculum.order=easy_first' in said and str(page) in said
+
+
+def test_one_seed_and_an_unfinished_run_are_told_of(write, tmp_path):
+  console = Console(file=io.StringIO(), width=120)
+  summary = {'complete': False, 'steps': 12}
+  runs = [write('plain'), write('jointly', summary=summary, strategy='joint')]
+  page = compare(runs, tmp_path / 'page', console=console)
+  said = console.file.getvalue()
+  assert f'`{runs[1]}` has not ended: this is its step 12.' in said
+  assert 'another seed may turn a difference round' in said
+  assert [row['complete'] for row in rows_of(page, 'runs')] == ['True', 'False']
+  settings = rows_of(page, 'settings')
+  assert (
+    'strategy=joint' in settings[1]['settings'] and 'teacher=self_taught' in settings[1]['settings']
+  )
+
+
+def test_the_baseline_is_the_arm_of_the_first_run(write, tmp_path):
+  runs = [write('easy'), write('anti', **ANTI)]
+  there = rows_of(compare(runs, tmp_path / 'there', console=QUIET), 'differences')
+  back = rows_of(compare(runs[::-1], tmp_path / 'back', console=QUIET), 'differences')
+  for one, other in zip(there, back, strict=True):
+    assert (one['arm'], other['arm']) == ('curriculum.order=anti', 'curriculum.order=easy_first')
+    assert float(one['difference']) == pytest.approx(-float(other['difference']))
+
+
+def test_macs_are_those_of_the_summary(write, tmp_path):
+  page = compare([write('easy'), write('anti', **ANTI)], tmp_path / 'page', console=QUIET)
+  assert [row['macs'] for row in rows_of(page, 'arms')] == ['1000', '2000', '3000'] * 2
+
+
+def test_runs_without_validation_predictions_have_no_curve(write, tmp_path):
+  runs = [write('easy'), write('anti', **ANTI)]
+  with np.load(runs[1] / 'predictions.npz') as file:
+    arrays = {n: a[:0] if n.startswith('validation') else a for n, a in file.items()}
+  np.savez(runs[1] / 'predictions.npz', **arrays)
+  page = compare(runs, tmp_path / 'page', console=QUIET)
+  assert {row['directory'] for row in rows_of(page, 'curves')} == {str(runs[0])}
+  assert 'no validation predictions' in page.read_text()
+
+
+def test_fewer_than_two_runs_or_one_twice_are_refused(write, tmp_path):
+  run = write('easy')
+  for runs in ([], [run]):
+    with pytest.raises(UserError, match='a comparison needs two: --runs=DIR,DIR'):
+      compare(runs, tmp_path / 'page')
+  with pytest.raises(UserError, match='twice; name every run once'):
+    compare([run, run / '../easy'], tmp_path / 'page')
+  assert not (tmp_path / 'page').exists()
+
+
+def test_a_folder_that_is_no_run_or_not_evaluated_is_refused(write, tmp_path):
+  runs = [write('easy'), write('anti', **ANTI)]
+  with pytest.raises(UserError, match='nowhere holds no run'):
+    compare([runs[0], tmp_path / 'nowhere'], tmp_path / 'page')
+  (runs[1] / 'summary.json').unlink()
+  with pytest.raises(UserError, match=r'anti holds no summary\.json; --mode=evaluate --workdir='):
+    compare(runs, tmp_path / 'page')
+
+
+def test_a_summary_of_other_exits_than_the_predictions_is_refused(write, tmp_path):
+  rows = [{'name': 'final', 'macs': 1}]
+  runs = [write('easy'), write('anti', summary={'exits': rows}, **ANTI)]
+  with pytest.raises(UserError, match='anti have other exits; --mode=evaluate'):
+    compare(runs, tmp_path / 'page')
+
+
+@pytest.mark.parametrize('key', ['test_ids', 'test_labels'])
+def test_other_test_images_are_refused(write, tmp_path, key):
+  runs = [write('easy'), write('anti', **ANTI)]
+  with np.load(runs[1] / 'predictions.npz') as file:
+    arrays = dict(file)
+  arrays[key] = arrays[key][::-1]
+  np.savez(runs[1] / 'predictions.npz', **arrays)
+  with pytest.raises(UserError, match=rf'easy and .*anti were not tested on the same .*{key}'):
+    compare(runs, tmp_path / 'page')
+
+
+def test_the_report_of_a_run_is_not_overwritten(write):
+  runs = [write('easy'), write('anti', **ANTI)]
+  with pytest.raises(UserError, match='easy holds a run, whose report would be lost'):
+    compare(runs, runs[0])
+  assert not (runs[0] / 'report').exists()

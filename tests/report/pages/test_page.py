@@ -1,0 +1,304 @@
+import base64
+import csv
+import html.parser
+import io
+import json
+import math
+import pathlib
+import re
+import shutil
+import subprocess
+import tomllib
+
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+import numpy as np
+from PIL import Image
+import pytest
+
+import mecl_jax
+from mecl_jax.report import cells as page_cells
+from mecl_jax.report.pages.page import (
+  Drawing,
+  Listing,
+  Picture,
+  Section,
+  Text,
+  write_page,
+)
+
+pytestmark = pytest.mark.filterwarnings('error')
+
+NASTY = '<script>alert("1")</script> & \'x\' https://example.org/a.png'
+GREEN, BLUE = (0, 158, 115), (0, 114, 178)
+NOTHING = dict.fromkeys(('accuracy', 'accuracy_low', 'accuracy_high'))
+TABLES = {
+  'exits': [
+    {'exit': 'stage1', 'accuracy': 1 / 3, 'accuracy_low': 0.3, 'accuracy_high': 0.4, 'macs': 2**21},
+    {'exit': NASTY, **NOTHING, 'macs': 40_551_808},
+  ],
+  'latency': [{'batch': 1, 'p50_ms': 0.1234, 'warm': True, 'leave:stage1': 0.5, 'limit': math.inf}],
+  'training': [],
+}
+
+
+class Page(html.parser.HTMLParser):
+  """All tags with their attributes, and the text."""
+
+  def __init__(self, path):
+    super().__init__()
+    self.tags, self.text, self.style = [], '', ''
+    self.inside = []
+    self.source = path.read_text()
+    self.feed(self.source)
+    self.close()
+
+  def handle_starttag(self, tag, attributes):
+    self.tags.append((tag, dict(attributes)))
+    if tag not in ('meta', 'link', 'img', 'br'):
+      self.inside.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.inside.pop() == tag  # well formed
+
+  def handle_data(self, data):
+    if self.inside and self.inside[-1] == 'style':
+      self.style += data
+    else:
+      self.text += data
+
+  def all(self, tag):
+    return [attributes for name, attributes in self.tags if name == tag]
+
+
+def figure():
+  drawn = Figure(figsize=(3, 2))
+  axes = drawn.subplots()
+  axes.plot([1, 2], [1, 4], color='#0072B2', linewidth=20)
+  axes.set_title('$x^2$')
+  return drawn
+
+
+def png():
+  file = io.BytesIO()
+  Image.new('RGB', (300, 200), GREEN).save(file, 'png')
+  return file.getvalue()
+
+
+def sections():
+  blocks = [
+    Text(f'One `--mode=a<b` here.\nStill one.\n\nTwo: {NASTY}'),
+    Drawing(figure(), f'Lines go up. {NASTY}', ('exits', 'latency')),
+    Picture(png(), 'A picture. It is green.', ('latency',)),
+    Listing('exits', 'What they are `worth`.'),
+  ]
+  return [
+    Section(f'First {NASTY}', blocks),
+    Section('Second', [Listing('latency', 'Times.', ('p50_ms', 'batch'))]),
+  ]
+
+
+def write(folder, tables=TABLES, **changes):
+  arguments = {'title': f'A run {NASTY}', 'facts': {'data': NASTY}, 'notes': [f'Mind: {NASTY}']}
+  return write_page(folder, **(arguments | {'sections': sections()} | changes), tables=tables)
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+  path = write(tmp_path_factory.mktemp('page'))
+  return path, Page(path)
+
+
+def test_the_page_refers_to_itself_and_its_tables_alone(page):
+  path, read = page
+  ids = [attributes['id'] for _, attributes in read.tags if 'id' in attributes]
+  assert len(set(ids)) == len(ids)
+  for tag, attributes in read.tags:
+    for name, value in attributes.items():
+      if name == 'href' and value.startswith('#'):
+        assert value[1:] in ids
+      elif name == 'href' and tag == 'a':
+        assert re.fullmatch(r'tables/[a-z0-9_]+\.csv', value) and (path.parent / value).is_file()
+      elif name in ('src', 'href'):
+        assert value.startswith('data:')
+      else:
+        assert name not in ('srcset', 'style', 'action', 'poster', 'background')
+        assert not name.startswith('on')
+  assert not {'script', 'iframe', 'object', 'base', 'form'} & {tag for tag, _ in read.tags}
+  assert 'url(' not in read.style and '@import' not in read.style
+  for image in read.all('img'):
+    if 'svg' in image['src'][:20]:
+      svg = base64.b64decode(image['src'].partition(',')[2]).decode()
+      assert 'href="http' not in svg and 'url(http' not in svg and '<script' not in svg
+
+
+def test_what_is_written_stays_text(page):
+  _, read = page
+  # The title twice, the fact, the note, the section twice, the paragraph, the caption, the cell.
+  assert read.text.count(NASTY) == 9
+  assert '<script' not in read.source
+
+
+def test_figures_say_what_they_are_and_where_they_come_from(page):
+  _, read = page
+  first, second = read.all('img')
+  assert first['alt'] == 'Lines go up.' and second['alt'] == 'A picture.'
+  assert base64.b64decode(second['src'].removeprefix('data:image/png;base64,')) == png()
+  links = [a['href'] for a in read.all('a') if a['href'].startswith('tables/')]
+  assert links[:3] == ['tables/exits.csv', 'tables/latency.csv', 'tables/latency.csv']
+  assert 'Figure 1.' in read.text and 'Figure 2.' in read.text and 'Table 2.' in read.text
+
+
+def test_sections_are_listed_and_code_is_code(page):
+  _, read = page
+  targets = [a['href'] for a in read.all('a') if a['href'].startswith('#')]
+  assert targets == ['#section-1', '#section-2', '#tables']
+  assert '<code>--mode=a&lt;b</code>' in read.source and '<code>worth</code>' in read.source
+  assert '<p>One <code>' in read.source and '<p>Two: &lt;script&gt;' in read.source
+
+
+def test_listings_are_written_for_people(page):
+  _, read = page
+  rows = re.findall(r'<tr>\s*(.*?)\s*</tr>', read.source, re.S)
+  cells = [
+    re.findall(r'<t[hd](?: scope="\w+")?(?: class="number")?>(.*?)</t[hd]>', row) for row in rows
+  ]
+  assert cells[0] == ['exit', 'accuracy (%)', 'MACs']
+  assert cells[1] == ['stage1', '33.33 <small>30.00 to 40.00</small>', '2.10 M']
+  assert cells[2][1:] == ['–', '40.6 M']
+  assert cells[3:] == [['median (ms)', 'batch size'], ['0.123', '1']]
+
+
+def test_tables_hold_everything_in_full_precision(page):
+  path, _ = page
+  with (path.parent / 'tables' / 'exits.csv').open(newline='') as file:
+    read = list(csv.DictReader(file))
+  assert [list(row) for row in read] == [list(row) for row in TABLES['exits']]
+  assert float(read[0]['accuracy']) == 1 / 3 and read[1]['accuracy'] == ''
+  assert read[1]['exit'] == NASTY
+  latency = (path.parent / 'tables' / 'latency.csv').read_text()
+  assert latency == 'batch,p50_ms,warm,leave:stage1,limit\n1,0.1234,True,0.5,inf\n'
+  assert (path.parent / 'tables' / 'training.csv').read_text() == ''
+
+
+def test_equal_pages_are_equal_bytes(tmp_path, page):
+  again = write(tmp_path)
+  assert again.read_bytes() == page[0].read_bytes()
+
+
+def test_tables_of_an_earlier_page_go_and_nothing_else_is_left(tmp_path):
+  write(tmp_path)
+  tables = {'exits': TABLES['exits']}
+  (tmp_path / 'other.csv').write_text('mine')
+  write(tmp_path, tables, sections=[])
+  names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file())
+  assert names == ['index.html', 'other.csv', 'tables/exits.csv']
+
+
+@pytest.mark.parametrize(
+  'block, message',
+  [
+    (Drawing(Figure(), 'Made up.', ()), 'from no table.*Made up'),
+    (Drawing(Figure(), 'Made up.', ('exits', 'none')), 'no table none.*Made up'),
+    (Picture(b'', 'Made up.', ('none',)), 'no table none'),
+    (Listing('none', 'Made up.'), 'no table none'),
+    (Listing('exits', 'Made up.', ('exit', 'none')), 'no column none'),
+  ],
+)
+def test_a_figure_that_cannot_be_traced_is_refused(tmp_path, block, message):
+  path = write(tmp_path)
+  before = path.read_bytes()
+  with pytest.raises(ValueError, match=message):
+    write(tmp_path, {'exits': TABLES['exits']}, sections=[Section('All', [block])])
+  assert path.read_bytes() == before and (tmp_path / 'tables' / 'latency.csv').exists()
+
+
+@pytest.mark.parametrize(
+  'tables, message',
+  [
+    ({'../exits': []}, 'no name'),
+    ({'exits': [{'a': 1, 'b': 2}, {'b': 2, 'a': 1}]}, 'different keys'),
+  ],
+)
+def test_a_table_that_is_none_is_refused(tmp_path, tables, message):
+  with pytest.raises(ValueError, match=message):
+    write(tmp_path, tables, sections=[])
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_page_may_be_almost_empty(tmp_path):
+  block = Listing('training', 'Nothing yet.', ('step',))
+  path = write(tmp_path, facts={}, notes=[], sections=[Section('Training', [block])])
+  assert 'Nothing yet.' in Page(path).text and not Page(path).all('dl')
+
+
+@pytest.mark.parametrize(
+  'column, value, text',
+  [
+    ('accuracy', 0.61494, '61.49'), ('nll', 1.08523, '1.085'), ('macs', 40_551_808, '40.6 M'),
+    ('p50_ms', 12.345, '12.3'), ('p50_ms', 1234.5, '1,234'), ('p50_ms', 0.01234, '0.0123'),
+    ('p50_ms', 99.99, '100'), ('leave:stage1', 0.5, '50.00'), ('threshold:stage1', math.inf, '∞'),
+    ('threshold:stage1', 0.87654321, '0.8765'), ('id', 12345, '12345'), ('step', 12345, '12,345'),
+    ('ece', math.nan, '–'), ('ece', None, '–'), ('chosen', True, 'yes'), ('chosen', False, 'no'),
+    ('wish_value', 20_000_000, '20,000,000'), ('wish_value', 0.005, '0.005'),
+    ('label', 'cat', 'cat'),
+  ],
+)  # fmt: skip
+def test_cells_have_few_digits(column, value, text):
+  assert page_cells.show({column: value}, column) == (text, '')
+
+
+def test_headings_have_units_and_name_the_exit():
+  headings = [page_cells.heading(c) for c in ('accuracy', 'leave:a{}b', 'some_thing', 'x:y')]
+  assert headings == ['accuracy (%)', 'leave at a{}b (%)', 'some thing', 'x:y']
+  assert page_cells.estimates(['ece', 'ece_low', 'bin_low', 'ece_high']) == ['ece', 'bin_low']
+
+
+def test_the_template_is_part_of_the_package():
+  root = pathlib.Path(mecl_jax.__file__).parent
+  settings = tomllib.loads((root.parent / 'pyproject.toml').read_text())
+  listed = [
+    root.parent / package.replace('.', '/') / name
+    for package, names in settings['tool']['setuptools']['package-data'].items()
+    for name in names
+  ]
+  assert set(root.rglob('*.html')) == set(listed)
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'chrome'))), None)
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason='there is no Chromium to open pages with')
+QUIET = ('background-networking', 'component-update', 'default-apps', 'gpu', 'quic', 'sync')
+
+
+def browse(path, folder):
+  """What a browser writes to its console, the addresses that a page asks for, and a picture."""
+  log, picture = folder / 'net.json', folder / 'page.png'
+  command = [
+    *(CHROMIUM, '--headless', '--no-sandbox', '--no-first-run', '--hide-scrollbars'),
+    *(f'--disable-{what}' for what in QUIET),
+    *(f'--user-data-dir={folder / "profile"}', '--window-size=900,3000'),
+    *('--enable-logging=stderr', '--v=0', f'--log-net-log={log}', f'--screenshot={picture}'),
+    *('--proxy-server=127.0.0.1:9', path.as_uri()),  # nobody is there
+  ]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+  events = [event.get('params', {}) for event in json.loads(log.read_text())['events']]
+  # Whatever the browser asks for by itself, as whether there is a newer one, has no page as origin.
+  asked = [e['url'] for e in events if e.get('initiator', 'not an origin') != 'not an origin']
+  return [line for line in done.stderr.splitlines() if 'CONSOLE' in line], asked, imread(picture)
+
+
+@needs_chromium
+def test_a_browser_shows_the_page_without_a_complaint_or_a_request(tmp_path, page):
+  console, asked, picture = browse(page[0], tmp_path)
+  assert not console and not asked
+  pixels = (picture[..., :3] * 255).round().astype(int)
+  for colour in (BLUE, GREEN):  # of the drawing and of the picture
+    assert (np.abs(pixels - colour).max(axis=-1) <= 2).sum() > 1000
+
+
+@needs_chromium
+def test_a_complaint_and_a_request_would_be_noticed(tmp_path):
+  page = tmp_path / 'bad.html'
+  page.write_text('<img src="http://example.org/a.png"><script>console.error("oops")</script>')
+  console, asked, _ = browse(page, tmp_path)
+  assert any('oops' in line for line in console) and asked == ['http://example.org/a.png']

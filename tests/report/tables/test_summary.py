@@ -1,0 +1,69 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mecl_jax.evaluation import metrics
+from mecl_jax.models import ExitCost
+from mecl_jax.report.tables.summary import exit_rows, exit_table
+from tests.evaluation.predictions import make
+
+NAMES = ['stage1', 'final']
+COSTS = [ExitCost(name, name, 'conv', 40_000_000, 21_000, 1, 1) for name in NAMES]
+
+
+def summary(rows):
+  return {'dataset': 'cifar10', 'backbone': 'resnet8', 'strategy': 'joint', 'exits': rows}
+
+
+def rows_of(classes=5):
+  split = make('test', n=300, exits=2, classes=classes)
+  return split, exit_rows(split.logits, split.labels, NAMES, COSTS)
+
+
+def printed(rows, width=80):
+  console = Console(width=width, record=True, file=io.StringIO())
+  console.print(exit_table(summary(rows)))
+  return console.export_text()
+
+
+def test_rows_are_what_the_metrics_say():
+  split, rows = rows_of()
+  for k, row in enumerate(rows):
+    for name in ('accuracy', 'nll', 'brier', 'ece', 'auroc'):
+      assert row[name] == getattr(metrics, name)(split.logits[:, k], split.labels)
+    assert row['accuracy_low'] < row['accuracy'] < row['accuracy_high']
+    expected = 1.96 * np.sqrt(row['accuracy'] * (1 - row['accuracy']) / 300)
+    assert (row['accuracy_high'] - row['accuracy_low']) / 2 == pytest.approx(expected, rel=0.15)
+    assert (row['name'], row['macs'], row['parameters']) == (NAMES[k], 40_000_000, 21_000)
+  assert json.loads(json.dumps(rows)) == rows
+
+
+def test_an_exit_without_errors_has_no_auroc():
+  labels = np.arange(20) % 2
+  (row,) = exit_rows(np.eye(2)[labels][:, None], labels, NAMES[:1], COSTS[:1])
+  assert row['accuracy'] == row['accuracy_low'] == 1 and row['auroc'] is None
+  assert '100.00%' in printed([row])
+
+
+@pytest.mark.parametrize('classes', [5, 30])
+def test_the_table_fits_a_terminal(classes):
+  _, rows = rows_of(classes)
+  text = printed(rows)
+  for row in rows:
+    half = 50 * (row['accuracy_high'] - row['accuracy_low'])
+    (line,) = [line for line in text.splitlines() if row['name'] in line]
+    assert f'{row["accuracy"]:.2%} ±{half:.2f}' in line and '40.0 M' in line
+  assert ('top-5' in text) == (classes == 30)
+  assert '95 % bootstrap interval' in text
+
+
+def test_a_summary_of_an_older_version_is_still_printed():
+  _, rows = rows_of()
+  for row in rows:
+    for added in ('accuracy_low', 'accuracy_high', 'brier', 'auroc'):
+      del row[added]
+  text = printed(rows)
+  assert '±' not in text and f'{rows[0]["accuracy"]:.2%}' in text

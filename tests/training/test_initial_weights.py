@@ -1,0 +1,157 @@
+import shutil
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mecl_jax import config
+from mecl_jax.commands.train import train
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation import load_predictions
+from mecl_jax.models import pretrained
+from mecl_jax.teachers import other_runs
+from mecl_jax.training import initial_weights as weights
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.run import open_run
+from tests.toys import make_arrays, make_config
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope='module')
+def trained(toy_file, tmp_path_factory):
+  """A run that has ended, of which others take the weights."""
+  workdir = tmp_path_factory.mktemp('trained')
+  c = make_config(toy_file)
+  c.model.exits, c.model.head = ('stage1',), 'conv'
+  train(c, workdir, console=QUIET)
+  return workdir
+
+
+@pytest.fixture
+def wanting(toy_config, trained):
+  """A configuration that begins with those weights."""
+  toy_config.model.pretrained = str(trained)
+  toy_config.model.exits, toy_config.model.head = ('stage1', 'stage2'), 'conv'
+  return toy_config
+
+
+def opened(c, workdir):
+  with Interruption() as interruption:
+    return open_run(config.resolve(c), workdir, QUIET, interruption)
+
+
+def begun(c, workdir):
+  run = opened(c, workdir)
+  return run, weights.begin(run)
+
+
+def test_another_runs_weights_are_taken_with_its_exits_and_pixels(wanting, trained, tmp_path):
+  fresh = pretrained.named(opened(wanting, tmp_path).model)
+  run, said = begun(wanting, tmp_path)
+  theirs = pretrained.named(other_runs.load_model(trained, run))
+  for name, variable in pretrained.named(run.model).items():
+    same = np.array_equal(variable[...], theirs.get(name, fresh[name])[...])
+    assert same, name
+  assert run.config.model.preprocessing == 'run'
+  assert said.endswith('; fresh: heads.stage2')
+
+
+def test_another_cut_of_the_same_data_is_told(wanting, tmp_path):
+  assert 'another training split' not in begun(wanting, tmp_path)[1]
+  wanting.data.split_seed = 1
+  assert 'another training split of toy' in begun(wanting, tmp_path)[1]
+
+
+def test_a_backbone_that_stays_as_it_came_keeps_its_final_exit(wanting, trained, tmp_path):
+  wanting.phases.backbone.duration = '0 steps'
+  summary = train(wanting, tmp_path, console=QUIET)
+  assert summary['steps'] == 12
+  ours, theirs = (load_predictions(d / 'predictions.npz') for d in (tmp_path, trained))
+  np.testing.assert_allclose(
+    ours['test_logits'][:, -1], theirs['test_logits'][:, -1], rtol=1e-5, atol=1e-6
+  )
+
+
+def test_the_weights_are_not_asked_for_again(wanting, trained, tmp_path):
+  gone = tmp_path / 'gone'
+  shutil.copytree(trained, gone)
+  wanting.model.pretrained = str(gone)
+  wanting.checkpoints.every_seconds = 0.0
+  train(wanting, tmp_path / 'run', console=QUIET)
+  shutil.rmtree(gone)
+  (tmp_path / 'run' / 'summary.json').unlink()
+  assert train(wanting, tmp_path / 'run', console=QUIET)['complete']
+
+
+def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, tmp_path):
+  np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
+  c = make_config(tmp_path / 'five.npz')
+  c.data.name, c.model.pretrained, c.model.exits = 'five', str(trained), ()
+  c.strategy = 'joint'
+  assert begun(c, tmp_path)[1].endswith('fresh: heads.final')
+  c.strategy, c.model.exits = 'classifier_wise', ('stage1',)
+  c.phases.backbone.duration = '0 steps'
+  with pytest.raises(UserError, match=r'no weights that fit heads\.final.*duration must be above'):
+    train(c, tmp_path / 'run', console=QUIET)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'model.pretrained': 'imagnet'}, "'imagnet'; choose imagenet, .*work directory of a run"),
+    ({'model.backbone': 'resnet14'}, r'30 are missing \(stage1_block2.*pretrained_skip'),
+    ({'model.width': 8}, 'have another shape .*stem'),
+    ({'model.preprocessing': 'tf'}, 'red, green and blue.*model.input_channels=3'),
+    ({'curriculum.teacher': 'cross_validated'}, 'have not seen them'),
+    ({'model.pretrained': 'x.safetensors', 'model.backbone': 'vit_b16'}, 'x.*no such file'),
+    ({'model.pretrained': 'imagenet'}, 'model.backbone with model.pretrained.*densenet121'),
+    ({'model.preprocessing': 'run', 'model.pretrained': 'x.safetensors'}, 'work directory of one'),
+    ({'model.preprocessing': 'tensorflow'}, 'dataset, caffe, tf, torch, run'),
+    ({'model.pretrained': '', 'phases.backbone.duration': '0 steps'}, "'0 steps'.*above 0"),
+    (
+      {'phases.backbone.duration': '0 steps', 'curriculum.teacher': 'learning_speed'},
+      'watches a backbone learn',
+    ),
+  ],
+)
+def test_what_does_not_go_together_is_told_in_one_line(wanting, tmp_path, changes, message):
+  wanting.update_from_flattened_dict(changes)
+  with pytest.raises(UserError, match=message) as error:
+    train(wanting, tmp_path, console=QUIET)
+  assert '\n' not in str(error.value)
+
+
+def test_a_classifier_that_is_fresh_scores_nothing(trained, tmp_path):
+  np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
+  c = make_config(tmp_path / 'five.npz')
+  c.model.pretrained, c.strategy = str(trained), 'mixed'
+  c.phases.backbone.duration = '0 steps'
+  with pytest.raises(UserError, match='before it is used'):
+    train(c, tmp_path / 'run', console=QUIET)
+
+
+def test_a_backbone_phase_that_rounds_to_nothing_is_no_wish(toy_config, tmp_path):
+  toy_config.phases.backbone.duration = '0.01 epochs'
+  with pytest.raises(UserError, match='has no step'):
+    train(toy_config, tmp_path, console=QUIET)
+
+
+def test_gray_images_keep_the_pixels_of_three_channels(toy_config, tmp_path):
+  toy_config.model.input_channels, toy_config.model.preprocessing = 3, 'torch'
+  first = train(toy_config, tmp_path / 'first', console=QUIET)
+  toy_config.model.pretrained, toy_config.model.preprocessing = str(tmp_path / 'first'), 'auto'
+  toy_config.phases.backbone.duration = '0 steps'
+  second = train(toy_config, tmp_path / 'second', console=QUIET)
+  assert second['exits'][-1]['accuracy'] == first['exits'][-1]['accuracy']
+  (tmp_path / 'second/summary.json').unlink()
+  assert train(toy_config, tmp_path / 'second', console=QUIET)['steps'] == 12
+
+
+def test_pixels_are_treated_as_the_weights_want(toy_config, tmp_path):
+  toy_config.model.preprocessing = 'torch'
+  toy_config.model.input_channels = 3
+  model = opened(toy_config, tmp_path).model
+  np.testing.assert_allclose(model.mean[...], [0.485, 0.456, 0.406])
+  white = np.full((1, 8, 8, 1), 255, np.uint8)
+  assert model.features(white, ('stage1',))[0].shape == (1, 8, 8, 4)
