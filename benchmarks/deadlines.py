@@ -24,14 +24,10 @@ import time
 import numpy as np
 
 from mecl_jax import compiler, models
-from mecl_jax import config as config_lib
+from mecl_jax.commands.session import restored_run
 from mecl_jax.inference import Answer, Anytime, measure
 from mecl_jax.models import MultiExit
-from mecl_jax.training import devices
-from mecl_jax.training.checkpoints import Checkpoints
-from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import make_console
-from mecl_jax.training.run import open_run
 
 SHARES = (0.3, 0.6, 0.9, 1.3, 2.0, 4.0)  # deadlines, of the time that all segments take
 KINDS: dict[str, dict[str, None]] = {'expected': {}, 'ignored': {'forget': None}}
@@ -54,13 +50,9 @@ def fresh_network() -> tuple[MultiExit, np.ndarray, None]:
 
 
 def trained_network(workdir: pathlib.Path) -> tuple[MultiExit, np.ndarray, np.ndarray]:
-  """The newest checkpoint of a run, with its test images and labels."""
-  config = config_lib.resolve(config_lib.read(workdir / 'config.json'))
-  run = open_run(config, workdir, make_console(), Interruption())
-  with Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True) as checkpoints:
-    if checkpoints.restore(run.model, devices.replicated(run.mesh)) is None:
-      sys.exit(f'{workdir} has no checkpoint that can be read')
-  return run.model, run.dataset.test.images, run.dataset.test.labels
+  """Returns the newest checkpoint of a run, with its test images and labels."""
+  with restored_run(workdir, None, make_console()) as (run, _):
+    return run.model, run.dataset.test.images, run.dataset.test.labels
 
 
 @contextlib.contextmanager

@@ -3,31 +3,36 @@
   pip install torch          # the peer; its CPU build is enough
   python benchmarks/training.py [--rounds=9] [--steps=4]
 
-ResNet-20 with conv heads after its first two groups, batch 128, 32x32x3, float32. Both sides look
-their images up by ids, normalise them, run forward in training mode, sum the three cross-entropies,
-run backward and update by SGD with momentum and weight decay on kernels; PyTorch runs eagerly (no
-torch.compile), in the layout that is faster for it. Both use all cores of the process and neither
-augments. They take turns within one process, and what counts is the ratio within a turn: the
-machine's speed drifts, the ratio does not.
+The network is a ResNet-20 with conv heads after its first two groups; batch 128, 32x32x3, float32.
+Both sides gather their images by ids, normalise them, run forward in training mode, sum the three
+cross-entropies, run backward, and update by SGD with momentum and weight decay on kernels. PyTorch
+runs eagerly (without torch.compile), in the layout that is faster for it. Both use all cores of the
+process, and neither augments. They take turns within one process. The result is the ratio within a
+turn: the speed of the machine drifts, the ratio does not.
 """
 
 import argparse
 from collections.abc import Callable
 import json
 import os
+import pathlib
 import statistics
 import time
 
 import jax
 from ml_collections import ConfigDict
 import numpy as np
+from rich.console import Console
 
-from mecl_jax import compiler, config, models
-from mecl_jax.training import devices
-from mecl_jax.training.optimizers import make_optimizer
-from mecl_jax.training.run import build_model
-from mecl_jax.training.step import Batches, Objective, make_step, split
-from mecl_jax.training.strategies import make_phases
+from mecl_jax import compiler, config
+from mecl_jax.commands.configuration import resolve
+from mecl_jax.data import Dataset, Split
+from mecl_jax.data.dataset import position_ids
+from mecl_jax.training.batches import make_curriculum
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.phase import PhaseSteps
+from mecl_jax.training.run import set_up_run
+from mecl_jax.training.sources import resident
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 10, 2048).astype(np.int32)
@@ -35,35 +40,34 @@ CLASSES = 10
 
 
 def batch_ids(batch_size: int) -> Callable[[], np.ndarray]:
+  """Returns a function that draws the ids of a batch."""
   rng = np.random.default_rng(2)
   return lambda: rng.integers(0, len(IMAGES), batch_size).astype(np.int32)
 
 
+def random_dataset() -> Dataset:
+  """Returns a data set of noise, whose splits are the same images."""
+  split = Split(IMAGES, LABELS, position_ids('train', len(IMAGES)))
+  names = tuple(map(str, range(CLASSES)))
+  return Dataset('noise', names, split, split, split)
+
+
 def jax_step(c: ConfigDict) -> Callable[[], float]:
-  """The joint step of a configuration's network, as a function that returns the summed loss."""
-  mean, std, mesh = np.full(3, 0.5), np.full(3, 0.25), devices.make_mesh(c.batch_size)
-  model = build_model(c, IMAGES.shape[1:], CLASSES, mean, std, mesh)
-  (phase,) = make_phases('joint', model.exit_names, model.segments)
-  models.set_trainable(model, phase.trainable)
-  optimizer = make_optimizer(c.phases.joint)
-  graphdef, moving, frozen = split(model, phase.trainable, optimizer)
-  step = make_step(graphdef, optimizer, Objective(phase.exits))
-  source = jax.device_put({'images': IMAGES, 'labels': LABELS})
-  key, draw = jax.random.key(0), batch_ids(c.batch_size)
-  weights = np.ones((1, c.batch_size, len(phase.exits)), np.float32)
-  rate, number = np.full(1, 0.1, np.float32), np.zeros(1, np.uint32)
-
-  def run() -> float:
-    nonlocal moving
-    sent = jax.device_put(Batches(draw()[None], weights, rate, number))
-    moving, metrics = step(moving, frozen, source, key, sent)
-    return float(metrics.loss[0])
-
-  return run
+  """Returns a function that takes a joint step, as in a run, and returns the summed loss."""
+  c.strategy, c.curriculum.order = 'joint', 'none'
+  c.augment.crop, c.augment.flip, c.augment.cutout = 0, False, 0
+  c.phases.joint.duration, c.phases.joint.schedule = '10000 steps', 'constant'
+  c.phases.joint.warmup = '0 steps'
+  dataset, quiet = random_dataset(), Console(quiet=True)
+  run = set_up_run(resolve(c), pathlib.Path('unused'), quiet, Interruption(), dataset)
+  (plan,) = run.plans
+  source = resident(dataset.train, 'device', run.mesh)
+  steps = PhaseSteps(run, plan, *make_curriculum(run, plan, None), source).take()
+  return lambda: float(next(steps)[1].loss[0])
 
 
 def seconds(step: Callable[[], float], steps: int) -> float:
-  """Mean time of a step."""
+  """Returns the mean time of a step."""
   start = time.perf_counter()
   for _ in range(steps):
     step()
@@ -77,7 +81,7 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=9)
   parser.add_argument('--steps', type=int, default=4, help='steps of each side in a round')
   options = parser.parse_args()
-  # Here, so that our side alone needs no PyTorch.
+  # Imported here, so that the JAX side runs without PyTorch.
   import torch
   from torch_peer import torch_step
 

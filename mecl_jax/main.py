@@ -1,4 +1,4 @@
-"""The program: flags, logging, and dispatch on --mode.
+"""The program: flags, and dispatch on --mode.
 
 python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
 python -m mecl_jax.main --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
@@ -21,7 +21,7 @@ from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
 MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
-GIVE_CONFIG = 'give --config=configs/NAME.py, or the --workdir=DIR of a run that is there'
+GIVE_CONFIG = 'give --config=configs/NAME.py, or the --workdir=DIR of an existing run'
 OF_RUN = pathlib.Path(__file__).parent / 'commands' / 'config_of_run.py'
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
@@ -31,12 +31,12 @@ _RUNS = flags.DEFINE_string('runs', '', "Work directories to compare: 'DIR,DIR,.
 
 
 def _workdir() -> pathlib.Path:
-  """As given, or runs/cifar10 for configs/cifar10.py, and runs/cifar10-smoke for its :smoke."""
+  """Returns --workdir, or runs/cifar10-smoke for --config=configs/cifar10.py:smoke."""
   if _MODE.value == 'compare':
     return pathlib.Path(_WORKDIR.value or 'runs/compare')
   if _CONFIG.value is None:
     if _MODE.value != 'train' and _WORKDIR.value:
-      return pathlib.Path(_WORKDIR.value)  # which will say what it lacks
+      return pathlib.Path(_WORKDIR.value)  # the command reports what is missing there
     raise UserError(GIVE_CONFIG)
   name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
   file = pathlib.Path(name)
@@ -47,29 +47,30 @@ def _workdir() -> pathlib.Path:
 
 
 def _run() -> None:
-  """Does what the flags say."""
-  workdir = _workdir()
-  # Here, so that a misspelt flag is told before JAX has started.
+  """Runs the command that --mode names."""
+  workdir, config = _workdir(), _CONFIG.value
+  # Imported here, so that a misspelt flag is reported before JAX starts.
   from mecl_jax import compiler
-  from mecl_jax.commands import compare, evaluate, train
+  from mecl_jax.commands import compare, describe, difficulty, evaluate, latency, train
 
   compiler.use_cache()
-  if _MODE.value == 'compare':
-    compare.compare([pathlib.Path(run) for run in listed(_RUNS.value)], workdir)
-  elif _MODE.value == 'train':
-    train.train(_CONFIG.value, workdir)
-  elif _MODE.value == 'difficulty':
-    train.score(workdir, _CONFIG.value)
-  elif _MODE.value == 'describe':
-    train.describe(workdir, _CONFIG.value)
-  elif _MODE.value == 'latency':
-    evaluate.latency(workdir, _CONFIG.value)
-  else:
-    evaluate.evaluate(workdir, _CONFIG.value)
+  match _MODE.value:
+    case 'train':
+      train.train(config, workdir)
+    case 'evaluate':
+      evaluate.evaluate(workdir, config)
+    case 'latency':
+      latency.latency(workdir, config)
+    case 'compare':
+      compare.compare([pathlib.Path(run) for run in listed(_RUNS.value)], workdir)
+    case 'difficulty':
+      difficulty.score_difficulty(workdir, config)
+    case 'describe':
+      describe.describe(workdir, config)
 
 
 def _given(argv: list[str], name: str) -> str | None:
-  """The value of a flag, before flags are parsed; None if it is not there."""
+  """Returns the value of a flag before flags are parsed; None if it is not given."""
   for place, argument in enumerate(argv):
     flag, equals, value = argument.partition('=')
     if flag in (f'-{name}', f'--{name}'):
@@ -78,20 +79,20 @@ def _given(argv: list[str], name: str) -> str | None:
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses flags; a wrong one ends the program with one line."""
+  """Parses flags; an invalid one ends the program with one line."""
   workdir = _given(argv, 'workdir')
   if _given(argv, 'config') is None and workdir and pathlib.Path(workdir, 'config.json').exists():
-    argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the fields it has
+    argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the flags of its fields
   return program.parse(argv, explain=_explain)
 
 
 def _explain(argv: list[str]) -> str | None:
-  """What is wrong with flags that cannot be parsed; None: what the parser says."""
+  """Returns a message for flags that cannot be parsed; None: the parser's own is used."""
   if unknown := config_lib.unknown_field(argv):
     return unknown
   fields = [argument for argument in argv if argument.lstrip('-').startswith('config.')]
   if fields and _given(argv, 'config') is None:
-    return f'there is no configuration whose field {fields[0]} could be; {GIVE_CONFIG}'
+    return f'{fields[0]} sets a field, but there is no configuration; {GIVE_CONFIG}'
   return None
 
 

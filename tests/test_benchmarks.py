@@ -1,4 +1,4 @@
-"""That the benchmarks still fit the package; they time it elsewhere."""
+"""The benchmarks fit the package; nothing is timed here."""
 
 import pathlib
 import runpy
@@ -10,11 +10,11 @@ from mecl_jax import config
 BENCHMARKS = pathlib.Path(__file__).parent.parent / 'benchmarks'
 
 
-def test_the_timed_step_trains():
+def test_timed_step_trains():
   c = config.default()
   c.model.backbone, c.model.width, c.batch_size = 'resnet8', 4, 8
   step = runpy.run_path(str(BENCHMARKS / 'training.py'))['jax_step'](c)
   first, *_, last = (step() for _ in range(3))
   exits = 3
-  assert abs(first - exits * np.log(10)) < exits  # it has learnt nothing yet
+  assert abs(first - exits * np.log(10)) < exits  # untrained
   assert last != first

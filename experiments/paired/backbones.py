@@ -1,4 +1,4 @@
-"""The backbones that the arms of a study share: each is an ordinary plain run, made once."""
+"""The backbones that the arms of a study share: each is an ordinary run, trained once."""
 
 import pathlib
 
@@ -8,7 +8,8 @@ from rich.console import Console
 from experiments.paired.jobs import Cell
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
-from mecl_jax.commands import train
+from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
 from mecl_jax.training.workdir import check_data, read_summary
 
@@ -16,32 +17,35 @@ from mecl_jax.training.workdir import check_data, read_summary
 def trained_backbone(
   study: Study, cell: Cell, folder: pathlib.Path, dataset: Dataset, console: Console
 ) -> tuple[ConfigDict, pathlib.Path]:
-  """The run that trained the backbone of a setting and a seed: its configuration and folder.
+  """Trains the backbone of a setting and a seed, unless any study has trained it already.
 
-  One that is there already, by the digest of its configuration, is not made again, in whichever
-  study it was made; one that was interrupted goes on.
+  The digest of its configuration identifies it. An interrupted run resumes.
 
   Args:
-    study: that has a backbone.
+    study: with a backbone.
     cell: setting and seed.
     folder: of backbones.
     dataset: of the setting.
     console: to print to.
 
-  Raises: as `train.train`.
+  Returns:
+    the resolved configuration and the work directory of the run.
+
+  Raises:
+    UserError, RunError, Interrupted: as `train`.
   """
-  plain = config_lib.resolve(study.backbone_config(*cell))
+  plain = resolve(study.backbone_config(*cell))
   name = f'{plain.data.name}-{plain.model.backbone}-{config_lib.digest(plain)}'.replace('/', '-')
   workdir = folder / name
   check_data(workdir, dataset)
   summary = read_summary(workdir)
   if summary is None or not summary['complete']:
-    train.train(plain, workdir, console=console, dataset=dataset, brief=True)
+    train_resolved(plain, workdir, console, dataset, brief=True)
   return plain, workdir
 
 
 def begun_with(backbone: pathlib.Path, config: ConfigDict) -> ConfigDict:
-  """A job's configuration, resolved, of a run that begins with a trained backbone as it is."""
+  """Returns a job's configuration, resolved, with a trained backbone that stays as it is."""
   config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
-  return config_lib.resolve(config)
+  return resolve(config)

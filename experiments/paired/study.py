@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.paired.search import Fields, Space, points
 from mecl_jax import config as config_lib
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.errors import UserError, choose
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
@@ -74,7 +75,7 @@ class Study:
       self._check_arm(name, arm)
     for setting in self.settings:
       for name, arm in self.arms.items():
-        for config in map(config_lib.resolve, self._configs(setting, arm)):
+        for config in map(resolve, self._configs(setting, arm)):
           if self.backbone is not None:
             self._check_on_backbone(f'arm {name} of {setting}', arm, config)
     if self.backbone is not None:
@@ -117,7 +118,7 @@ class Study:
     """
     trained: dict[str, tuple[str, ConfigDict]] = {}
     for setting in self.settings:
-      config = config_lib.resolve(self.backbone_config(setting, seed=0))
+      config = resolve(self.backbone_config(setting, seed=0))
       first, its = trained.setdefault(config_lib.digest(config), (setting, config))
       if any(its.data[field] != config.data[field] for field in ('arrays', 'data_dir')):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Runs that train whole networks: ordinary runs of the program, each in a folder of its own."""
+"""Runs that train whole networks: ordinary runs, each in its own work directory."""
 
 import pathlib
 
@@ -8,22 +8,23 @@ from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.study import Study
-from mecl_jax.commands import train
+from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
 from mecl_jax.evaluation import load_predictions, predicted
 from mecl_jax.evaluation.predictions import TEST, VALIDATION
-from mecl_jax.teachers import other_runs
+from mecl_jax.training.networks import load_network
 from mecl_jax.training.workdir import read_identity
 
 
 class WholeNetworks:
-  """Trains the networks of jobs; one that was interrupted goes on.
+  """Trains the networks of jobs; an interrupted run resumes.
 
-  They begin with the backbone that the study trains for a setting and a seed, or, if it has none,
-  from the beginning.
+  A network starts with the backbone that the study trains for the setting and the seed, or, if the
+  study has none, with random parameters.
 
   Args:
-    study: that the jobs are of.
+    study: of the jobs.
     cell: setting and seed.
     folder: of the study; a run is kept in `runs/<its digest>` there.
     backbones: folder of backbones, which studies share.
@@ -31,9 +32,10 @@ class WholeNetworks:
     console: to print to.
 
   Attributes:
-    digest: of the run that trained the backbone; '' where there is none.
+    digest: of the run that trained the backbone; '' without one.
 
-  Raises: as `trained_backbone`.
+  Raises:
+    UserError, RunError, Interrupted: as `trained_backbone`.
   """
 
   def __init__(
@@ -53,12 +55,11 @@ class WholeNetworks:
       self.digest = read_identity(self._backbone)['digest']
 
   def run(self, job: Job) -> Measures:
-    """Trains a network as a job says. Raises as `training.train.train`."""
+    """Trains the network of a job, and measures it."""
     workdir = self._folder / job.digest(self._study)
     (config,), dataset = job.configs(self._study), self._dataset
-    if self._backbone is not None:
-      config = begun_with(self._backbone, config)
-    train.train(config, workdir, console=self._console, dataset=dataset, brief=True)
-    said = load_predictions(workdir / 'predictions.npz')
-    splits = [predicted(said, name) for name in (VALIDATION, TEST)]
-    return measure(other_runs.load_network(workdir), dataset.image_shape, *splits)
+    config = resolve(config) if self._backbone is None else begun_with(self._backbone, config)
+    train_resolved(config, workdir, self._console, dataset, brief=True)
+    predictions = load_predictions(workdir / 'predictions.npz')
+    splits = [predicted(predictions, name) for name in (VALIDATION, TEST)]
+    return measure(load_network(workdir), dataset.image_shape, *splits)

@@ -1,4 +1,4 @@
-"""Runs side by side: reads their work directories, writes one page of them all."""
+"""The command `compare`: reads runs from their work directories, and writes one page."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mecl_jax import config as config_lib
 from mecl_jax.commands import arms
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, load_predictions, predicted
@@ -17,28 +16,28 @@ from mecl_jax.report.comparison.curves import area_rows, curve_rows, curves_of
 from mecl_jax.report.comparison.tables import ComparedRun, arm_rows, difference_rows, run_rows
 from mecl_jax.report.pages.page import Rows, write_page
 from mecl_jax.training.log import make_console
-from mecl_jax.training.workdir import claim, read_identity, read_summary
+from mecl_jax.training.workdir import claim, read_config, read_identity, read_summary
 
-FACTS = ('dataset', 'backbone', 'strategy', 'steps', 'complete')  # of a summary
+FACTS = ('dataset', 'backbone', 'strategy', 'steps', 'complete')  # keys of a summary
 
 
 def compare(
   runs: Sequence[pathlib.Path], workdir: pathlib.Path, *, console: Console | None = None
 ) -> pathlib.Path:
-  """Writes a page that puts runs side by side, and prints how they differ.
+  """Writes a page that compares runs, and prints their differences.
 
   Args:
-    runs: work directories, two or more. Runs that differ in their seeds alone are an arm; the arm
-      of the first is the baseline.
-    workdir: whose report/ takes the page; not that of a run.
-    console: to print to.
+    runs: work directories, two or more. Runs that differ only in their seeds form an arm; the arm
+      of the first run is the baseline.
+    workdir: its report/ holds the page; it must not be that of a run.
+    console: to print to; None: standard output.
 
   Returns:
     the path of the page.
 
   Raises:
-    UserError: fewer than two runs, one of them twice or without a summary, two of the same
-      configuration and seed, or of other test images; `workdir` holds a run.
+    UserError: there are fewer than two runs, one is named twice or has no summary, two have the
+      same configuration and seed, or other test images; or `workdir` holds a run.
   """
   console = console or make_console()
   _check(runs, workdir)
@@ -52,7 +51,7 @@ def compare(
   facts = compare_page.facts(tables, len(compared[0].test.labels))
   notes, sections = compare_page.notes(tables), compare_page.sections(tables)
   with claim(workdir):
-    title = f'{len(runs)} runs side by side'
+    title = f'Comparison of {len(runs)} runs'
     page = write_page(workdir / 'report', title, facts, notes, sections, tables)
   if tables['differences']:
     console.print(compare_page.difference_table(tables))
@@ -64,7 +63,7 @@ def compare(
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-  """What a work directory holds; the seed is the run's, `fields` what else it hangs on."""
+  """The contents of a work directory; `fields` determine the result, apart from the seed."""
 
   workdir: pathlib.Path
   seed: int
@@ -74,21 +73,25 @@ class _Found:
 
 
 def _check(runs: Sequence[pathlib.Path], workdir: pathlib.Path) -> None:
-  """Raises UserError for what cannot be compared, before anything is read."""
+  """Raises UserError for runs that cannot be compared, before anything is read."""
   if len(runs) < 2:
-    raise UserError(f'--runs names {len(runs)} run(s); a comparison needs two: --runs=DIR,DIR')
+    raise UserError(
+      f'--runs names {len(runs)} run(s); a comparison needs at least two: --runs=DIR,DIR'
+    )
   seen: dict[pathlib.Path, pathlib.Path] = {}
   for path in runs:
     other = seen.setdefault(path.resolve(), path)
     if other is not path:
-      raise UserError(f'--runs names {path} twice; name every run once')
+      raise UserError(f'--runs names {path} twice; name each run once')
   if (workdir / 'config.json').exists():
-    raise UserError(f'{workdir} holds a run, whose report would be lost; choose another --workdir')
+    raise UserError(
+      f'{workdir} holds a run, whose report would be overwritten; choose another --workdir'
+    )
 
 
 def _read(workdir: pathlib.Path) -> _Found:
-  """Raises UserError if there is no run, or one that has not been evaluated."""
-  config = config_lib.resolve(config_lib.read(workdir / 'config.json'))
+  """Reads a run; raises UserError if there is none, or it has not been evaluated."""
+  config = read_config(workdir)
   summary = read_summary(workdir)
   if summary is None:
     raise UserError(
@@ -97,8 +100,8 @@ def _read(workdir: pathlib.Path) -> _Found:
   predictions = load_predictions(workdir / 'predictions.npz')
   if [row['name'] for row in summary['exits']] != predictions['exits'].tolist():
     raise UserError(
-      f'summary.json and predictions.npz in {workdir} have other exits;'
-      f' --mode=evaluate --workdir={workdir} writes both anew'
+      f'summary.json and predictions.npz in {workdir} have different exits;'
+      f' --mode=evaluate --workdir={workdir} writes both again'
     )
   fields = arms.fields_of(config, read_identity(workdir))
   return _Found(workdir, config.seed, fields, summary, predictions)
@@ -122,15 +125,14 @@ def _compared(run: _Found, arm: str) -> ComparedRun:
     facts={name: summary[name] for name in FACTS},
     exits=tuple(predictions['exits'].tolist()),
     macs=np.array([row['macs'] for row in summary['exits']]),
-    # Summaries of early versions lack them: there the heads on the way are not counted.
-    dynamic_macs=np.array([row.get('dynamic_macs', row['macs']) for row in summary['exits']]),
+    dynamic_macs=np.array([row['dynamic_macs'] for row in summary['exits']]),
     validation=predicted(predictions, VALIDATION) if len(predictions['validation_ids']) else None,
     test=predicted(predictions, TEST),
   )
 
 
 def _tables(runs: Sequence[ComparedRun], settings: dict[str, str]) -> dict[str, Rows]:
-  """All tables of the page; `settings` is everything in which an arm differs, by its name."""
+  """Returns all tables of the page; `settings` holds the fields of each arm that differ."""
   curves = curves_of(runs)
   return {
     'runs': run_rows(runs),

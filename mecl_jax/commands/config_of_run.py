@@ -1,12 +1,12 @@
-"""The configuration of a run that is there: --config=mecl_jax/config_of_run.py:DIR.
+"""The configuration of an existing run: --config=mecl_jax/commands/config_of_run.py:DIR.
 
-`main.py` takes it where --workdir is given and --config is not, so that fields can be set.
+`main.py` uses it if --workdir is given and --config is not, so that fields can be set.
 """
 
 import pathlib
 
-from mecl_jax import config
+from mecl_jax.training.workdir import read_config
 
 
 def get_config(workdir=''):
-  return config.read(pathlib.Path(workdir, 'config.json'))
+  return read_config(pathlib.Path(workdir))

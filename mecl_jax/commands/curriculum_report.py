@@ -1,4 +1,4 @@
-"""The pictures and figures of what a run's curriculum calls easy, and shows when."""
+"""The pictures of a run's curriculum: easy and hard images, scores, pacing, agreement."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ from mecl_jax.report.pictures import curriculum as curriculum_plots
 from mecl_jax.training.batches import visible_by_exit
 from mecl_jax.training.run import Run
 
-# Measures whose score is not what their name says but one minus it.
+# Measures whose score is one minus what their name says.
 _AXES = {'confidence': '1 - confidence', 'margin': '1 - margin'}
 
 
@@ -29,11 +29,11 @@ def write(run: Run) -> dict[str, Any]:
     run: its scores are read from difficulty.npz.
 
   Returns:
-    for the summary: `noise_auroc`, how well the score tells flipped labels from others, and
-    `agreement`, Spearman's correlation with each of `report.compare_with`; each where there is one.
+    for the summary, if they apply: `noise_auroc`, how well the score separates flipped labels from
+    others, and `agreement`, Spearman's correlation with each of `report.compare_with`.
 
   Raises:
-    UserError: what it shall be compared with is not there, or of other examples.
+    UserError: a run or file to compare with is missing, or of other examples.
   """
   folder = run.workdir / 'report'
   _draw_pacing(run, folder)
@@ -55,19 +55,17 @@ def write(run: Run) -> dict[str, Any]:
   )
   facts: dict[str, Any] = {}
   if flipped is not None and 0 < flipped.sum() < len(flipped):
-    from sklearn.metrics import roc_auc_score  # a second of start-up, only here
+    from sklearn.metrics import roc_auc_score  # importing it takes a second
 
     facts['noise_auroc'] = float(roc_auc_score(flipped, score))
-    run.console.print(
-      f'flipped labels are scored harder than others: AUROC {facts["noise_auroc"]:.3f}'
-    )
+    run.console.print(f'AUROC of the score for finding flipped labels: {facts["noise_auroc"]:.3f}')
   if run.config.report.compare_with:
     facts['agreement'] = _compare(run, difficulty, score, folder)
   return facts
 
 
 def _draw_pacing(run: Run, folder: pathlib.Path) -> None:
-  """A picture per phase that has a curriculum."""
+  """Draws a picture per phase with a curriculum."""
   plans = [plan for plan in run.plans if plan.order != 'none']
   size, batch_size = len(run.dataset.train), run.config.batch_size
   for plan in plans:
@@ -81,14 +79,17 @@ def _draw_pacing(run: Run, folder: pathlib.Path) -> None:
 
 
 def scores_to_compare(run: Run) -> list[tuple[str, str, np.ndarray]]:
-  """Teacher and measure, place, and scores [N] of each of `report.compare_with`.
+  """Reads the scores of each of `report.compare_with`.
+
+  Returns:
+    for each: teacher and measure, its path, and the scores [N].
 
   Raises:
-    UserError: one is not there, or of other examples, or named twice.
+    UserError: one is missing, of other examples, or named twice.
   """
   places = listed(run.config.report.compare_with)
   if len(set(places)) != len(places):
-    raise UserError(f'report.compare_with names a place twice: {", ".join(places)}')
+    raise UserError(f'report.compare_with names a path twice: {", ".join(places)}')
   found = []
   for place in places:
     path = pathlib.Path(place)
@@ -102,10 +103,10 @@ def scores_to_compare(run: Run) -> list[tuple[str, str, np.ndarray]]:
 def _compare(
   run: Run, difficulty: Difficulty, score: np.ndarray, folder: pathlib.Path
 ) -> dict[str, float | None]:
-  """Draws, prints and writes how the run's scores agree with others; returns its own row."""
+  """Draws, prints and writes the rank correlations of the scores; returns the run's own row."""
   scores = {f'{difficulty.teacher}, {difficulty.measure}': score}
   for name, place, other in scores_to_compare(run):
-    # Scores of the same kind are told apart by where they are.
+    # Scores of the same kind are distinguished by their paths.
     scores[name if name not in scores else f'{name}, {place}'] = other
   matrix = curriculum_plots.agreement(scores, folder / 'agreement.png')
   table = Table(title="agreement of the scores: Spearman's rank correlation", title_justify='left')
@@ -120,6 +121,6 @@ def _compare(
     rows.writerow((name, *row))
   write_text(folder / 'agreement.csv', text.getvalue())
   run.console.print(table)
-  # A constant score agrees with nothing, and JSON has no NaN.
+  # The correlation of a constant score is NaN, which JSON does not have.
   own = [None if np.isnan(rho) else float(rho) for rho in matrix[0]]
   return dict(itertools.islice(zip(scores, own, strict=True), 1, None))

@@ -1,4 +1,4 @@
-"""What a run leaves behind: predictions, summary, pictures and the table of its exits."""
+"""The outcome of a run: predictions, summary, pictures and report."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 import numpy as np
 
-import mecl_jax
-from mecl_jax.commands import curriculum_report, run_report
-from mecl_jax.commands import overview as describe
+from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.curriculum import visible_count
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predict
@@ -24,28 +22,33 @@ from mecl_jax.report.figures import training as figures_training
 from mecl_jax.report.pictures import plots
 from mecl_jax.report.tables.run import training_rows
 from mecl_jax.report.tables.summary import exit_rows, exit_table
-from mecl_jax.teachers import scoring as teachers
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
+from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
+from mecl_jax.version import __version__
 
 
 def predict_splits(run: Run) -> dict[str, np.ndarray]:
-  """What the run's model says of validation and test; it is also in predictions.npz."""
+  """Predicts validation and test with the run's model; writes predictions.npz.
+
+  Returns:
+    the arrays of predictions.npz: logits [N, exits, classes], labels and ids of both splits.
+  """
   splits = {VALIDATION: run.dataset.validation, TEST: run.dataset.test}
-  said = {}
+  found = {}
   for name, split in splits.items():
     with work(run.console, name, len(split), run.interruption.check) as on_batch:
       logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
-    said[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
+    found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
-  save_predictions(path, run.model.exit_names, said)
+  save_predictions(path, run.model.exit_names, found)
   return load_predictions(path)
 
 
 def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
-  """As `predict_splits`, but those that are there if they are of this position."""
+  """Returns the predictions in predictions.npz if they are of this position, else new ones."""
   summary = read_summary(run.workdir)
   if summary is None or summary['steps'] != position.total:
     return predict_splits(run)
@@ -63,16 +66,16 @@ def write_outcome(
   """Writes the report of a run.
 
   Args:
-    run: its model is what was evaluated.
-    position: where training stands.
+    run: with the model that was evaluated.
+    position: of the run.
     predictions: of the model, as in predictions.npz.
-    brief: print no table, draw no picture and write no page: of a run that is there to teach.
+    brief: print no table, draw no picture and write no page, for the run of a teacher.
 
   Returns:
-    the summary, which is also in summary.json: the report of a run is complete once that is there.
+    the summary, which is also in summary.json. That file is written last.
 
   Raises:
-    UserError: `evaluation` wishes for what cannot be had; all but the page is there then.
+    UserError: no operating point meets the target in `evaluation`; all but the page is written.
   """
   summary = _summary(run, position, predictions)
   if not brief:
@@ -85,17 +88,19 @@ def write_outcome(
     except UserError as error:
       problem = error
   if not chosen and not brief:
-    run_report.forget(run)
+    run_report.remove(run)
   write_json(run.workdir / 'summary.json', summary)
   if not brief:
     run.console.print(exit_table(summary))
   if chosen:
     run.console.print(chosen, soft_wrap=True)
   if not summary['complete']:
-    run.console.print(f'training has not ended: this is step {position.total}')
+    run.console.print(f'training has not ended; these are the results at step {position.total}')
   run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
   if problem:
-    run.console.print(f'the page is not written; --mode=evaluate --workdir={run.workdir} does it')
+    run.console.print(
+      f'the page was not written; --mode=evaluate --workdir={run.workdir} writes it'
+    )
     raise problem
   return summary
 
@@ -103,7 +108,7 @@ def write_outcome(
 def _draw(run: Run, summary: Mapping[str, Any]) -> None:
   folder = run.workdir / 'report'
   plots.exit_curve(summary, folder / 'exits.png')
-  describe.draw(run)
+  overview.draw(run)
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     rows = training_rows(records, run.model.exit_names)
@@ -121,7 +126,7 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
   size = len(run.dataset.train)
   settings = config.curriculum
-  ordered, taught = settings.order != 'none', teachers.wanted(config)
+  ordered, scored = settings.order != 'none', needs_scores(config)
   weighted = settings.sample_weights == 'easy_weighted'
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
@@ -142,24 +147,24 @@ def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]
       'max_share': settings.max_share if ordered else None,
       'sample_weights': settings.sample_weights,
       'easy_strength': settings.easy_strength if weighted else None,
-      'teacher': settings.teacher if taught else None,
-      'measure': settings.measure if taught else None,
+      'teacher': settings.teacher if scored else None,
+      'measure': settings.measure if scored else None,
       'teacher_steps': _teacher_steps(run),
       'visible_at_start': first / size,  # share of the training split
     },
     'exits': rows[TEST],
     'validation': rows[VALIDATION],
-    'version': mecl_jax.__version__,
+    'version': __version__,
   }
 
 
 def _teacher_steps(run: Run) -> int:
-  """Of the plain run that was made first, or of those of all folds; they are not in `steps`."""
+  """Returns the steps of the teacher's runs, which are not part of `steps`."""
   patterns = ('teacher/summary.json', 'teacher/*/summary.json')
   found = (path.parent for pattern in patterns for path in run.workdir.glob(pattern))
   return sum(summary['steps'] for summary in map(read_summary, found) if summary)
 
 
 def _pacing(settings: ConfigDict) -> str:
-  """Its name, or what every exit has, 'final' last."""
+  """Returns the name of the pacing, or those of all exits, 'final' last."""
   return settings.exit_pacings if settings.per_exit == 'own' else settings.pacing

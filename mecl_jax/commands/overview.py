@@ -1,4 +1,4 @@
-"""What a run says before it starts: devices, data, network, and the plan of its phases."""
+"""The overview of a run before it starts: devices, data, network, and the plan of its phases."""
 
 import pathlib
 
@@ -13,13 +13,13 @@ from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.pictures.network import draw_network
 from mecl_jax.report.pictures.plots import curriculum_name
-from mecl_jax.training import exit_pacings as pacings
+from mecl_jax.training.exit_pacings import PACING_FIELDS
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 
 
 def print_run(run: Run) -> None:
-  """Prints it all."""
+  """Prints devices, data, network and phases."""
   devices, data = jax.local_devices(), run.dataset
   height, width, channels = data.image_shape
   facts = {
@@ -32,7 +32,7 @@ def print_run(run: Run) -> None:
     **_input(run),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
     f' {run.config.model.dtype}',
-    **_without_effect(run.config.curriculum),
+    **_unused_fields(run.config.curriculum),
   }
   for name, fact in facts.items():
     run.console.print(f'{name:<15}{fact}', soft_wrap=True)
@@ -41,7 +41,7 @@ def print_run(run: Run) -> None:
 
 
 def print_stages(run: Run) -> None:
-  """Prints every stage with its shape and cost, and which exits sit at it."""
+  """Prints every stage with its shape, cost and exit."""
   model = run.model
   table = Table(title='stages', title_justify='left')
   for column in ('stage', 'height x width x channels'):
@@ -61,7 +61,7 @@ def print_stages(run: Run) -> None:
 
 
 def draw(run: Run) -> pathlib.Path:
-  """Draws the network with its exits; returns where."""
+  """Draws the network with its exits; returns the path of the picture."""
   model, shape = run.model, run.dataset.image_shape
   height, width, channels = model.input_shape(shape)
   path = run.workdir / 'report' / 'network.png'
@@ -86,20 +86,20 @@ def _input(run: Run) -> dict[str, str]:
   return facts
 
 
-def _without_effect(curriculum: ConfigDict) -> dict[str, str]:
-  """The fields that differ from their defaults, though what they shape is switched off."""
+def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
+  """Returns the fields that were changed although another field switches them off."""
   usual = config_lib.default().curriculum
   switched_off = {
-    'order': pacings.FIELDS if curriculum.order == 'none' else (),
+    'order': PACING_FIELDS if curriculum.order == 'none' else (),
     'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
   }
-  told = [
+  unused = [
     f'{name} (curriculum.{switch} is {curriculum[switch]})'
     for switch, names in switched_off.items()
     for name in names
     if curriculum[name] != usual[name]
   ]
-  return {'no effect': ', '.join(told)} if told else {}
+  return {'no effect': ', '.join(unused)} if unused else {}
 
 
 def _network(run: Run) -> Table:
@@ -145,7 +145,7 @@ def _phases(run: Run) -> Table:
 
 
 def _visible(run: Run, plan: PhasePlan) -> str:
-  """How many images are visible at first, and from which step on all of them."""
+  """Returns the number of images visible at the start, and the step from which all are."""
   size, batch_size = len(run.dataset.train), run.config.batch_size
 
   pacing = plan.pacing
@@ -157,5 +157,5 @@ def _visible(run: Run, plan: PhasePlan) -> str:
     return 'all'
   full = next((step for step in range(plan.steps) if visible(step) == size), None)
   end = 'never all' if full is None else f'all from step {full:,}'
-  exits = '' if len(set(plan.pacings)) == 1 else ' (the exit that sees most)'
-  return f'{visible(0):,} at first, {end}{exits}'
+  exits = '' if len(set(plan.pacings)) == 1 else ' (of the exit that sees most)'
+  return f'{visible(0):,} at the start, {end}{exits}'

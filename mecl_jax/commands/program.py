@@ -1,4 +1,4 @@
-"""What a program of this project is to its user: flags, one line for an error, an exit code."""
+"""What the programs of this project share: flags, one-line errors, exit codes."""
 
 from collections.abc import Callable
 import logging
@@ -13,14 +13,14 @@ from mecl_jax.errors import RunError, UserError
 
 
 def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _: None):
-  """Parses flags; a wrong one ends the program with one line.
+  """Parses flags; an invalid one ends the program with one line.
 
   Args:
-    argv: as the program was called.
-    explain: what to say of a call that cannot be parsed; None: what the parser says.
+    argv: of the program.
+    explain: returns a message for a command line that cannot be parsed; None: that of the parser.
 
   Returns:
-    the program's name, and what is no flag.
+    the program's name, and the arguments that are no flags.
   """
   try:
     return flags.FLAGS(argv)
@@ -29,35 +29,35 @@ def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _
 
 
 def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]] = parse) -> None:
-  """Runs a program to its end, and exits with what it returns, 0 for None.
+  """Runs a program, and exits with the code that it returns (None: 0).
 
   Args:
-    run: does what the flags say.
+    run: the program, after its flags are parsed.
     parser: of the flags.
   """
 
   def main(argv: list[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
-    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax tells of every save
+    absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax logs every save
     from mecl_jax.training.interruption import Interrupted
 
     try:
       if len(argv) > 1:
-        raise UserError(f'{argv[1]!r} is no flag; every one starts with --')
+        raise UserError(f'{argv[1]!r} is not a flag; flags start with --')
       sys.exit(run())
     except (UserError, RunError) as error:
       _fail(str(error), error.exit_code)
     except Interrupted as stop:
-      print(f'stopped by {stop}; the same command goes on from here', file=sys.stderr)
+      print(f'stopped by {stop}; run the same command again to resume', file=sys.stderr)
       sys.exit(stop.exit_code)
     except KeyboardInterrupt:
       print(
-        'stopped at once; the same command begins again, or goes on from the last checkpoint',
+        'stopped at once; run the same command again to resume from the last checkpoint',
         file=sys.stderr,
       )
       sys.exit(130)
 
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's banners
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # of XLA's start messages
   app.run(main, flags_parser=parser)
 
 

@@ -1,9 +1,10 @@
-"""The page of a run: who leaves where, what that saves, and everything a reader may ask."""
+"""The report of a run: its operating point, and the page with its tables and figures."""
 
 from collections.abc import Mapping
 import pathlib
 from typing import Any
 
+from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum.weights import favour_easy
@@ -27,20 +28,20 @@ from mecl_jax.report.tables.run import examples_rows, training_rows
 from mecl_jax.training.log import read_metrics
 from mecl_jax.training.run import Run
 
-NOT_WORTH = 'the heads on the way cost more than they save, so the final exit alone is better'
+NOT_WORTH = 'the early heads cost more than they save, so that the final exit alone is better'
 
-ONE_EXIT = 'this network has one exit, so that nothing leaves early'
+ONE_EXIT = 'this network has one exit, so that no image leaves early'
 
 
 def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
-  """Where images of a run leave, as its `evaluation` wishes or the policy it names says.
+  """Chooses the policy that meets the target in `evaluation`, or takes the given one.
 
   Args:
-    run: its `evaluation` is what counts.
+    run: the run.
     predictions: as in predictions.npz.
 
   Raises:
-    UserError: no policy meets the wish, or what it needs is not there or of another network.
+    UserError: no policy meets the target, or a file that it needs is missing or of another network.
   """
   settings = run.config.evaluation
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
@@ -52,19 +53,23 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
 
 
 def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> str:
-  """Writes report/index.html with its tables, and policy.json; returns in a line what was chosen.
+  """Writes report/index.html with its tables, and policy.json.
 
   Args:
-    run: to report of.
-    summary: of it.
+    run: the run.
+    summary: of the run.
     predictions: as in predictions.npz.
 
-  Raises: as `choose`; UserError also if there is a page of somebody else's.
+  Returns:
+    the operating point in one line.
+
+  Raises:
+    UserError: as `choose`; or report/index.html is a file that mecl_jax did not write.
   """
   latency, folder, test = find_latency(run), run.workdir / 'report', run.dataset.test
   tables = _tables(run, predictions, latency)
   pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
-  if can_leave_early(run):
+  if has_early_exits(run):
     choice = choose(run, predictions)
     policy = choice.chosen.point.policy
     save_policy(run.workdir / 'policy.json', policy, run.dataset.name)
@@ -78,18 +83,19 @@ def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.nda
     run_page.run_sections(tables, pictures),
     tables,
   )
-  return _told(tables['operating_points']) if can_leave_early(run) else ONE_EXIT
+  return _sentence(tables['operating_points']) if has_early_exits(run) else ONE_EXIT
 
 
-def can_leave_early(run: Run) -> bool:
-  """Whether there is an exit before the last."""
+def has_early_exits(run: Run) -> bool:
+  """Returns whether the network has an exit before the last one."""
   return len(run.model.exit_names) > 1
 
 
 def check(run: Run) -> None:
-  """Raises UserError if a file that `evaluation` names is not there or of another network.
+  """Checks the files that `evaluation` names, before hours of training and not after.
 
-  To be told before hours of training, not after.
+  Raises:
+    UserError: a file cannot be read, or is of another network.
   """
   if policy := _given(run):
     check_same_exits(run.config.evaluation.policy_file, policy.exits, len(run.model.exit_names))
@@ -98,11 +104,21 @@ def check(run: Run) -> None:
   _deadlines(run)
 
 
-def forget(run: Run) -> None:
-  """Removes page and policy, which would be of an earlier evaluation.
+def check_targets(settings: ConfigDict) -> None:
+  """Checks that the group `evaluation` has one target.
 
   Raises:
-    UserError: there is a page of somebody else's.
+    UserError: it has two.
+  """
+  if settings.target_macs and settings.target_latency_ms:
+    raise UserError('set only one of evaluation.target_macs and evaluation.target_latency_ms')
+
+
+def remove(run: Run) -> None:
+  """Removes the page and the policy of an earlier evaluation.
+
+  Raises:
+    UserError: report/index.html is a file that mecl_jax did not write.
   """
   remove_page(run.workdir / 'report')
   policy, named = run.workdir / 'policy.json', run.config.evaluation.policy_file
@@ -111,7 +127,7 @@ def forget(run: Run) -> None:
 
 
 def find_latency(run: Run) -> Latency | None:
-  """The latencies that `evaluation.latency_file` names, or those of the work directory, if any.
+  """Returns the latencies of `evaluation.latency_file`, else those of the work directory, if any.
 
   Raises:
     UserError: the file cannot be read, or is of another network.
@@ -124,7 +140,8 @@ def find_latency(run: Run) -> Latency | None:
   ours = (tuple(cost.macs for cost in exit_costs(run.model, shape)), shape, run.config.model.dtype)
   if (latency.macs, latency.image_shape, latency.dtype) != ours:
     raise UserError(
-      f'{path} is of another network with exits of the same names; --mode=latency measures this one'
+      f'{path} belongs to another network with exits of the same names; --mode=latency measures'
+      ' this one'
     )
   return latency
 
@@ -139,7 +156,8 @@ def _deadlines(run: Run) -> np.ndarray | None:
   return read_trace(path) if path else None
 
 
-def _told(points: Rows) -> str:
+def _sentence(points: Rows) -> str:
+  """Returns the chosen operating point in one line."""
   chosen = _chosen(points)
   saved = chosen['macs_saved']
   return (
@@ -175,7 +193,7 @@ def _tables(
   names, exits = run.model.exit_names, exit_costs(run.model, run.dataset.image_shape)
   tables = exit_tables(test, calibration.fit(validation.logits, validation.labels), exits)
   if latency:
-    # An exit that half of the calls do not finish by a deadline does not answer by it.
+    # By the 99th percentile: an exit that meets a deadline in half of the calls does not meet it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000
     tables |= deadline_tables(validation, test, seconds, names, trace=_deadlines(run))
     tables |= {'latency': latency.rows, 'segments': latency.segments}
@@ -187,7 +205,7 @@ def _tables(
 
 
 def _weights(run: Run) -> Rows:
-  """How much the easiest and the hardest training image count at each exit."""
+  """Returns the weights of the easiest and the hardest training image at each exit."""
   rows, strength = Rows(), run.config.curriculum.easy_strength
   for plan in run.plans:
     if plan.sample_weights == 'easy_weighted':
@@ -205,7 +223,7 @@ def _tables_of_choice(
   temperatures = calibration.fit(validation.logits, validation.labels)
   tables = dynamic_tables(choice, validation, test, temperatures, _costs(run, latency), names)
   policy = choice.chosen.point.policy
-  if latency and latency.policy == policy.digest:  # else they are of other thresholds
+  if latency and latency.policy == policy.digest:  # else they belong to other thresholds
     tables['savings'] = latency.savings
   tables['examples'] = examples_rows(policy, test, predictions['test_ids'], classes, names)
   return tables
@@ -213,7 +231,7 @@ def _tables_of_choice(
 
 def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dict[str, str]:
   data, curriculum = run.dataset, summary['curriculum']
-  taught = f' by {curriculum["teacher"]}, {curriculum["measure"]}' if curriculum['teacher'] else ''
+  teacher = curriculum['teacher'] and f' by {curriculum["teacher"]}, {curriculum["measure"]}'
   name = curriculum_name(curriculum['order'], curriculum['sample_weights'])
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
@@ -222,7 +240,7 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
     'network': f'{summary["backbone"]}, exits at {", ".join(run.model.exit_stages)}',
     'training': f'{summary["strategy"]}, {summary["steps"]:,} steps of {run.config.batch_size}'
     f' images in {summary["wall_seconds"]:,.0f} s, seed {summary["seed"]}',
-    'curriculum': f'{name}{paced}{taught}',
+    'curriculum': f'{name}{paced}{teacher or ""}',
   }
   if latency:
     facts['latency'] = f'{latency.device}, {latency.dtype}, JAX {latency.jax}'
@@ -232,10 +250,10 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
 def _notes(
   run: Run, summary: Mapping[str, Any], tables: Mapping[str, Rows], latency: Latency | None
 ) -> list[str]:
-  """What a reader has to know before believing a number."""
+  """Returns the caveats that a reader must know."""
   notes = []
   if not summary['complete']:
-    notes.append(f'Training has not ended: this is its step {summary["steps"]:,}.')
+    notes.append(f'Training has not ended: these are the results at step {summary["steps"]:,}.')
   if latency and latency.device != device_name():
     notes.append(
       f'Latencies were measured on another device than this page was made on: {latency.device},'
@@ -243,21 +261,21 @@ def _notes(
     )
   ends = [str(row['exit']) for row in tables['calibration'] if row['at_bound']]
   if ends:
-    notes.append(f'The temperature of {", ".join(ends)} is an end of the range that was searched.')
-  if not can_leave_early(run):
+    notes.append(f'The temperature of {", ".join(ends)} is at an end of the searched range.')
+  if not has_early_exits(run):
     return [*notes, f'{ONE_EXIT[0].upper()}{ONE_EXIT[1:]}.']
   chosen = _chosen(tables['operating_points'])
   if chosen['macs_saved'] <= 0:
     notes.append(f'Early exit does not pay here: {NOT_WORTH}.')
   if chosen['wish'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['wish_value']:
     notes.append(
-      f'The wish of losing at most {100 * chosen["wish_value"]:.2f} points, kept on validation, is'
-      f' missed on test by more than chance: {100 * chosen["test_drop"]:.2f} points are lost.'
+      f'The target of losing at most {100 * chosen["wish_value"]:.2f} points is met on validation,'
+      f' but missed on test by more than chance: {100 * chosen["test_drop"]:.2f} points are lost.'
     )
   if latency and latency.savings and 'savings' not in tables:
     notes.append(
-      'What early exit saves in time was measured with other thresholds and is left out;'
-      ' --mode=latency measures it anew.'
+      'The time that early exit saves was measured with other thresholds and is left out;'
+      ' --mode=latency measures it again.'
     )
   if run.config.evaluation.policy_file:
     notes.append(f'The thresholds are those of {run.config.evaluation.policy_file}.')

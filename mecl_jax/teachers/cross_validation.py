@@ -1,13 +1,11 @@
-"""Scores of examples that the teacher was not trained on: k folds, cut anew r times.
+"""The cross-validated teacher: scores examples by networks that were not trained on them.
 
-What was memorised looks easy to a network that trained on it; to these it does not. The loss-based
-form of the consistency score (Jiang et al., ICML 2021, arXiv 2002.03206), with the constants of Wu
-et al. (ICLR 2021, arXiv 2012.03107): 4 folds, 10 repeats.
+A memorised example looks easy to the network that was trained on it, but not to these. This is the
+loss-based form of the consistency score (Jiang et al., ICML 2021, arXiv 2002.03206), with the
+constants of Wu et al. (ICLR 2021, arXiv 2012.03107): 4 folds, 10 repeats.
 """
 
-from collections.abc import Callable
 import dataclasses
-import pathlib
 
 from ml_collections import ConfigDict
 import numpy as np
@@ -16,15 +14,19 @@ from mecl_jax.curriculum import scores
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predictions
-from mecl_jax.teachers.other_runs import plain_config
+from mecl_jax.teachers.plain_run import TrainRun, plain_config
 from mecl_jax.training.run import Run
 
 
-def score(run: Run, train_run: Callable[[ConfigDict, pathlib.Path, Dataset], object]) -> np.ndarray:
-  """Mean over the repeats of a measure of the held-out predictions, float64 [N].
+def score(run: Run, train_run: TrainRun) -> np.ndarray:
+  """Returns the mean difficulty of held-out predictions over the repeats, float64 [N].
 
-  Every fold is a run of its own in teacher/ of the run's work directory, with the held-out part as
-  its test split: a stop costs no more than in any run, and folds that have ended are not repeated.
+  Every fold is a run in teacher/ of the run's work directory, with the held-out part as its test
+  split. So it resumes like any run, and folds that have ended are not repeated.
+
+  Args:
+    run: whose training examples are scored.
+    train_run: trains a run to its end.
 
   Raises:
     UserError: a class has fewer examples than there are folds.
@@ -60,12 +62,12 @@ def _check_classes(dataset: Dataset, folds: int) -> None:
   if len(few):
     raise UserError(
       f'curriculum.folds is {folds}, but {len(few)} of {len(counts)} classes have fewer training'
-      f' examples (class {dataset.class_names[few[0]]} has {counts[few[0]]}): a fold has none'
+      f' examples (class {dataset.class_names[few[0]]} has {counts[few[0]]}); use fewer folds'
     )
 
 
 def _network_only(config: ConfigDict) -> ConfigDict:
-  """Trains the backbone with its final exit as `config` does, and no early exits after it."""
+  """Returns the configuration of a run that trains the backbone and its final exit alone."""
   plain = plain_config(config)
   if config.strategy in ('classifier_wise', 'mixed'):
     plain.strategy = 'joint'
@@ -77,8 +79,8 @@ def _network_only(config: ConfigDict) -> ConfigDict:
 
 
 def _cut(labels: np.ndarray, folds: int, seed: int, repeat: int) -> list[tuple[int, np.ndarray]]:
-  """Per fold a seed of its run and the positions that are held out, ascending."""
-  from sklearn.model_selection import StratifiedKFold  # a second of start-up, only here
+  """Returns, per fold, the seed of its run and the held-out positions, ascending."""
+  from sklearn.model_selection import StratifiedKFold  # importing it takes a second
 
   cut, *seeds = np.random.SeedSequence((seed, repeat)).generate_state(1 + folds)
   parts = StratifiedKFold(folds, shuffle=True, random_state=int(cut)).split(labels, labels)
@@ -86,7 +88,7 @@ def _cut(labels: np.ndarray, folds: int, seed: int, repeat: int) -> list[tuple[i
 
 
 def _without(dataset: Dataset, held_out: np.ndarray) -> Dataset:
-  """The data set whose test split is what is held out of training."""
+  """Returns the data set with the held-out training examples as its test split."""
   kept = np.ones(len(dataset.train), bool)
   kept[held_out] = False
   clean = dataset.clean_labels

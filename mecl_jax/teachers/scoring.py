@@ -1,4 +1,4 @@
-"""Who scores the training examples: every teacher by name, and the scores of a run."""
+"""Difficulty scores of a run: every teacher by name, and how it is applied."""
 
 from collections.abc import Callable
 import dataclasses
@@ -7,69 +7,75 @@ import pathlib
 from ml_collections import ConfigDict
 import numpy as np
 
-from mecl_jax.curriculum import NEED_TEACHER, Difficulty, scores
-from mecl_jax.data import Dataset
+from mecl_jax.curriculum import Difficulty, scores
 from mecl_jax.errors import UserError, choose
 from mecl_jax.evaluation import penultimate_features, predict
 from mecl_jax.models import FINAL, MultiExit
-from mecl_jax.teachers import cross_validation, other_runs, transfer
+from mecl_jax.teachers import cross_validation, transfer
+from mecl_jax.teachers.plain_run import TrainRun, train_plain_run
 from mecl_jax.training import record
 from mecl_jax.training.log import work
+from mecl_jax.training.networks import load_network_for
 from mecl_jax.training.run import Run
-
-TrainRun = Callable[[ConfigDict, pathlib.Path, Dataset], object]
-
-_OF_LOGITS = tuple(scores.MEASURES)  # 'confidence' first
-
-# teacher: what its opinion can be boiled down to; the first is what 'auto' stands for.
-MEASURES_OF = {
-  'final_exit': _OF_LOGITS,
-  'self_taught': _OF_LOGITS,
-  'checkpoint': _OF_LOGITS,
-  'transfer': _OF_LOGITS,
-  'cross_validated': ('loss', *(m for m in _OF_LOGITS if m != 'loss')),
-  'learning_speed': tuple(scores.SPEEDS),
-  'prediction_depth': ('depth',),
-  'file': ('score',),
-}
+from mecl_jax.training.strategies import scores_own_backbone
 
 
-def wanted(config: ConfigDict) -> bool:
-  """Whether training needs scores: to order by, or to weight by."""
-  settings = config.curriculum
-  return settings.order in NEED_TEACHER or settings.sample_weights == 'easy_weighted'
+def check(config: ConfigDict) -> None:
+  """Checks what the teacher needs, and that no field of another teacher is set.
 
+  Args:
+    config: each field valid by itself, `curriculum.measure` not 'auto'.
 
-def waits_for_backbone(config: ConfigDict) -> bool:
-  """Whether the teacher is the run's own backbone, so that its training must have ended."""
-  settings = config.curriculum
-  own = settings.teacher in ('final_exit', 'learning_speed') or (
-    settings.teacher == 'transfer' and not settings.teacher_workdir
-  )
-  return own and config.strategy in ('classifier_wise', 'mixed')
+  Raises:
+    UserError: a field is missing, has no effect, or is not a measure of the teacher.
+  """
+  settings, teacher = config.curriculum, config.curriculum.teacher
+  measures = scores.MEASURES_OF_TEACHER[teacher]
+  choose(f'curriculum.measure of teacher {teacher}', settings.measure, measures)
+  for field, needed_by, used_by in (
+    ('teacher_workdir', ('checkpoint',), ('checkpoint', 'transfer', 'prediction_depth')),
+    ('difficulty_file', ('file',), ('file',)),
+  ):
+    if teacher in needed_by and not settings[field]:
+      raise UserError(f'curriculum.teacher={teacher} needs curriculum.{field}')
+    if settings[field] and teacher not in used_by:
+      raise UserError(
+        f'curriculum.{field} has no effect with curriculum.teacher={teacher}; used only by:'
+        f' {", ".join(used_by)}'
+      )
+  if settings.teacher_exit != FINAL and teacher != 'checkpoint':
+    raise UserError(
+      f'curriculum.teacher_exit has no effect with curriculum.teacher={teacher}; used only by:'
+      ' checkpoint'
+    )
+  if teacher == 'prediction_depth' and not (config.model.exits or settings.teacher_workdir):
+    raise UserError('curriculum.teacher=prediction_depth needs early exits: model.exits is empty')
 
 
 def difficulty(run: Run, *, begun: bool, train_run: TrainRun) -> Difficulty:
-  """Difficulty of every training example, in the split's order; kept in difficulty.npz.
+  """Returns the difficulty of every training example; keeps it in difficulty.npz.
 
   Args:
-    run: its model is the teacher where `waits_for_backbone` says so.
-    begun: whether training by these scores has begun, so that they must be there.
-    train_run: trains another run to its end: configuration, work directory, data set.
+    run: its model is the teacher if `scores_own_backbone`, and must be trained by then.
+    begun: whether training with these scores has begun, so that difficulty.npz must exist.
+    train_run: trains another run to its end.
+
+  Returns:
+    the scores in the order of the training split.
 
   Raises:
-    UserError: the scores are of other data, or gone, or the teacher cannot be asked.
+    UserError: the scores are missing or of other data, or the teacher cannot be applied.
   """
   path, settings, train = run.workdir / 'difficulty.npz', run.config.curriculum, run.dataset.train
   if path.exists():
-    return _checked(Difficulty.load(path), path, run)
+    return _aligned(Difficulty.load(path), path, run)
   if begun:
     raise UserError(
-      f'there is no {path}, and training has begun without it; choose another --workdir'
+      f'{path} is missing, but training with these scores has begun; choose another --workdir'
     )
   if settings.teacher == 'file':
     given = Difficulty.load(settings.difficulty_file)
-    aligned = _checked(given, settings.difficulty_file, run)
+    aligned = _aligned(given, settings.difficulty_file, run)
     found = dataclasses.replace(aligned, teacher=f'file: {given.teacher}')
   else:
     score = _score(run, train_run)
@@ -82,58 +88,57 @@ def difficulty(run: Run, *, begun: bool, train_run: TrainRun) -> Difficulty:
   return found
 
 
-def _checked(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:
-  """The scores in the order of the training split."""
+def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:
+  """Returns the scores in the order of the training split."""
   ids = run.dataset.train.ids
   score = given.align(ids, path)
   if given.fingerprint not in ('', run.dataset.fingerprint):
     raise UserError(
-      f'{path} was made for other data: the ids of its {given.dataset} fit, but images or'
-      f' labels differ from those of {run.dataset.name}'
+      f'{path} was made for other data: it has the ids of {given.dataset}, but images or labels'
+      f' differ from those of {run.dataset.name}'
     )
   return dataclasses.replace(given, ids=ids, score=score)
 
 
 def _score(run: Run, train_run: TrainRun) -> np.ndarray:
-  """Asks the teacher; float64 [N], larger is harder."""
+  """Applies the teacher; returns float64 [N], larger is harder."""
   config, labels = run.config, run.dataset.train.labels
-  settings = config.curriculum
-  own = waits_for_backbone(config)
+  settings, own = config.curriculum, scores_own_backbone(run.config)
 
-  def other() -> pathlib.Path:
-    """The run that is asked if it is not this one: as given, or a plain one made now."""
-    return pathlib.Path(settings.teacher_workdir or other_runs.make_plain(run, train_run))
+  def other_run() -> pathlib.Path:
+    """Returns the given run, or trains a plain one."""
+    return pathlib.Path(settings.teacher_workdir or train_plain_run(run, train_run))
 
   if settings.teacher == 'cross_validated':
     return cross_validation.score(run, train_run)
   if settings.teacher == 'learning_speed':
-    workdir = run.workdir if own else other_runs.make_plain(run, train_run)
+    workdir = run.workdir if own else train_plain_run(run, train_run)
     return scores.SPEEDS[settings.measure](*record.load(workdir, run.dataset.train.ids))
   if settings.teacher == 'prediction_depth':
-    model = other_runs.load_model(other(), run)
+    model = load_network_for(run, other_run())
     return scores.prediction_depth(_logits(model, run, model.exit_names), labels)
   if settings.teacher == 'transfer':
-    model = run.model if own else other_runs.load_model(other(), run, other_data=True)
-    features = _over_training_images(penultimate_features, model, run)
-    run.console.print('a classifier is fitted to the features of the frozen network')
+    model = run.model if own else load_network_for(run, other_run(), any_data=True)
+    features = _on_training_images(penultimate_features, model, run)
+    run.console.print('fitting a classifier to the features of the frozen network')
     logits = transfer.log_probabilities(features, labels, settings.classifier, config.seed)
   elif settings.teacher == 'checkpoint':
-    model = other_runs.load_model(pathlib.Path(settings.teacher_workdir), run)
-    place = f'curriculum.teacher_exit (of {settings.teacher_workdir})'
-    choose(place, settings.teacher_exit, model.exit_names)
+    model = load_network_for(run, pathlib.Path(settings.teacher_workdir))
+    field = f'curriculum.teacher_exit (of {settings.teacher_workdir})'
+    choose(field, settings.teacher_exit, model.exit_names)
     logits = _logits(model, run, (settings.teacher_exit,))[:, 0]
   else:
-    model = run.model if own else other_runs.load_model(other_runs.make_plain(run, train_run), run)
+    model = run.model if own else load_network_for(run, train_plain_run(run, train_run))
     logits = _logits(model, run, (FINAL,))[:, 0]
   return scores.MEASURES[settings.measure](logits, labels)
 
 
 def _logits(model: MultiExit, run: Run, exits: tuple[str, ...]) -> np.ndarray:
-  """[N, exits, classes] of images that are not augmented, in evaluation mode."""
-  return _over_training_images(predict, model, run, exits=exits)
+  """Returns the logits [N, exits, classes] of images without augmentation."""
+  return _on_training_images(predict, model, run, exits=exits)
 
 
-def _over_training_images(function: Callable, model: MultiExit, run: Run, **options) -> np.ndarray:
+def _on_training_images(function: Callable, model: MultiExit, run: Run, **options) -> np.ndarray:
   images = run.dataset.train.images
   with work(run.console, 'difficulty', len(images), run.interruption.check) as on_batch:
     return function(model, images, mesh=run.mesh, on_batch=on_batch, **options)

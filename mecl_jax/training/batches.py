@@ -1,19 +1,46 @@
-"""What the host sends for the steps of a phase: ids, weights, learning rates."""
+"""The batches of a phase: which examples, with which weights and learning rates."""
 
 from collections.abc import Callable, Sequence
 
 from jax.sharding import Mesh
 import numpy as np
 
-from mecl_jax.curriculum import Curriculum, visible_count, weights
+from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
 from mecl_jax.training import devices, record
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
 
 
+def make_curriculum(
+  run: Run, plan: PhasePlan, difficulty: Difficulty | None
+) -> tuple[Curriculum, np.ndarray | None]:
+  """Makes the curriculum of a phase.
+
+  Args:
+    run: the run.
+    plan: of the phase.
+    difficulty: of the training examples; None if `needs_scores` is false.
+
+  Returns:
+    the curriculum, and the easiness of every training example for `batch_maker`, float64 [N] from 0
+    to 1 by rank; None unless the sample weights are 'easy_weighted'.
+  """
+  labels, balanced = run.dataset.train.labels, run.config.curriculum.class_balanced
+  score = None if difficulty is None else difficulty.score
+
+  def ranked(order: str) -> np.ndarray:
+    return make_order(order, score, labels, seed=plan.seeds[0], class_balanced=balanced)
+
+  easiness = None
+  if plan.sample_weights == 'easy_weighted':
+    easiness = np.empty(len(labels))
+    easiness[ranked('easy_first')] = np.linspace(1, 0, len(labels))
+  return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness
+
+
 def make_layout(mesh: Mesh, plan: PhasePlan, *, streamed: bool) -> Batches:
-  """Shardings of what the host sends: the batch axis is split over the devices."""
+  """Returns the shardings of the batches: their batch axis is split over the devices."""
   by_batch, everywhere = devices.split_over(mesh, axis=1), devices.replicated(mesh)
   return Batches(
     ids=by_batch,
@@ -33,14 +60,15 @@ def batch_maker(
   *,
   streamed: bool,
 ) -> Callable[[range], Batches]:
-  """A pure function from some steps of a phase to their batches, in NumPy.
+  """Makes a pure function from steps of a phase to their batches, in NumPy.
 
   Args:
     run: the run.
     plan: of the phase.
-    curriculum: what is shown when.
-    easiness: [N] of the training examples, for `weights.favour_easy`; None: all count alike.
-    streamed: whether the examples themselves come along.
+    curriculum: which examples are shown at which step.
+    easiness: [N] of the training examples, for `weights.favour_easy`; None: all have the same
+      weight.
+    streamed: whether the batches hold the examples, and not only their rows.
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
@@ -65,7 +93,7 @@ def batch_maker(
 
 
 def visible_by_exit(plan: PhasePlan, curriculum: Curriculum, steps: Sequence[int]) -> np.ndarray:
-  """How many examples each exit of a phase sees at some of its steps, int64 [steps, exits]."""
+  """Returns how many examples are visible to each exit at some steps, int64 [steps, exits]."""
   size, batch_size = len(curriculum.order), curriculum.batch_size
   counts = [[visible_count(p(step), size, batch_size) for p in plan.pacings] for step in steps]
   return np.array(counts, np.int64)

@@ -1,4 +1,4 @@
-"""Checkpoints: saved in the background by Orbax, read back from the newest one that is whole."""
+"""Checkpoints: saved in the background by Orbax, restored from the newest that is whole."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -21,21 +21,21 @@ from mecl_jax.training.step import Arrays
 logger = logging.getLogger(__name__)
 T = TypeVar('T')
 
-# What goes wrong in a machine and not in a checkpoint; a file that is missing is the checkpoint's.
+# Errors of the machine, not of a checkpoint, except that a missing file is one of the checkpoint.
 _OF_THE_MACHINE = (MemoryError, OSError, jax.errors.JaxRuntimeError)
 _OF_THE_FILES = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-  """Where a run stands.
+  """The position of a run.
 
   Attributes:
     phase: index of the phase that trains next; the number of phases once all have ended.
-    step: optimiser steps of that phase that are done; at 0 the optimiser starts anew.
+    step: optimiser steps of that phase that are done; at 0 the optimiser state is new.
     total: optimiser steps of the run that are done.
-    run: digest of the run's configuration and data; a checkpoint of another is not taken.
-    wall_seconds: that the run has taken so far, over all its starts.
+    run: digest of the run's configuration and data; checkpoints of other runs are rejected.
+    wall_seconds: time of the run so far, over all its starts.
   """
 
   phase: int = 0
@@ -46,16 +46,16 @@ class Position:
 
 
 class Checkpoints:
-  """The checkpoints of one run; use as a context, which waits for the last save to end.
+  """The checkpoints of one run; a context that waits for the last save at its end.
 
   Args:
-    folder: where they are.
-    run: digest that a checkpoint must have to be taken; None: any.
-    keep: newest ones kept.
-    read_only: for reading another run's; damaged ones are passed over and left where they are.
+    folder: of the checkpoints.
+    run: digest that a checkpoint must have; None: any.
+    keep: number of newest checkpoints to keep.
+    read_only: for the checkpoints of another run; damaged ones are skipped and stay in place.
 
   Attributes:
-    found_some: whether there were any at first.
+    found_some: whether there were any at the start.
   """
 
   def __init__(
@@ -75,62 +75,66 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_) -> None:
-    with _told(self._folder):
+    with _one_line_errors(self._folder):
       self._manager.close()
 
-  def save(self, position: Position, model: MultiExit, moments: Mapping[str, Any]) -> None:
-    """Copies the state off the device and goes on; the files are written meanwhile.
+  def save(self, position: Position, model: MultiExit, unfinished: Mapping[str, Any]) -> None:
+    """Copies the state from the device, and writes the files in the background.
 
     Args:
-      position: where the run stands.
+      position: of the run.
       model: all of its state is saved.
-      moments: what else the phase needs to go on, by name, as the optimiser's state; nothing
-        between phases, where the next one starts anew.
+      unfinished: what else an unfinished phase needs to resume, by name, as the optimiser's state;
+        empty between phases.
+
+    Raises:
+      RunError: the files cannot be written.
     """
     if position.total in self._manager.all_steps():
-      return  # it is there already: a stop at the very step of a save
+      return  # a request to stop came at the step of a save
     items = {
       'position': ocp.args.JsonSave(dataclasses.asdict(position)),
       'model': ocp.args.StandardSave(_state(model)),
     }
-    items |= {name: ocp.args.StandardSave(moment) for name, moment in moments.items()}
-    with _told(self._folder):
+    items |= {name: ocp.args.StandardSave(state) for name, state in unfinished.items()}
+    with _one_line_errors(self._folder):
       self._manager.save(position.total, args=ocp.args.Composite(**items))
 
   def restore(
     self,
     model: MultiExit,
     sharding: jax.sharding.Sharding,
-    moments: Callable[[Position], Mapping[str, Any]] = lambda position: {},
+    like: Callable[[Position], Mapping[str, Any]] = lambda position: {},
   ) -> tuple[Position, Arrays] | None:
-    """Reads the newest checkpoint that is whole into the model; None if there is none.
+    """Reads the newest checkpoint that is whole into the model.
 
-    A damaged or foreign one is moved to `damaged_checkpoints/` beside the folder, never deleted,
-    and the one before it is tried.
+    A damaged checkpoint, or one of another run, is moved to `damaged_checkpoints/` beside the
+    folder, never deleted, and the one before it is read.
 
     Args:
-      model: takes the state, on whatever number of devices it was saved.
+      model: to read into; it may have been saved on another number of devices.
       sharding: to restore to.
-      moments: gives values like those that were saved at a position; nothing: not wanted.
+      like: returns arrays of the structure of `unfinished` that was saved at a position; an empty
+        mapping: `unfinished` is not read.
 
     Returns:
-      the position, and the moments that were wanted.
+      the position and `unfinished`; None if there is no whole checkpoint.
 
     Raises:
-      RunError: the machine cannot read it now, as for want of memory; all stay where they are.
+      RunError: the machine cannot read the files now, as for lack of memory; all stay in place.
     """
-    found = self._newest(lambda total: self._read(total, model, sharding, moments))
+    found = self._newest(lambda total: self._read(total, model, sharding, like))
     if found is None:
       return None
-    position, state, wanted = found
+    position, state, unfinished = found
     nnx.update(model, state)
-    return position, wanted
+    return position, unfinished
 
   def arrays(self, sharding: jax.sharding.Sharding) -> Arrays | None:
-    """The state of whatever network the newest checkpoint that is whole has, as nested dicts.
+    """Reads the state of the network in the newest whole checkpoint, as nested dicts.
 
     Args:
-      sharding: to restore to, where the devices that it was saved on are not there.
+      sharding: to restore to, if the devices that it was saved on do not exist here.
 
     Returns:
       None if there is no such checkpoint.
@@ -143,7 +147,7 @@ class Checkpoints:
     return self._newest(read)
 
   def _newest(self, read: Callable[[int], T]) -> T | None:
-    """What `read` makes of the newest checkpoint that it can read."""
+    """Returns `read(step)` of the newest checkpoint for which it does not fail."""
     damaged = False
     for total in sorted(self._manager.all_steps(), reverse=True):
       try:
@@ -153,25 +157,25 @@ class Checkpoints:
         if isinstance(error, _OF_THE_MACHINE) and not isinstance(error, _OF_THE_FILES):
           raise RunError(
             f'checkpoint {total} in {self._folder} cannot be read now: {_first_line(error)}; it'
-            ' stays, and the same command tries again'
+            ' is kept; run the same command again to retry'
           ) from error
         self._set_aside(total, error)
         damaged = True
     if damaged and not self._read_only:
-      logger.warning('no checkpoint is left: training starts from the beginning')
+      logger.warning('no checkpoint is whole: training starts from the beginning')
     return None
 
-  def _read(self, total: int, model, sharding, moments) -> tuple[Position, Arrays, Arrays]:
+  def _read(self, total: int, model, sharding, like) -> tuple[Position, Arrays, Arrays]:
     read = ocp.args.Composite(position=ocp.args.JsonRestore())
     position = Position(**self._manager.restore(total, args=read).position)
     if self._run is not None and position.run != self._run:
-      raise ValueError('it is of another run')
-    like = moments(position)
-    items = {'model': _state(model), **like}
+      raise ValueError('it belongs to another run')
+    unfinished = like(position)
+    items = {'model': _state(model), **unfinished}
     items = {name: _abstract(item, sharding) for name, item in items.items()}
     wanted = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
     restored = self._manager.restore(total, args=ocp.args.Composite(**wanted))
-    return position, restored.model, {name: restored[name] for name in like}
+    return position, restored.model, {name: restored[name] for name in unfinished}
 
   def _set_aside(self, total: int, error: Exception) -> None:
     reason = str(error).partition(':')[0][:100] or type(error).__name__
@@ -189,7 +193,7 @@ class Checkpoints:
 
 
 def _state(model: MultiExit) -> Arrays:
-  """All but the keys of dropout, which every step sets anew."""
+  """Returns all state but the keys of dropout, which every step sets."""
   return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
 
 
@@ -202,17 +206,17 @@ def _first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _told(folder: pathlib.Path) -> Iterator[None]:
-  """Turns a failure to write, also that of the save before, into one line."""
+def _one_line_errors(folder: pathlib.Path) -> Iterator[None]:
+  """Turns an error of writing, also of the save before, into a RunError of one line."""
   try:
     yield
   except (OSError, ValueError) as error:
-    raise RunError(f'cannot save to {folder}: {_first_line(error)}') from error
+    raise RunError(f'checkpoints cannot be saved to {folder}: {_first_line(error)}') from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps what Orbax's worker tasks print of a failure off the screen: the caller reports it."""
+  """Suppresses what Orbax's worker tasks print of an error, which the caller reports."""
   hook, asyncio_logger = sys.unraisablehook, logging.getLogger('asyncio')
   level = asyncio_logger.level
   sys.unraisablehook = lambda _: None
@@ -220,7 +224,7 @@ def _quiet() -> Iterator[None]:
   try:
     yield
   except BaseException:
-    gc.collect()  # unawaited tasks speak up when they are collected, others a moment later
+    gc.collect()  # tasks that nothing awaits print when they are collected, others shortly after
     time.sleep(0.5)
     raise
   finally:

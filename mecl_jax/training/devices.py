@@ -1,4 +1,4 @@
-"""Devices: one mesh axis over which batches are split, and how much fits."""
+"""Devices: a mesh with one axis, over which batches are split, and their memory."""
 
 import os
 
@@ -12,7 +12,7 @@ AXIS = 'data'
 
 
 def make_mesh(batch_size: int) -> Mesh:
-  """A mesh over all local devices.
+  """Makes a mesh over all local devices.
 
   Raises:
     UserError: the batch cannot be split evenly over them.
@@ -24,26 +24,27 @@ def make_mesh(batch_size: int) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Every device holds all of it."""
+  """Returns the sharding of an array that every device holds whole."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def split_over(mesh: Mesh, axis: int = 0) -> NamedSharding:
-  """Every device holds its share along `axis`."""
+  """Returns the sharding of an array that is split over the devices along `axis`."""
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
 def for_batch(mesh: Mesh, batch_size: int) -> NamedSharding:
-  """Split over the devices where the batch can be split evenly, else on every device."""
+  """Returns the sharding of a batch: split if it can be split evenly, else whole."""
   return replicated(mesh) if batch_size % mesh.size else split_over(mesh)
 
 
 def memory_budget() -> int:
-  """Bytes on one device that data may fill: half of its memory, of the machine's on a CPU."""
+  """Returns the bytes of one device that data may use: half of its memory."""
   stats = jax.local_devices()[0].memory_stats() or {}
   machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // jax.local_device_count()
   return stats.get('bytes_limit', machine) // 2
 
 
 def on_cpu() -> bool:
+  """Returns whether JAX computes on a CPU."""
   return jax.default_backend() == 'cpu'

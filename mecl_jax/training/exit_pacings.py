@@ -1,26 +1,35 @@
 """The pacing of every exit, from the configuration."""
 
 from collections.abc import Sequence
-import math
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from mecl_jax.config import all_fields
+from mecl_jax.config.valid import Duration, Valid
 from mecl_jax.curriculum import pacing
-from mecl_jax.curriculum.pacing import Pacing
+from mecl_jax.curriculum.pacing import PACINGS, Pacing
 from mecl_jax.durations import listed, to_steps
 from mecl_jax.errors import UserError, choose
 
-PER_EXIT = ('shared', 'scaled', 'own')
+# Arguments of the pacings; each is a field of `curriculum`, whose kind says how to read it.
+_ARGUMENTS = tuple(dict.fromkeys(name for made in PACINGS for name in pacing.arguments(made)))
+_FIELDS = dict(all_fields())
+_KINDS: dict[str, Valid] = {name: _FIELDS[f'curriculum.{name}'].valid for name in _ARGUMENTS}
 
-_NUMBERS = ('start', 'increase')
-_SETTINGS = (*_NUMBERS, 'step_length', 'boundaries', 'full_after')
-# All of `curriculum` that shapes how the visible share grows.
-FIELDS = ('max_share', 'pacing', *_SETTINGS, 'per_exit', 'exit_factors', 'exit_pacings')
+# All fields of `curriculum` that shape how the visible share grows.
+PACING_FIELDS = (*('max_share', 'pacing', *_ARGUMENTS, 'per_exit', 'exit_factors', 'exit_pacings'),)
 
 
 def check(settings: ConfigDict) -> None:
-  """Raises UserError where `curriculum.per_exit` and its fields do not fit together."""
+  """Checks the fields of `curriculum` that shape the pacings against each other.
+
+  Args:
+    settings: the group `curriculum`, each field valid by itself.
+
+  Raises:
+    UserError: a field has no effect, is missing, or names no pacing.
+  """
   for per_exit, field in (('scaled', 'exit_factors'), ('own', 'exit_pacings')):
     given = settings[field] not in ('', (1.0,))
     if given and settings.per_exit != per_exit:
@@ -30,14 +39,15 @@ def check(settings: ConfigDict) -> None:
   if settings.exit_pacings:
     for text in settings.exit_pacings.split(','):
       _parse(text)
-  if settings.pacing == 'varied_exponential':
-    _boundaries(settings.boundaries)
+  for name in pacing.arguments(settings.pacing):
+    if isinstance(settings[name], str) and not listed(settings[name]):
+      raise UserError(f'curriculum.{name} is empty; write it as: 10%, 300 steps')
 
 
 def make_pacings(
   settings: ConfigDict, exits: Sequence[str], *, steps: int, epoch: float
 ) -> dict[str, Pacing]:
-  """The pacing of every exit of a network, capped at `max_share`.
+  """Makes the pacing of every exit of a network, limited to `max_share`.
 
   Args:
     settings: the group `curriculum`.
@@ -46,13 +56,13 @@ def make_pacings(
     epoch: steps in one epoch.
 
   Raises:
-    UserError: not as many factors or pacings as there are exits.
+    UserError: the number of factors or pacings is neither 1 nor that of the exits.
   """
 
   def make(name: str, changes: dict[str, Any]) -> Pacing:
-    values = {key: settings[key] for key in _SETTINGS} | changes
-    wanted = {key: _in_steps(key, values[key], steps, epoch) for key in pacing.arguments(name)}
-    return pacing.capped(pacing.make(name, **wanted), settings.max_share)
+    values = {key: changes.get(key, settings[key]) for key in pacing.arguments(name)}
+    converted = {key: _in_steps(key, value, steps, epoch) for key, value in values.items()}
+    return pacing.capped(pacing.make(name, **converted), settings.max_share)
 
   if settings.per_exit == 'own':
     made = [make(*_parse(text)) for text in settings.exit_pacings.split(',')]
@@ -61,7 +71,7 @@ def make_pacings(
   if settings.per_exit == 'shared':
     return dict.fromkeys(exits, shared)
   factors = spread(settings.exit_factors, exits, 'curriculum.exit_factors')
-  # Capped again: a factor above 1 must not show what is never shown.
+  # Limited again: a factor above 1 must not show more than `max_share`.
   return {
     name: pacing.capped(pacing.scaled(shared, factor), settings.max_share)
     for name, factor in factors.items()
@@ -69,10 +79,10 @@ def make_pacings(
 
 
 def spread(given: Sequence[Any], exits: Sequence[str], field: str) -> dict[str, Any]:
-  """One value per exit, or one for all of them, by name of the exit.
+  """Returns one value per exit, by the exit's name, from one for each or one for all.
 
   Raises:
-    UserError: neither one nor as many as there are exits.
+    UserError: the number of values is neither 1 nor that of the exits.
   """
   if len(given) not in (1, len(exits)):
     raise UserError(f'{field} has {len(given)} values; give 1, or {len(exits)}: {", ".join(exits)}')
@@ -81,53 +91,44 @@ def spread(given: Sequence[Any], exits: Sequence[str], field: str) -> dict[str, 
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
-  """'root start=0.1 full_after=90%' as ('root', {'start': 0.1, 'full_after': '90%'})."""
+  """Reads 'root start=0.1 full_after=90%' as ('root', {'start': 0.1, 'full_after': '90%'})."""
   words = text.split()
-  name = choose('a pacing of curriculum.exit_pacings', ''.join(words[:1]), pacing.PACINGS)
+  name = choose('a pacing of curriculum.exit_pacings', ''.join(words[:1]), PACINGS)
   valid = pacing.arguments(name)
   values: dict[str, Any] = {}
   for word in words[1:]:
     key, _, value = word.partition('=')
-    choose(f'a setting of {text!r} in curriculum.exit_pacings', key, valid)
+    choose(f'an argument of {text!r} in curriculum.exit_pacings', key, valid)
     if key in values:
       raise UserError(f'{key} is given twice in {text!r} of curriculum.exit_pacings')
-    if key in _NUMBERS:
-      values[key] = _number(key, value, text)
-    else:
-      values[key] = value.replace(';', ',')  # between boundaries, as a comma parts the exits
-      for duration in _boundaries(values[key]) if key == 'boundaries' else (value,):
-        field = f'{key} of {text!r} in curriculum.exit_pacings'
-        if not to_steps(duration, epoch=10**9, phase=10**9, field=field):
-          raise UserError(f'{field} is {duration!r}; it must be above 0')
+    values[key] = _read(key, value, f'{key} of {text!r} in curriculum.exit_pacings')
   return name, values
 
 
-def _number(key: str, value: str, text: str) -> float:
-  lowest, what = {'start': (0, 'above 0, at most 1'), 'increase': (1, 'above 1')}[key]
+def _read(key: str, value: str, field: str) -> str | float:
+  """Reads the value of one argument: a duration, or a number."""
+  kind = _KINDS[key]
+  if isinstance(kind, Duration):
+    text = value.replace(';', ',')  # between boundaries, since a comma separates exits
+    for part in listed(text) or ('',):
+      if not to_steps(part, epoch=10**9, phase=10**9, field=field):
+        raise UserError(f'{field} is {part!r}; it must be above 0')
+    return text
   try:
     number = float(value)
-    if not lowest < number < math.inf or (key == 'start' and number > 1):
-      raise ValueError
   except ValueError:
-    raise UserError(
-      f'{key} of {text!r} in curriculum.exit_pacings is {value!r}; it must be {what}'
-    ) from None
+    raise UserError(f'{field} is {value!r}; it must be {kind.text}') from None
+  kind.check(field, number, {})
   return number
 
 
-def _boundaries(text: str) -> tuple[str, ...]:
-  boundaries = listed(text)
-  if not boundaries:
-    raise UserError('curriculum.boundaries is empty; write it as: 10%, 300 steps')
-  return boundaries
-
-
 def _in_steps(key: str, value: Any, steps: int, epoch: float) -> Any:
-  """Durations as numbers of steps, at least one."""
-  if key in _NUMBERS:
+  """Converts durations to numbers of steps, at least one; other values stay."""
+  kind = _KINDS[key]
+  if not isinstance(kind, Duration):
     return value
 
   def convert(text: str) -> int:
     return max(1, to_steps(text, epoch=epoch, phase=steps, field=f'curriculum.{key}'))
 
-  return tuple(map(convert, listed(value))) if key == 'boundaries' else convert(value)
+  return tuple(map(convert, listed(value))) if kind.several else convert(value)

@@ -1,4 +1,4 @@
-"""What a network begins with, if not with fresh parameters: published weights, or another run's."""
+"""Initial weights of a network: published ones, or those of another run."""
 
 from collections.abc import Iterable
 import pathlib
@@ -7,38 +7,35 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 import numpy as np
 
-from mecl_jax import config as config_lib
 from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
+from mecl_jax.models.pretrained import RUN, is_workdir
 from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
-from mecl_jax.teachers import scoring as teachers
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints
-from mecl_jax.training.run import DATASET, RUN, Run
-from mecl_jax.training.workdir import read_identity
-
-
-def preprocessing(model: ConfigDict) -> str:
-  """What 'auto' stands for in the `model` part of a configuration."""
-  if not model.pretrained:
-    return DATASET
-  return RUN if _is_run(model.pretrained) else pretrained.style(model.pretrained, model.backbone)
+from mecl_jax.training.run import Run
+from mecl_jax.training.strategies import needs_scores, scores_own_backbone
+from mecl_jax.training.workdir import read_config, read_identity
 
 
 def check(config: ConfigDict) -> None:
-  """Raises UserError for weights that the rest of a configuration does not go with."""
+  """Checks the fields of the initial weights against the others.
+
+  Raises:
+    UserError: they cannot be used together.
+  """
   source, duration = config.model.pretrained, config.phases.backbone.duration
-  if config.model.preprocessing == RUN and not _is_run(source):
+  if config.model.preprocessing == RUN and not is_workdir(source):
     raise UserError(
-      'model.preprocessing=run treats pixels as another run does: model.pretrained must be the work'
-      ' directory of one'
+      'model.preprocessing=run normalises pixels as another run: model.pretrained must be its work'
+      ' directory'
     )
   teacher = config.curriculum.teacher
-  if teacher == 'cross_validated' and _is_run(source):
+  if teacher == 'cross_validated' and is_workdir(source):
     raise UserError(
-      'curriculum.teacher=cross_validated scores examples by networks that have not seen them, and'
-      ' the run that model.pretrained names may have; choose another teacher'
+      'curriculum.teacher=cross_validated needs networks that were not trained on the examples, but'
+      ' the run in model.pretrained may have been; choose another teacher'
     )
   if not is_zero(duration, field='phases.backbone.duration'):
     return
@@ -46,38 +43,42 @@ def check(config: ConfigDict) -> None:
     raise UserError(f'phases.backbone.duration is {duration!r}; it must be above 0')
   if teacher in ('learning_speed', 'cross_validated'):
     raise UserError(
-      f'curriculum.teacher={teacher} watches a backbone learn: phases.backbone.duration must be'
+      f'curriculum.teacher={teacher} needs a backbone that trains: phases.backbone.duration must be'
       ' above 0'
     )
 
 
 def check_there(config: ConfigDict) -> None:
-  """Raises UserError if there is nothing at the place that `model.pretrained` names."""
+  """Checks that `model.pretrained` exists.
+
+  Raises:
+    UserError: there is no such file or work directory.
+  """
   source = config.model.pretrained
   place = pathlib.Path(source).expanduser()
-  if _is_run(source):
+  if is_workdir(source):
     if not place.is_dir():
       raise UserError(
         f'model.pretrained is {source!r}; choose imagenet, a file {" or ".join(FILES)}, or the work'
         ' directory of a run'
       )
-    config_lib.read(place / 'config.json')  # says so if it is none
+    read_config(place)
   elif source not in ('', IMAGENET) and not place.is_file():
     raise UserError(f'model.pretrained={source}: there is no such file')
 
 
-def begin(run: Run) -> str:
-  """Gives the run's network the weights that `model.pretrained` names, in place.
+def load_initial_weights(run: Run) -> str:
+  """Loads the weights that `model.pretrained` names into the run's network, in place.
 
   Returns:
-    for people: what was taken from where, and what stays fresh.
+    a message: how many arrays were loaded, and which parts keep random values.
 
   Raises:
-    UserError: they cannot be read or do not fit, or what stays fresh would never be trained.
+    UserError: they cannot be read or do not fit, or a part with random values never trains.
   """
   settings = run.config.model
   source, skip = settings.pretrained, listed(settings.pretrained_skip)
-  if _is_run(source):
+  if is_workdir(source):
     report = pretrained.fit(run.model, _of_run(source, run), skip=skip, source=source)
   else:
     report = pretrained.load(run.model, source, settings.backbone, skip=skip)
@@ -87,24 +88,20 @@ def begin(run: Run) -> str:
   return f'{report.taken} arrays from {source}{fresh}{_other_cut(source, run)}'
 
 
-def _is_run(source: str) -> bool:
-  return bool(source) and source != IMAGENET and not source.endswith(FILES)
-
-
 def _other_cut(source: str, run: Run) -> str:
-  """What is to be said of another run that learnt from other examples of the same data set."""
-  identity = read_identity(pathlib.Path(source).expanduser()) if _is_run(source) else {}
+  """Returns a warning if the other run was trained on another split of the same data set."""
+  identity = read_identity(pathlib.Path(source).expanduser()) if is_workdir(source) else {}
   ours = run.dataset.name, run.dataset.fingerprint
   if identity.get('name') != ours[0] or identity['fingerprint'] == ours[1]:
     return ''
   return (
-    f'; that run had another training split of {ours[0]}: it may have learnt from images that are'
-    ' validation here, or with other labels'
+    f'; that run had another training split of {ours[0]}: it may have been trained on images'
+    ' that are validation images here, or with other labels'
   )
 
 
 def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:
-  """The arrays of another run by their names; its pixel statistics too, if they are wanted."""
+  """Returns the arrays of another run by name; takes its pixel statistics if configured."""
   workdir = pathlib.Path(source).expanduser()
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     state = checkpoints.arrays(devices.replicated(run.mesh))
@@ -121,24 +118,24 @@ def _take_pixel_statistics(state: dict, source: str, run: Run) -> None:
     mine: PixelStatistic = getattr(run.model, name)
     if len(state[name]) not in (1, len(mine)):
       raise UserError(
-        f'the run in {source} takes images of {len(state[name])} channels, and here it is'
-        f' {len(mine)}; gray images get more by model.input_channels'
+        f'the run in {source} takes images of {len(state[name])} channels, this one of {len(mine)};'
+        ' set model.input_channels for gray images'
       )
     mine[...] = np.broadcast_to(state[name], mine.shape)
 
 
 def _check_fresh(names: Iterable[str], run: Run) -> None:
-  """Raises UserError for parts of the backbone or classifier that nobody trains in time."""
-  asked_first = run.plans[0].phase.curriculum and teachers.wanted(run.config)
+  """Raises UserError for parts with random values that are used before any phase trains them."""
+  scores_first = run.plans[0].phase.curriculum and needs_scores(run.config)
   trained = {prefix for plan in run.plans for prefix in plan.phase.trainable}
-  if asked_first and teachers.waits_for_backbone(run.config):
-    # The network scores the examples as it came; only early exits have no part in that.
+  if scores_first and scores_own_backbone(run.config):
+    # The network scores the examples before any training; only its early exits are not used.
     trained = {('heads', name) for name in run.model.exit_names if name != FINAL}
   lost = [name for name in names if not _covered(name, trained)]
   if lost:
     raise UserError(
-      f'{run.config.model.pretrained} has no weights that fit {lost[0]}, and no phase would train'
-      ' it before it is used: phases.backbone.duration must be above 0'
+      f'{run.config.model.pretrained} has no weights for {lost[0]}, and no phase trains it before'
+      ' it is used: phases.backbone.duration must be above 0'
     )
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next safe point."""
+"""Ctrl-C and SIGTERM as requests to stop at the next safe point."""
 
 import signal
 import threading
@@ -6,20 +6,21 @@ import types
 
 
 class Interrupted(Exception):
-  """The run was asked to stop and has saved what it needs to go on."""
+  """A run stopped on request, after it saved what it needs to resume."""
 
   def __init__(self, number: int):
     super().__init__(signal.Signals(number).name)
-    # Ctrl-C ends as the shell expects; a scheduler's SIGTERM that was honoured is no failure.
+    # 130 is what shells expect of Ctrl-C; a scheduler takes 0 after its SIGTERM for success.
     self.exit_code = 130 if number == signal.SIGINT else 0
 
 
 class Interruption:
-  """What SIGINT and SIGTERM do while this is in use as a context.
+  """A context that handles SIGINT and SIGTERM.
 
-  At first they raise Interrupted at once: there is nothing to save. After `wait_for_safe_points`
-  the first one is only noted, and a second one acts as it would without this. What was noted and
-  nobody obeyed is told to the one around it, where runs are parts of a longer work.
+  At first a signal raises Interrupted at once, since there is nothing to save. After
+  `wait_for_safe_points` the first signal is stored in `signal`, and a second one acts as without
+  this context. A stored signal that no code reacted to is passed to the surrounding Interruption,
+  if this run is part of a longer one.
   """
 
   def __init__(self):
@@ -28,24 +29,24 @@ class Interruption:
     self._previous = {}
 
   def __enter__(self) -> 'Interruption':
-    if threading.current_thread() is threading.main_thread():  # others cannot have handlers
-      self._previous = {n: signal.signal(n, self._note) for n in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is threading.main_thread():  # only this one can have handlers
+      self._previous = {n: signal.signal(n, self._store) for n in (signal.SIGINT, signal.SIGTERM)}
     return self
 
   def __exit__(self, kind: type | None, *_) -> None:
     self._restore()
     around = getattr(self._previous.get(self.signal), '__self__', None)
     if kind is None and isinstance(around, Interruption):
-      around._note(self.signal, None)
+      around._store(self.signal, None)
 
-  def _note(self, number: int, frame: types.FrameType | None) -> None:
+  def _store(self, number: int, frame: types.FrameType | None) -> None:
     self.signal = number
     self._restore()
     if self._at_once:
       self.check()
 
   def wait_for_safe_points(self) -> None:
-    """From now on whoever uses this asks for `signal`, or calls `check`, where it may stop."""
+    """Stops raising at once; the code reads `signal`, or calls `check`, where it may stop."""
     self._at_once = False
 
   def _restore(self) -> None:
@@ -53,6 +54,6 @@ class Interruption:
       signal.signal(number, handler)
 
   def check(self, *_) -> None:
-    """Raises Interrupted if a stop was asked for; for work that is done anew on the next start."""
+    """Raises Interrupted after a signal; for work that the next start repeats."""
     if self.signal:
       raise Interrupted(self.signal)

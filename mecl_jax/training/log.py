@@ -1,4 +1,4 @@
-"""What a run tells while it runs: the console, metrics.jsonl and TensorBoard."""
+"""The output of a run while it trains: console, metrics.jsonl and TensorBoard."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -13,17 +13,17 @@ from tensorboardX import SummaryWriter
 
 from mecl_jax.files import write_text
 
-PLAIN_SECONDS = 10.0  # between two progress lines where there is no terminal to draw a bar in
+PLAIN_SECONDS = 10.0  # between two progress lines if the output is not a terminal
 
 
 def make_console() -> Console:
-  """The console; wide enough for the tables where the output is no terminal."""
+  """Makes the console; if the output is not a terminal, 120 columns wide for the tables."""
   console = Console(highlight=False)
   return console if console.is_terminal else Console(highlight=False, width=120)
 
 
 class Bar:
-  """The progress of one piece of work: a live bar, or now and then a line of plain text."""
+  """The progress of some work: a live bar in a terminal, else a line every 10 seconds."""
 
   def __init__(self, console: Console, name: str, total: int, done: int = 0):
     self._console, self._name, self._total = console, name, total
@@ -53,7 +53,7 @@ class Bar:
       self._print()
 
   def update(self, done: int, text: str | None = None) -> None:
-    """Moves to `done` of the total; `text` replaces what stands beside the bar."""
+    """Moves to `done` of the total; `text` replaces the text beside the bar."""
     self._done, self._text = done, self._text if text is None else text
     if self._live:
       self._live.update(self._task, completed=done, text=self._text)
@@ -65,12 +65,12 @@ class Bar:
     self._next_line = time.monotonic() + PLAIN_SECONDS
 
 
-class Metrics:
-  """metrics.jsonl and TensorBoard events of a run, without what came after the step it resumes at.
+class MetricsLog:
+  """The metrics.jsonl and TensorBoard events of a run.
 
   Args:
     workdir: of the run.
-    step: steps of the run that are done.
+    step: steps of the run that are done; later records, of before an interruption, are removed.
   """
 
   def __init__(self, workdir: pathlib.Path, step: int):
@@ -80,7 +80,7 @@ class Metrics:
     self._lines = path.open('a', buffering=1)
     self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
 
-  def __enter__(self) -> 'Metrics':
+  def __enter__(self) -> 'MetricsLog':
     return self
 
   def __exit__(self, *_) -> None:
@@ -88,7 +88,7 @@ class Metrics:
     self._events.close()
 
   def write(self, record: Mapping[str, Any]) -> None:
-    """Appends a record; it has a 'step', and its numbers become TensorBoard curves."""
+    """Appends a record with a 'step'; its numbers become TensorBoard curves."""
     self._lines.write(json.dumps(record) + '\n')
     for name, value in _numbers(record):
       if name != 'step':
@@ -96,7 +96,7 @@ class Metrics:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The records of a metrics.jsonl; none if there is no file, and not a last line cut short."""
+  """Reads the records of a metrics.jsonl without an unfinished last line; [] without a file."""
   if not path.exists():
     return []
   lines = path.read_text().splitlines(keepends=True)
@@ -113,7 +113,7 @@ def _numbers(record: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str,
 
 @contextlib.contextmanager
 def work(console: Console, name: str, total: int, check: Callable[[], None]) -> Iterator[Callable]:
-  """A bar for work that is counted in images; gives the callback that moves it."""
+  """Shows a bar for work on images; yields the callback that takes the number of images done."""
   with Bar(console, name, total) as bar:
 
     def on_batch(done: int) -> None:

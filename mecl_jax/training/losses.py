@@ -1,4 +1,4 @@
-"""One shape for every loss: per example and per exit, reduced by explicit weights."""
+"""Losses per example and exit, [batch, exits], and their weighted sum."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import optax
 def cross_entropy(
   logits: jax.Array, labels: jax.Array, label_smoothing: float | jax.Array = 0.0
 ) -> jax.Array:
-  """Cross-entropy of every exit.
+  """Returns the cross-entropy of every exit.
 
   Args:
     logits: [batch, exits, classes].
@@ -23,13 +23,13 @@ def cross_entropy(
 
 
 def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) -> jax.Array:
-  """Cross-entropy between softened predictions, `T^2 H(softmax(teacher/T), softmax(logits/T))`.
+  """Returns `T^2 H(softmax(teacher/T), softmax(logits/T))`, the cross-entropy of soft predictions.
 
-  Summed over classes, not averaged: an average would weaken it by their number.
+  It is a sum over classes. (An average would make it weaker by the number of classes.)
 
   Args:
     logits: [batch, exits, classes].
-    teacher: logits [batch, classes]; nothing is learnt through them.
+    teacher: logits [batch, classes]; no gradient flows through them.
     temperature: T, above 0.
 
   Returns:
@@ -43,18 +43,18 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) 
 
 
 def survival(logits: jax.Array, seen: jax.Array) -> jax.Array:
-  """Weights each example for an exit by how unsure all the exits before it are.
+  """Returns weights that are larger for examples of which all earlier exits are unsure.
 
-  The probability that exit j passes an example on is taken as 1 - its highest probability; exit k
-  gets the product over j < k, divided by its mean over what the exit sees of the batch. The first
-  exit counts all alike.
+  Exit j passes an example on with probability 1 - its highest class probability. The weight at
+  exit k is the product of these over j < k, divided by its mean over the examples of the batch that
+  carry loss at exit k. All examples have weight 1 at the first exit.
 
   Args:
-    logits: [batch, exits, classes], earliest exit first; nothing is learnt through them.
-    seen: bool [batch, exits], which examples count for which exit.
+    logits: [batch, exits, classes], earliest exit first; no gradient flows through them.
+    seen: bool [batch, exits], whether the example carries loss at the exit.
 
   Returns:
-    [batch, exits], of mean 1 over what an exit sees (0 where no example is passed on at all).
+    [batch, exits], with mean 1 over `seen` (0 if no example is passed on).
   """
   passed = 1 - jax.nn.softmax(jax.lax.stop_gradient(logits)).max(axis=-1)
   reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], 1), axis=1)
@@ -63,10 +63,10 @@ def survival(logits: jax.Array, seen: jax.Array) -> jax.Array:
 
 
 def weighted_sum(losses: jax.Array, weights: jax.Array) -> jax.Array:
-  """Sums over exits, means over the batch: `sum(weights * losses) / batch`.
+  """Returns the sum over exits and mean over the batch, `sum(weights * losses) / batch`.
 
   Args:
     losses: [batch, exits].
-    weights: [batch, exits]; exit weights, sample weights and who counts where, all in one array.
+    weights: [batch, exits], the product of exit weights, sample weights and visibility.
   """
   return jnp.sum(weights * losses) / losses.shape[0]

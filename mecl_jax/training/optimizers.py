@@ -1,4 +1,6 @@
-"""Optimisers and learning-rate schedules, by name, all from optax."""
+"""Optimisers and learning-rate schedules of optax, by name."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +11,28 @@ import optax
 from mecl_jax.durations import to_steps
 from mecl_jax.errors import UserError
 
-OPTIMIZERS = ('sgd', 'adam', 'adamw')
-SCHEDULES = ('constant', 'cosine', 'one_cycle', 'step')
+
+class OptimizerSettings(NamedTuple):
+  """The fields of a phase's settings that `make_optimizer` reads; hashable."""
+
+  optimizer: str
+  momentum: float
+  nesterov: bool
+  weight_decay: float
+
+  @classmethod
+  def of(cls, settings: ConfigDict) -> 'OptimizerSettings':
+    """Returns those of a group of `config.phases`."""
+    return cls(**{name: settings[name] for name in cls._fields})
 
 
-def make_optimizer(settings: ConfigDict) -> optax.GradientTransformation:
-  """The direction of a step, for a descent of `-learning_rate * update`.
+def make_optimizer(settings: ConfigDict | OptimizerSettings) -> optax.GradientTransformation:
+  """Makes the transformation of gradients into updates; parameters become `p - rate * update`.
 
-  The learning rate is left to the caller: it is an input of the compiled step, so that another rate
-  compiles nothing anew.
+  The learning rate is an input of the compiled step, so that another rate compiles nothing again.
 
   Args:
-    settings: a group of `config.phases`: `optimizer`, `momentum`, `nesterov`, `weight_decay`.
+    settings: a group of `config.phases`.
   """
   decay = optax.add_decayed_weights(settings.weight_decay, mask=_kernels)
   if settings.optimizer == 'sgd':
@@ -34,16 +46,16 @@ def make_optimizer(settings: ConfigDict) -> optax.GradientTransformation:
 
 
 def _kernels(params):
-  """Weight decay spares biases and batch norm's scales: all that has one axis."""
+  """Returns the mask of weight decay: all but biases and scales, which have one axis."""
   return {k: _kernels(v) if isinstance(v, dict) else v.ndim > 1 for k, v in params.items()}
 
 
 def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str) -> np.ndarray:
-  """The learning rate of every step of a phase, float32 [steps].
+  """Returns the learning rate of every step of a phase, float32 [steps].
 
   Args:
     settings: `schedule`, `learning_rate` (the peak), `warmup`, `milestones`, `decay`.
-    steps: in the phase.
+    steps: of the phase.
     epoch: steps in one epoch.
     field: name of the settings in the configuration, for messages.
 
@@ -53,7 +65,9 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
   peak = settings.learning_rate
   warmup = to_steps(settings.warmup, epoch=epoch, phase=steps, field=f'{field}.warmup')
   if warmup >= steps:
-    raise UserError(f'{field}.warmup is {warmup} steps; the phase has {steps}')
+    raise UserError(
+      f'{field}.warmup is {warmup} steps; it must be shorter than the phase, which has {steps}'
+    )
   rest = steps - warmup
   if settings.schedule == 'one_cycle':
     schedule = optax.cosine_onecycle_schedule(steps, peak, pct_start=max(warmup, 1) / steps)
@@ -65,14 +79,14 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
         peak, _milestones(settings, steps, epoch, warmup, field)
       ),
     }[settings.schedule]()
-    # The first step of a warm-up is not wasted at a rate of 0.
+    # The warm-up starts above 0: a first step at a rate of 0 would be wasted.
     rise = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     schedule = optax.join_schedules([rise, after], [warmup])
   return np.asarray(jax.vmap(schedule)(jnp.arange(steps)), np.float32)
 
 
 def _milestones(settings, steps, epoch, warmup, field) -> dict[int, float]:
-  """{step after the warm-up: factor}; milestones within the warm-up count from its end."""
+  """Returns {step after the warm-up: factor}; milestones within the warm-up apply at its end."""
   at = [
     to_steps(text, epoch=epoch, phase=steps, field=f'{field}.milestones')
     for text in settings.milestones

@@ -1,4 +1,4 @@
-"""From a configuration to numbers: what every phase of a run will do, checked before any of it."""
+"""The plan of a run: the steps, learning rates, pacings and weights of every phase."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -19,22 +19,22 @@ from mecl_jax.training.strategies import Phase, make_phases
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhasePlan:
-  """A phase with its numbers.
+  """The plan of one phase.
 
   Attributes:
-    phase: what trains, and on which exits.
-    index: place among the run's phases.
+    phase: the parts that train and the exits that carry loss.
+    index: among the phases of the run.
     before: optimiser steps of the phases before it.
     steps: optimiser steps of this one.
     settings: its group of `config.phases`.
     learning_rates: float32 [steps].
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
-    order: how examples are ranked; 'none' in phases without a curriculum.
-    depths: of the phase's exits, from 0, the first of the network, to 1, the last.
-    sample_weights: one of `strategies.SAMPLE_WEIGHTS`; 'none' in phases without a curriculum.
+    order: ranking of the examples; 'none' in phases without a curriculum.
+    depths: of the phase's exits, from 0 at the network's first exit to 1 at its last.
+    sample_weights: as the field; 'none' in phases without a curriculum.
     distilled: whether the final exit teaches the others.
-    recorded: epochs in which it is noted which examples the final exit gets right; 0: not noted.
+    recorded: epochs whose correct predictions are recorded, see `record.py`; 0: none.
     seeds: of the ranking, the batches and the augmentation.
     log_every, validate_every: steps; 0 validates only at the end.
   """
@@ -58,7 +58,7 @@ class PhasePlan:
 
   @property
   def pacing(self) -> Pacing:
-    """The share that batches are drawn from: the largest of the exits'."""
+    """Returns the pacing of the batches: the largest share of the exits."""
     return pacing.largest(self.pacings)
 
 
@@ -69,21 +69,24 @@ def make_plan(
   train_size: int,
   num_classes: int,
 ) -> tuple[PhasePlan, ...]:
-  """The plan of a whole run.
+  """Makes the plan of a run: one entry per phase.
 
   Args:
     config: resolved.
     exits: names of all exits, earliest first.
     segments: see `make_phases`.
-    train_size: examples in the training split, validation cut off.
+    train_size: examples in the training split, without validation.
     num_classes: of the data set.
 
   Raises:
-    UserError: a batch larger than the split, a phase without a step, values per exit that are not
-      as many as the exits, a pacing that is none.
+    UserError: the batch is larger than the split, a phase has no step, a field has another number
+      of values than there are exits, or a pacing is invalid.
   """
   if config.batch_size > train_size:
-    raise UserError(f'batch_size is {config.batch_size}; the training split has {train_size}')
+    raise UserError(
+      f'batch_size is {config.batch_size}; it must be at most {train_size}, the size of the'
+      ' training split'
+    )
   epoch = train_size / config.batch_size
   weights = spread(config.exit_weights, exits, 'exit_weights')
   depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
@@ -91,12 +94,14 @@ def make_plan(
   for phase in make_phases(config.strategy, exits, segments):
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
     if config.model.pretrained and not phase.curriculum and is_zero(settings.duration):
-      continue  # the backbone stays as it came
+      continue  # the backbone keeps its pretrained weights
     whole = to_steps(settings.duration, epoch=epoch, field=f'{field}.duration')
     steps = round(whole * phase.share)
     index = len(plans)
     if steps < 1:
-      raise UserError(f'{field}.duration is {settings.duration!r}: phase {phase.name} has no step')
+      raise UserError(
+        f'{field}.duration is {settings.duration!r}, less than one step of phase {phase.name}'
+      )
     order = config.curriculum.order if phase.curriculum else 'none'
     pacings = _pacings(config, order, exits, steps, epoch)
     if order != 'none':
@@ -128,7 +133,9 @@ def make_plan(
 def _of_phase(weights: dict[str, float], phase: Phase) -> tuple[float, ...]:
   mine = tuple(weights[name] for name in phase.exits)
   if not any(mine):
-    raise UserError(f'exit_weights are all 0 in phase {phase.name} (exits {phase.exits})')
+    raise UserError(
+      f'exit_weights are all 0 in phase {phase.name}, with exits {", ".join(phase.exits)}'
+    )
   return mine
 
 
@@ -142,7 +149,7 @@ def _pacings(
 def _check_pacings(
   config: ConfigDict, pacings: dict[str, Pacing], steps: int, size: int, num_classes: int
 ) -> None:
-  """Raises UserError for a pacing that is none, or a first prefix without all classes."""
+  """Raises UserError for an invalid pacing, or a first prefix that lacks a class."""
   settings = config.curriculum
   for name, made in pacings.items():
     what = settings.pacing if settings.per_exit == 'shared' else f'of exit {name}'
@@ -150,8 +157,8 @@ def _check_pacings(
     first = visible_count(made(0), size, config.batch_size)
     if settings.class_balanced and first < num_classes:
       raise UserError(
-        f'pacing {what} shows {first} examples at first, which cannot hold all {num_classes}'
-        ' classes; raise curriculum.start or batch_size, or set curriculum.class_balanced=False'
+        f'pacing {what} starts with {first} examples, too few for all {num_classes} classes; raise'
+        ' curriculum.start or batch_size, or set curriculum.class_balanced=False'
       )
 
 
@@ -163,22 +170,22 @@ def _recorded(
   steps: int,
   train_size: int,
 ) -> int:
-  """Epochs whose predictions are noted: in the first phase that trains the final exit."""
+  """Returns the epochs to record: those of the first phase that trains the final exit."""
   wanted = config.curriculum.teacher == 'learning_speed' and order == 'none'
   if not wanted or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before):
     return 0
-  # A duration in epochs is rounded to steps: half a batch that the last epoch lacks is forgiven.
+  # A duration in epochs is rounded to steps: the last epoch may lack half a batch.
   epochs = (steps * config.batch_size + config.batch_size // 2) // train_size
   if epochs < 1:
     needed = math.ceil(train_size / config.batch_size)
     raise UserError(
-      f'curriculum.teacher=learning_speed watches whole epochs of {needed:,} steps, and phase'
+      f'curriculum.teacher=learning_speed needs at least one epoch, {needed:,} steps, and phase'
       f' {phase.name} has {steps:,}; raise phases.{phase.settings}.duration'
     )
   return epochs
 
 
 def _seeds(seed: int, index: int) -> tuple[int, int, int]:
-  """Three seeds per phase, apart from each other and from those of other phases."""
+  """Returns three independent seeds of a phase."""
   a, b, c = np.random.SeedSequence((seed, index)).generate_state(3)
   return int(a), int(b), int(c)

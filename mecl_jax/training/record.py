@@ -1,7 +1,8 @@
-"""The record of which examples the network gets right while it trains: a score at no extra pass.
+"""The record of which examples the network predicts correctly while it trains.
 
-Kept on the device beside the optimiser's state, and saved and restored with it. What is noted are
-the training step's own predictions: in training mode, of augmented images, before the update.
+It gives a difficulty score without an additional pass over the data. It lies on the device beside
+the optimiser's state, and is saved and restored with it. It records the predictions of the training
+step: in training mode, of augmented images, before the update.
 """
 
 from collections.abc import Sequence
@@ -18,42 +19,42 @@ from mecl_jax.files import write_npz
 _FILE = 'learning_speed.npz'
 
 
-def begin(size: int) -> dict[str, np.ndarray]:
-  """The record of no epoch; int32 [N] each.
+def empty_record(size: int) -> dict[str, np.ndarray]:
+  """Returns the record before the first epoch, int32 [N] each.
 
   Returns:
-    `learned`: first epoch from which on the example was always right; `errors`: epochs in which it
-    was wrong.
+    `learned`: first epoch from which on the prediction was always correct; `errors`: number of
+    epochs with a wrong prediction.
   """
   return {'learned': np.zeros(size, np.int32), 'errors': np.zeros(size, np.int32)}
 
 
 def epochs_of(steps: Sequence[int], batch_size: int, size: int, recorded: int) -> np.ndarray:
-  """The epoch of every example of some steps where all are shown; -1 from epoch `recorded` on.
+  """Returns the epoch of every example of some steps, in a phase that shows all examples.
 
   Returns:
-    int32 [steps, batch].
+    int32 [steps, batch]; -1 from epoch `recorded` on.
   """
   places = np.asarray(steps, np.int64)[:, None] * batch_size + np.arange(batch_size)
   epoch = places // size
   return np.where(epoch < recorded, epoch, -1).astype(np.int32)
 
 
-def noted(
-  memory: dict[str, jax.Array], ids: jax.Array, epoch: jax.Array, wrong: jax.Array
+def updated(
+  record: dict[str, jax.Array], ids: jax.Array, epoch: jax.Array, wrong: jax.Array
 ) -> dict[str, jax.Array]:
-  """The record after a batch; an example that stands in it twice, in two epochs, counts twice.
+  """Returns the record after a batch; an example that is in it twice, in two epochs, counts twice.
 
   Args:
-    memory: with the record.
+    record: before the batch.
     ids: int32 [batch], rows of the training split.
-    epoch: int32 [batch], -1 where nothing is to be noted.
-    wrong: bool [batch].
+    epoch: int32 [batch], -1 where nothing is recorded.
+    wrong: bool [batch], whether the prediction is wrong.
   """
   since = jnp.where(wrong, epoch + 1, 0)
   return {
-    'learned': memory['learned'].at[ids].max(since),
-    'errors': memory['errors'].at[ids].add((wrong & (epoch >= 0)).astype(jnp.int32)),
+    'learned': record['learned'].at[ids].max(since),
+    'errors': record['errors'].at[ids].add((wrong & (epoch >= 0)).astype(jnp.int32)),
   }
 
 
@@ -68,7 +69,7 @@ def load(workdir: pathlib.Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray
   """Reads `learned`, `errors` (in the order of `ids`) and `epochs` of a run.
 
   Raises:
-    UserError: there is no record, or it is of other examples.
+    UserError: there is no record, or it is of other examples than `ids`.
   """
   path = workdir / _FILE
   try:

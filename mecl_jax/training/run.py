@@ -1,4 +1,4 @@
-"""What all parts of a run share, and how it is set up."""
+"""A run that is set up: configuration, data, network, and the plan of its phases."""
 
 import dataclasses
 import functools
@@ -23,12 +23,7 @@ from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
 
-# What pixels are normalised with: the training images' mean and deviation, what published weights
-# want, or what another run does.
-DATASET, RUN = 'dataset', 'run'
-PREPROCESSING = (DATASET, *pretrained.STYLES, RUN)
-
-_OF_WEIGHTS = ('pretrained', 'pretrained_skip', 'preprocessing')  # what a network does not ask for
+_OF_WEIGHTS = ('pretrained', 'pretrained_skip', 'preprocessing')  # `models.build` has no such
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,15 +32,15 @@ class Run:
 
   Attributes:
     config: resolved.
-    workdir: held by this process.
+    workdir: locked by this process.
     dataset: in memory.
-    pixel_mean, pixel_std: per channel of the training split, pixels in 0..1.
+    pixel_mean, pixel_std: float [channels] of the training split, pixels in 0..1.
     model: its state lies on every device of the mesh.
     mesh: over the local devices.
     plans: of the phases.
     console: to print to.
-    interruption: whether a stop was asked for.
-    opened: `time.monotonic()` when it was set up.
+    interruption: holds a request to stop.
+    opened: `time.monotonic()` when the run was set up.
   """
 
   config: ConfigDict
@@ -62,32 +57,42 @@ class Run:
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of what the run computes: its configuration and its data."""
+    """Returns a digest of the configuration and data of this run."""
     kept = read_identity(self.workdir).get('digest')
     return kept or config_lib.digest(self.config, self.dataset.fingerprint)
 
 
-def open_run(
+def set_up_run(
   config: ConfigDict,
   workdir: pathlib.Path,
   console: Console,
   interruption: Interruption,
   dataset: Dataset | None = None,
 ) -> Run:
-  """Loads the data, builds the network with fresh parameters and plans the phases.
+  """Loads the data, builds the network with initial parameters, and plans the phases.
+
+  Args:
+    config: resolved.
+    workdir: of the run.
+    console: to print to.
+    interruption: holds a request to stop.
+    dataset: already loaded; None: loaded as the configuration says.
 
   Raises:
-    UserError: any of it cannot be done as the configuration says.
+    UserError: the data cannot be loaded, or do not fit the configuration.
   """
   opened = time.monotonic()
   mesh = devices.make_mesh(config.batch_size)
   if dataset is None:
-    later = ('placement', 'image_size')  # where the images go, and what the network makes of them
-    dataset = data.load(**{key: v for key, v in config.data.items() if key not in later})
+    others = ('placement', 'image_size')  # fields of the source and the network
+    dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
   side = min(dataset.image_shape[:2])
   for field in ('crop', 'cutout'):
     if config.augment[field] > side:
-      raise UserError(f'augment.{field} is {config.augment[field]}; the images are {side} pixels')
+      raise UserError(
+        f'augment.{field} is {config.augment[field]}; it must be at most {side}, the side of the'
+        ' images in pixels'
+      )
   mean, std = data.channel_statistics(dataset.train.images)
   model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
   plans = make_plan(
@@ -104,21 +109,29 @@ def build_model(
   std: ArrayLike,
   mesh: Mesh,
 ) -> MultiExit:
-  """The network of a configuration, with fresh parameters, on every device.
+  """Builds the network of a configuration, with initial parameters, on every device.
 
-  With `model.preprocessing=run`, too, pixels are normalised by `mean` and `std` until other
-  statistics are read, from a checkpoint or from that run.
+  Args:
+    config: resolved.
+    image_shape: (height, width, channels) of the images.
+    num_classes: of the data set.
+    mean, std: per channel, pixels in 0..1. With `model.preprocessing=run` they are replaced later,
+      by those of a checkpoint or of that run.
+    mesh: the devices.
+
+  Raises:
+    UserError: the network does not fit the images.
   """
   own = {key: value for key, value in config.model.items() if key not in _OF_WEIGHTS}
   wanted, channels = config.model.preprocessing, config.model.input_channels or image_shape[-1]
   if wanted in pretrained.STYLES:
     if channels != 3:
       raise UserError(
-        f'model.preprocessing={wanted} is for red, green and blue; gray images get them by'
-        ' model.input_channels=3'
+        f'model.preprocessing={wanted} needs 3 channels and the images have {channels}; set'
+        ' model.input_channels=3 for gray images'
       )
     mean, std = map(np.array, pretrained.STYLES[wanted])
-  elif wanted == RUN:  # which may have one for each of the channels
+  elif wanted == pretrained.RUN:  # that run may have one value for each channel
     mean, std = np.broadcast_to(mean, channels), np.broadcast_to(std, channels)
   model = models.build(
     **own,

@@ -1,6 +1,6 @@
-"""Where a phase's examples lie: on the device, as features on the device, or streamed by the host.
+"""Sources of a phase's examples: images on the device, features on the device, or the host.
 
-The step and the curriculum cannot tell the difference: both speak of rows of the training split.
+Step and curriculum are the same for all of them: both use rows of the training split.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,18 +12,47 @@ from jax.sharding import Mesh
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.data import Split
-from mecl_jax.evaluation import images_per_call
-from mecl_jax.models import MultiExit
+from mecl_jax.evaluation import images_per_call, predict
+from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.training import devices
+from mecl_jax.training.log import work
+from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays, Batches
 
 
+def phase_source(run: Run, plan: PhasePlan) -> Arrays | None:
+  """Returns the images, or the features of a frozen backbone, on the device.
+
+  Returns:
+    None if the host streams the images.
+  """
+  train = run.dataset.train
+  if plan.phase.frozen_backbone and run.config.cache_features:
+    with work(run.console, 'features', len(train), run.interruption.check) as on_batch:
+      features = cached_features(run.model, train, plan.phase.exits, run.mesh, on_batch=on_batch)
+    if features is not None:
+      return features | (teacher_logits(run, train) if plan.distilled else {})
+    run.console.print('features do not fit into memory: the frozen backbone runs in every step')
+  return resident(train, run.config.data.placement, run.mesh)
+
+
+def teacher_logits(run: Run, split: Split) -> Arrays:
+  """Returns `teacher`, the frozen final exit's logits [N, classes] of a split, on every device."""
+  with work(run.console, 'soft targets', len(split), run.interruption.check) as on_batch:
+    logits = predict(run.model, split.images, (FINAL,), mesh=run.mesh, on_batch=on_batch)
+  return {'teacher': jax.device_put(logits[:, 0], devices.replicated(run.mesh))}
+
+
 def resident(split: Split, placement: str, mesh: Mesh) -> Arrays | None:
-  """The whole split on every device, images as uint8; None if it is to be streamed.
+  """Puts a whole split on every device, images as uint8.
+
+  Returns:
+    None if the host streams it.
 
   Args:
     split: of the data set.
-    placement: 'device', 'host', or 'auto': on the device if it fits in half of the memory.
+    placement: 'device', 'host', or 'auto': on the device if it fits into half of the memory.
     mesh: over the devices.
   """
   if placement == 'host' or (placement == 'auto' and split.images.nbytes > devices.memory_budget()):
@@ -38,7 +67,7 @@ def _summaries(
 
 
 def _make_fill(graphdef: nnx.GraphDef, exits: tuple[str, ...]) -> Callable:
-  """`(store, state, images, start) -> store`, with a batch's summaries from row `start` on."""
+  """Makes `(store, state, images, start) -> store`, with a batch's summaries from row `start`."""
 
   def fill(store, state, images, start):
     summaries = _summaries(nnx.merge(graphdef, state), images, exits)
@@ -59,18 +88,22 @@ def cached_features(
   batch_size: int | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> Arrays | None:
-  """What heads at `exits` see of every example, on every device; None if it does not fit.
+  """Computes the input of the trainable part of heads for every example, on every device.
 
-  That is what a head makes of a feature map before anything is learnt, see `heads.head.Head`.
+  That is the part of a head without parameters, applied to the feature map; see `heads.head.Head`.
 
   Args:
-    model: its backbone in evaluation mode.
+    model: put into evaluation mode.
     split: of the data set.
-    exits: names of the exits that are to learn.
+    exits: names of the exits whose heads train.
     mesh: over the devices.
     batch_size: images per call; None: see `images_per_call`.
     on_batch: called after every batch with the number of images done.
+
+  Returns:
+    `summaries`, an array [N, ...] per exit, and `labels`; None if they do not fit into memory.
   """
+  model.eval()
   count = len(split)
   batch_size = min(batch_size or images_per_call(model, split.images.shape[1:]), count)
   graphdef, state = nnx.split(model)
@@ -94,19 +127,19 @@ def cached_features(
 def dispatches(
   make: Callable[[range], Batches], steps: range, per_dispatch: int, streamed: bool
 ) -> Iterator[tuple[range, Batches]]:
-  """Yields the batches of `steps`, several steps at a time, as the step function wants them.
+  """Yields the batches of `steps`, several steps at a time.
 
   Args:
     make: builds the batches of a range of steps (NumPy; a pure function).
-    steps: of the phase, from where it goes on to its end.
+    steps: of the phase.
     per_dispatch: steps in one call.
-    streamed: whether batches are heavy, so that threads should make them ahead.
+    streamed: whether batches hold images, so that threads should make them ahead.
   """
   starts = range(steps.start, steps.stop, per_dispatch)
   chunks = [range(s, min(s + per_dispatch, steps.stop)) for s in starts]
   made: Iterable[Batches] = map(make, chunks)
   if streamed:
-    import grain  # only here: a second of start-up that other runs need not wait for
+    import grain  # importing it takes a second
 
     ahead = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
     made = grain.MapDataset.source(chunks).map(make).to_iter_dataset(ahead)

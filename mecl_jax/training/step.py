@@ -1,4 +1,4 @@
-"""The compiled training step: look up, augment, forward, sum of exit losses, backward, update."""
+"""The compiled training step: gather, augment, forward, sum of exit losses, backward, update."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,19 +14,19 @@ from mecl_jax.models import FINAL, MultiExit, draw_dropout
 from mecl_jax.training import record
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
-Arrays = dict[str, Any]  # nested, of arrays
+Arrays = dict[str, Any]  # nested dicts of arrays
 
 
 class Objective(NamedTuple):
-  """What a step minimises.
+  """The loss that a step minimises.
 
   Attributes:
     exits: names of the exits that carry loss.
     label_smoothing: see `losses.cross_entropy`.
     survivors: whether the weights are multiplied by `losses.survival`.
     distilled: C of `(1 - C) cross-entropy + C distillation` from the final exit; 0: none.
-    growth, growth_above: the temperature, kept in `Moving.memory`, grows by this factor after a
-      batch in which the final exit's highest probability at it exceeds this on average.
+    growth, growth_above: the temperature, kept in `TrainState.extra`, is multiplied by `growth`
+      after a batch whose mean highest probability at the final exit is above `growth_above`.
   """
 
   exits: tuple[str, ...]
@@ -38,15 +38,15 @@ class Objective(NamedTuple):
 
 
 class Batches(NamedTuple):
-  """What the host sends for the steps of one call; S steps, B examples each, E exits with loss.
+  """The host's input to one call of S steps, with B examples each and E exits with loss.
 
   Attributes:
-    ids: int32 [S, B], rows of the examples that lie on the device.
+    ids: int32 [S, B], rows of the training split.
     weights: float32 [S, B, E] of the losses.
     learning_rate: float32 [S].
     step: uint32 [S], steps of the phase; they seed the augmentation.
-    examples: the examples themselves, [S, B, ...], where they are too many for the device.
-    epoch: int32 [S, B], of each example, where it is noted which are predicted right; -1: not this.
+    examples: the examples, [S, B, ...], if the training split is too large for the device.
+    epoch: int32 [S, B] of each example, if correct predictions are recorded; -1: not recorded.
   """
 
   ids: Any
@@ -57,23 +57,30 @@ class Batches(NamedTuple):
   epoch: Any = None
 
 
-class Moving(NamedTuple):
-  """What a step changes."""
+class TrainState(NamedTuple):
+  """The state that a step updates.
+
+  Attributes:
+    params: trainable parameters.
+    batch_stats: moving averages of batch norm in the trainable parts.
+    opt_state: of the optimiser.
+    extra: `temperature` of distillation, the arrays of `record.empty_record`, or nothing.
+  """
 
   params: Arrays
-  statistics: Arrays  # moving averages of batch norm, in the parts that train
-  optimizer: Any
-  memory: Arrays  # `temperature` of distillation; the record of `record.begin`; or nothing
+  batch_stats: Arrays
+  opt_state: Any
+  extra: Arrays
 
 
-class Metrics(NamedTuple):
-  """What is measured at every step.
+class StepMetrics(NamedTuple):
+  """Measurements of every step.
 
   Attributes:
     loss: [S], the weighted sum, before the update.
     exit_loss: [S, E], mean cross-entropy of the batch.
     accuracy: [S, E], on the batch.
-    finite: bool [S], whether loss and everything that moved are numbers after the update.
+    finite: bool [S], whether the loss and the updated parameters and batch statistics are finite.
   """
 
   loss: jax.Array
@@ -86,25 +93,25 @@ def split(
   model: MultiExit,
   trainable: Sequence[tuple[str, ...]],
   optimizer: optax.GradientTransformation,
-  memory: Arrays | None = None,
-) -> tuple[nnx.GraphDef, Moving, Arrays]:
-  """Parts a model into its form, what a phase moves, and what it leaves as it is.
+  extra: Arrays | None = None,
+) -> tuple[nnx.GraphDef, TrainState, Arrays]:
+  """Splits a model into its structure, the initial train state, and the frozen state.
 
   Args:
     model: already in the mode of the phase.
-    trainable: path prefixes of what moves.
-    optimizer: whose state starts anew.
-    memory: see `Moving`; None: nothing.
+    trainable: path prefixes of the parameters that train.
+    optimizer: to initialise the state of.
+    extra: see `TrainState`; None: nothing.
   """
 
-  def moves(path, _) -> bool:
+  def trains(path, _) -> bool:
     return any(path[: len(prefix)] == prefix for prefix in trainable)
 
   graphdef, *states = nnx.split(
-    model, nnx.All(nnx.Param, moves), nnx.All(nnx.BatchStat, moves), ...
+    model, nnx.All(nnx.Param, trains), nnx.All(nnx.BatchStat, trains), ...
   )
-  params, statistics, frozen = map(nnx.to_pure_dict, states)
-  return graphdef, Moving(params, statistics, optimizer.init(params), memory or {}), frozen
+  params, batch_stats, frozen = map(nnx.to_pure_dict, states)
+  return graphdef, TrainState(params, batch_stats, optimizer.init(params), extra or {}), frozen
 
 
 def make_step(
@@ -113,67 +120,67 @@ def make_step(
   objective: Objective,
   *,
   augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
-) -> Callable[[Moving, Arrays, Arrays, jax.Array, Batches], tuple[Moving, Metrics]]:
-  """Compiles `step(moving, frozen, source, key, batches)`; `moving` is donated.
+) -> Callable[[TrainState, Arrays, Arrays, jax.Array, Batches], tuple[TrainState, StepMetrics]]:
+  """Makes the jitted function `step(state, frozen, source, key, batches)`; `state` is donated.
 
   Args:
     graphdef: of the model, in the mode of the phase.
-    optimizer: gives the direction; the learning rate comes with the batch.
-    objective: what is minimised.
+    optimizer: gives the direction; the learning rate is part of the batches.
+    objective: to minimise.
     augment: `(key, images) -> images`, or None.
 
   Returns:
-    a jitted function. `source` holds `images` (or `summaries`, one array per exit, and with
-    distillation `teacher`, the final exit's logits) and `labels` of the whole split, from which
-    `batches.ids` picks; it is empty where the examples come along.
+    the function. `source` holds `images` (or `summaries`, one array per exit, and with distillation
+    `teacher`, the final exit's logits) and `labels` of the whole split, which `batches.ids` index;
+    it is empty if the batches hold the examples.
   """
 
-  def loss_of(params, moving, frozen, examples, weights, key):
-    model, memory = nnx.merge(graphdef, params, moving.statistics, frozen), moving.memory
+  def loss_of(params, state, frozen, examples, weights, key):
+    model, extra = nnx.merge(graphdef, params, state.batch_stats, frozen), state.extra
     draw_dropout(model, key)
     logits, teacher = _predictions(model, examples, objective)
     losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
     minimised = losses
     if teacher is not None:
       taught = np.array([name != FINAL for name in objective.exits])
-      soft = distillation(logits, teacher, memory['temperature']) * taught
+      soft = distillation(logits, teacher, extra['temperature']) * taught
       minimised = (1 - objective.distilled) * losses + objective.distilled * soft
-      memory = {**memory, 'temperature': _next_temperature(memory, teacher, objective)}
+      extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
     if objective.survivors:
       weights = weights * survival(logits, weights > 0)
     loss = weighted_sum(minimised, weights.astype(losses.dtype))
     correct = logits.argmax(axis=-1) == examples['labels'][:, None]
-    moved = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    return loss, (_like(moved, moving.statistics), memory, (loss, losses.mean(axis=0), correct))
+    updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    return loss, (_like(updated, state.batch_stats), extra, (loss, losses.mean(axis=0), correct))
 
-  def one(moving, frozen, source, key, batch):
+  def one(state, frozen, source, key, batch):
     examples = batch.examples
     if examples is None:
       examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
     if augment is not None:
-      drawn = jax.random.fold_in(key, batch.step)
-      examples = {**examples, 'images': augment(drawn, examples['images'])}
-    dropped = jax.random.fold_in(key, ~batch.step)  # a number that augmentation never takes
+      augment_key = jax.random.fold_in(key, batch.step)
+      examples = {**examples, 'images': augment(augment_key, examples['images'])}
+    dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
     gradient = jax.grad(loss_of, has_aux=True)
-    grads, (statistics, memory, (loss, exit_loss, correct)) = gradient(
-      moving.params, moving, frozen, examples, batch.weights, dropped
+    grads, (batch_stats, extra, (loss, exit_loss, correct)) = gradient(
+      state.params, state, frozen, examples, batch.weights, dropout_key
     )
     if batch.epoch is not None:
-      memory = {**memory, **record.noted(memory, batch.ids, batch.epoch, ~correct[:, -1])}
-    updates, state = optimizer.update(grads, moving.optimizer, moving.params)
+      extra = {**extra, **record.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(
-      lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), moving.params, updates
+      lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
     )
-    finite = jnp.isfinite(loss + optax.tree.norm((params, statistics)))
-    metrics = Metrics(loss, exit_loss, correct.mean(axis=0), finite)
-    return Moving(params, statistics, state, memory), metrics
+    finite = jnp.isfinite(loss + optax.tree.norm((params, batch_stats)))
+    metrics = StepMetrics(loss, exit_loss, correct.mean(axis=0), finite)
+    return TrainState(params, batch_stats, opt_state, extra), metrics
 
-  def step(moving, frozen, source, key, batches):
+  def step(state, frozen, source, key, batches):
     if len(batches.learning_rate) == 1:
-      # Without a scan: XLA on the CPU runs a convolution's gradient inside one many times slower.
-      moving, metrics = one(moving, frozen, source, key, jax.tree.map(lambda x: x[0], batches))
-      return moving, jax.tree.map(lambda x: x[None], metrics)
-    return jax.lax.scan(lambda m, b: one(m, frozen, source, key, b), moving, batches)
+      # No scan: XLA on the CPU runs a convolution's gradient many times slower inside of one.
+      state, metrics = one(state, frozen, source, key, jax.tree.map(lambda x: x[0], batches))
+      return state, jax.tree.map(lambda x: x[None], metrics)
+    return jax.lax.scan(lambda s, b: one(s, frozen, source, key, b), state, batches)
 
   return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
 
@@ -181,9 +188,10 @@ def make_step(
 def _predictions(
   model: MultiExit, examples: Arrays, objective: Objective
 ) -> tuple[jax.Array, jax.Array | None]:
-  """Logits of the exits [B, exits, classes], and, if they are taught, the final one's [B, classes].
+  """Returns logits [B, exits, classes] and, with distillation, the final exit's [B, classes].
 
-  The final exit may be among them, may have been asked once for all, or else runs only to teach.
+  The final exit's logits come from `exits`, from cached logits, or from an additional forward pass
+  through its head.
   """
   exits = objective.exits
   if 'summaries' in examples:
@@ -197,14 +205,14 @@ def _predictions(
   return logits[:, :-1], logits[:, -1]
 
 
-def _next_temperature(memory: Arrays, teacher: jax.Array, objective: Objective) -> jax.Array:
-  temperature = memory['temperature']
-  sure = jax.nn.softmax(teacher / temperature).max(axis=-1).mean()
-  return jnp.where(sure > objective.growth_above, temperature * objective.growth, temperature)
+def _next_temperature(extra: Arrays, teacher: jax.Array, objective: Objective) -> jax.Array:
+  temperature = extra['temperature']
+  confidence = jax.nn.softmax(teacher / temperature).max(axis=-1).mean()
+  return jnp.where(confidence > objective.growth_above, temperature * objective.growth, temperature)
 
 
 def _like(values: Arrays, template: Arrays) -> Arrays:
-  """The part of a nested dict that has the template's keys."""
+  """Returns the part of a nested dict that has the template's keys."""
   return {
     key: _like(values[key], inner) if isinstance(inner, dict) else values[key]
     for key, inner in template.items()

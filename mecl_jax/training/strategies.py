@@ -1,4 +1,4 @@
-"""A training strategy is a list of phases: what trains, which exits count, with which curriculum.
+"""Training strategies: lists of phases, and what a strategy allows.
 
 The names follow Scardapane et al., "Why Should We Add Early Exits to Neural Networks?", 2020, arXiv
 2004.12814; 'mixed' is from Kubaty et al., ICML 2025, arXiv 2407.14320.
@@ -7,25 +7,27 @@ The names follow Scardapane et al., "Why Should We Add Early Exits to Neural Net
 from collections.abc import Sequence
 import dataclasses
 
-STRATEGIES = ('joint', 'classifier_wise', 'layer_wise', 'mixed')
-SAMPLE_WEIGHTS = ('none', 'survivors', 'easy_weighted')
+from ml_collections import ConfigDict
+
+from mecl_jax.curriculum import NEED_TEACHER
+from mecl_jax.errors import UserError
 
 Prefix = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-  """One stretch of training.
+  """A part of training.
 
   Attributes:
-    name: for people; unique within a run.
-    settings: which group of `config.phases` holds its duration and optimiser.
-    trainable: paths in the model under which parameters and batch statistics move; all else is
+    name: unique within a run.
+    settings: the group of `config.phases` that holds its duration and optimiser.
+    trainable: paths in the model whose parameters and batch statistics change; all others are
       frozen, bit for bit.
     exits: the exits that carry loss, earliest first.
-    curriculum: whether the curriculum decides what is shown; otherwise all examples are.
+    curriculum: whether the curriculum applies; otherwise all examples are visible.
     share: of the duration in `settings`.
-    frozen_backbone: whether no stage moves, so that features may be computed once.
+    frozen_backbone: whether no stage is trainable, so that features may be computed once.
   """
 
   name: str
@@ -40,18 +42,17 @@ class Phase:
 def make_phases(
   strategy: str, exits: Sequence[str], segments: Sequence[Sequence[str]]
 ) -> tuple[Phase, ...]:
-  """The phases of a strategy.
+  """Returns the phases of a strategy.
 
   Args:
-    strategy: one of `STRATEGIES`.
+    strategy: a valid value of the field `strategy`.
     exits: names of all exits, earliest first, 'final' last.
-    segments: per exit, the backbone's stages that it needs beyond those of the exit before it.
+    segments: per exit, the backbone's stages between the exit before it and this one.
   """
   everything: tuple[Prefix, ...] = (('backbone',), ('heads',))
-  final = exits[-1]
+  final, early = exits[-1], tuple(exits[:-1])
   backbone = Phase('backbone', 'backbone', (('backbone',), ('heads', final)), (final,), False)
   joint = Phase('joint', 'joint', everything, tuple(exits), True)
-  early = tuple(exits[:-1])
   heads = Phase(
     'heads', 'heads', tuple(('heads', e) for e in early), early, True, frozen_backbone=True
   )
@@ -72,3 +73,64 @@ def make_phases(
     'layer_wise': layers,
     'mixed': (backbone, joint),
   }[strategy]
+
+
+def needs_scores(config: ConfigDict) -> bool:
+  """Returns whether training uses difficulty scores, to rank or to weight examples."""
+  settings = config.curriculum
+  return settings.order in NEED_TEACHER or settings.sample_weights == 'easy_weighted'
+
+
+def scores_own_backbone(config: ConfigDict) -> bool:
+  """Returns whether the teacher is the run's own backbone, after its phase has ended."""
+  settings = config.curriculum
+  own = settings.teacher in ('final_exit', 'learning_speed') or (
+    settings.teacher == 'transfer' and not settings.teacher_workdir
+  )
+  return own and config.strategy in ('classifier_wise', 'mixed')
+
+
+def check(config: ConfigDict) -> None:
+  """Checks what a strategy needs of the exits.
+
+  Args:
+    config: each field valid by itself.
+
+  Raises:
+    UserError: a field that has no effect, or makes training impossible, with the strategy.
+  """
+  strategy, early = config.strategy, len(config.model.exits)
+  if not early and strategy != 'joint':
+    raise UserError(
+      f'model.exits is empty; strategy={strategy} needs an early exit (only joint does not)'
+    )
+  if strategy == 'layer_wise':
+    _check_exits_alone(config)
+    return
+  if config.curriculum.sample_weights == 'survivors':
+    needed = 2 if strategy == 'classifier_wise' else 1
+    if early < needed:
+      raise UserError(
+        f'curriculum.sample_weights=survivors needs {needed} early exits with strategy={strategy};'
+        f' model.exits has {early}'
+      )
+  if config.distillation.weight and not early:
+    raise UserError('distillation.weight needs early exits to distil into: model.exits is empty')
+  if config.distillation.weight == 1 and strategy != 'classifier_wise':
+    raise UserError(
+      f'distillation.weight is 1, so that labels carry no loss; with strategy={strategy} the final'
+      ' exit, which teaches the others, would learn nothing; it must be below 1'
+    )
+
+
+def _check_exits_alone(config: ConfigDict) -> None:
+  """Raises UserError for fields that need several exits in one phase."""
+  for field, used, neutral in (
+    ('curriculum.sample_weights', config.curriculum.sample_weights == 'survivors', 'none'),
+    ('distillation.weight', config.distillation.weight, 0),
+  ):
+    if used:
+      raise UserError(
+        f'strategy=layer_wise trains one exit at a time: {field} needs several exits at once and'
+        f' must be {neutral}'
+      )

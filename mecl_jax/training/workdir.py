@@ -1,35 +1,46 @@
 """The work directory of a run: one process at a time, one configuration for its life."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 import contextlib
 import json
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
-from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_json, write_npz
+from mecl_jax.version import __version__
+
+if TYPE_CHECKING:
+  from mecl_jax.data import Dataset
+
+FORMAT = 2  # of a work directory; mecl_jax 0.1 wrote none
+# Files that a run has only once it has begun to train.
+_OF_TRAINING = (
+  *('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher'),
+)
 
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path) -> Iterator[None]:
-  """Holds the work directory; the system lets go of it when the process ends in any way.
+  """Locks the work directory; the system unlocks it when the process ends in any way.
 
   Raises:
-    UserError: another process holds it, or it cannot be made.
+    UserError: another process has locked it, or it cannot be made.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workdir / '.lock', timeout=0)
     lock.acquire()
   except Timeout:
-    raise UserError(f'another process is at work in {workdir}') from None
+    raise UserError(f'another process uses the work directory {workdir}') from None
   except OSError as error:
-    raise UserError(f'cannot work in {workdir}: {error}') from None
+    raise UserError(f'{workdir} cannot be used as a work directory: {error}') from None
   try:
     yield
   finally:
@@ -37,31 +48,44 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-  """Whether a run has saved anything, whole or not."""
+  """Returns whether there are checkpoints, whole or damaged."""
   return any(workdir.glob('checkpoints/[0-9]*'))
 
 
-def forget_what_never_began(workdir: pathlib.Path) -> None:
-  """Frees a work directory whose run kept nothing, as after an error before its first checkpoint.
+def clear_unstarted_run(workdir: pathlib.Path) -> None:
+  """Removes the description of a run that failed before its first checkpoint.
 
-  Otherwise a run that a wrong field stopped at once could not be started again with the right one.
+  The same work directory can then be used again with a corrected configuration.
   """
-  kept = ('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher')
-  if not any(found for pattern in kept for found in workdir.glob(pattern)):
+  if not any(found for pattern in _OF_TRAINING for found in workdir.glob(pattern)):
     for name in ('config.json', 'identity.json', 'label_noise.npz'):
       (workdir / name).unlink(missing_ok=True)
 
 
+def read_config(workdir: pathlib.Path) -> ConfigDict:
+  """Reads the resolved configuration of a run.
+
+  Raises:
+    UserError: the folder is not the work directory of a run, or another version made it.
+  """
+  config = config_lib.read(workdir / 'config.json')
+  read_identity(workdir)  # checks the format
+  return config
+
+
 def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
-  """Makes sure that a work directory was made with this configuration, or is new.
+  """Checks that a work directory is new, or was made with this configuration.
+
+  Args:
+    workdir: to check.
+    config: resolved.
 
   Raises:
     UserError: names the fields that differ.
   """
-  path = workdir / 'config.json'
-  if not path.exists():
+  if not (workdir / 'config.json').exists():
     return
-  differences = config_lib.differences(config, config_lib.resolve(config_lib.read(path)))
+  differences = config_lib.differences(config, read_config(workdir))
   if differences:
     raise UserError(
       f'{workdir} was made with another configuration: {"; ".join(differences)};'
@@ -70,33 +94,33 @@ def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
 
 
 def check_data(workdir: pathlib.Path, dataset: Dataset) -> None:
-  """Makes sure that a work directory was made with these data, or is new.
+  """Checks that a work directory is new, or was made with these data.
 
   Raises:
-    UserError: other images, labels or splits.
+    UserError: images, labels or splits differ.
   """
   identity = read_identity(workdir)
   for parts, key, now in (
     ('the training split', 'fingerprint', dataset.fingerprint),
-    ('what is held out', 'held_out_fingerprint', dataset.held_out_fingerprint),
+    ('validation and test', 'held_out_fingerprint', dataset.held_out_fingerprint),
   ):
     if identity.get(key, now) != now:
       raise UserError(
-        f'{workdir} was made with other data: {parts} of {dataset.name} has fingerprint {now}, was'
-        f' {identity[key]}; choose another --workdir'
+        f'{workdir} was made with other data: the fingerprint of {parts} of {dataset.name} is'
+        f' {now}, was {identity[key]}; choose another --workdir'
       )
 
 
 def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
-  """Which data the run in a work directory sees, and its `digest`.
+  """Reads which data a run sees, and its digest.
 
-  The data are told by `name`, `fingerprint`, and, but for runs of early versions, `num_classes`,
-  `channels`, `image_shape` and `held_out_fingerprint`. Nothing in a new one. The digest is kept,
-  not made anew, so that a later version of the program, whose configuration has more fields, still
-  knows the run's checkpoints as its own.
+  Returns:
+    what `describe_run` wrote to identity.json; nothing for a new work directory. The digest is read
+    and not computed, since a later version of mecl_jax, whose configuration has more fields, would
+    compute another one and reject the run's checkpoints.
 
   Raises:
-    UserError: the file is damaged.
+    UserError: the file is damaged, or another version of mecl_jax made the work directory.
   """
   path = workdir / 'identity.json'
   if not path.exists():
@@ -106,36 +130,47 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
     missing = {'name', 'fingerprint', 'digest'} - set(found)
     if missing:
       raise ValueError(f'it lacks {", ".join(sorted(missing))}')
-    return found
   except (ValueError, TypeError) as error:
     raise UserError(f'{path} is damaged: {error}') from None
+  if found.get('format') != FORMAT:
+    version = found.get('version', '0.1')
+    raise UserError(
+      f'{workdir} was made by mecl_jax {version}, and this version cannot resume it; choose another'
+      ' --workdir (its predictions.npz and difficulty.npz can still be read)'
+    )
+  return found
 
 
 def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
-  """What summary.json holds; None if there is none (the run has not ended)."""
+  """Reads summary.json; None if there is none, since the run has not ended.
+
+  Raises:
+    UserError: the file is damaged.
+  """
   path = workdir / 'summary.json'
   try:
     return json.loads(path.read_text())
   except FileNotFoundError:
     return None
   except ValueError as error:
-    raise UserError(f'{path} is damaged ({error}); --mode=evaluate writes it anew') from None
+    raise UserError(
+      f'{path} is damaged ({error}); --mode=evaluate --workdir={workdir} writes it again'
+    ) from None
 
 
 def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
-  """Keeps a run's resolved configuration, which data it sees, and which labels were flipped."""
+  """Writes config.json, identity.json and, with label noise, label_noise.npz.
+
+  Args:
+    workdir: to write to.
+    config: resolved.
+    dataset: that the run sees.
+    digest: of the run, which its checkpoints carry.
+  """
   write_json(workdir / 'config.json', json.loads(config.to_json()))
-  note_data(workdir, dataset, digest)
-  if dataset.clean_labels is not None:
-    where = dataset.clean_labels != dataset.train.labels
-    flipped, clean = dataset.train.take(where), dataset.clean_labels[where]
-    noise = {'id': flipped.ids, 'label': flipped.labels, 'clean_label': clean}
-    write_npz(workdir / 'label_noise.npz', noise)
-
-
-def note_data(workdir: pathlib.Path, dataset: Dataset, digest: str) -> None:
-  """Writes what `read_identity` reads."""
   identity = {
+    'format': FORMAT,
+    'version': __version__,
     'name': dataset.name,
     'fingerprint': dataset.fingerprint,
     'held_out_fingerprint': dataset.held_out_fingerprint,
@@ -145,3 +180,8 @@ def note_data(workdir: pathlib.Path, dataset: Dataset, digest: str) -> None:
     'digest': digest,
   }
   write_json(workdir / 'identity.json', identity)
+  if dataset.clean_labels is not None:
+    where = dataset.clean_labels != dataset.train.labels
+    flipped, clean = dataset.train.take(where), dataset.clean_labels[where]
+    noise = {'id': flipped.ids, 'label': flipped.labels, 'clean_label': clean}
+    write_npz(workdir / 'label_noise.npz', noise)

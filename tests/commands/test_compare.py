@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mecl_jax import config
 from mecl_jax.commands.compare import compare
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import save_predictions
 from tests.evaluation.predictions import make
@@ -25,7 +25,7 @@ def write(toy_config, tmp_path):
     c.update_from_flattened_dict(changes)
     (tmp_path / name).mkdir()
     path = tmp_path / name
-    (path / 'config.json').write_text(config.resolve(c).to_json())
+    (path / 'config.json').write_text(resolve(c).to_json())
     splits = {}
     for split in ('validation', 'test'):
       said = make(split, n=100, exits=len(exits), classes=4, seed=images)

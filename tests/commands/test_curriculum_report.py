@@ -8,14 +8,14 @@ from rich.console import Console
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from mecl_jax import config
 from mecl_jax.commands import curriculum_report
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.train import score, train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.training.interruption import Interruption
-from mecl_jax.training.run import open_run
+from mecl_jax.training.run import set_up_run
 
 QUIET = Console(quiet=True)
 
@@ -61,7 +61,7 @@ def test_the_page_tells_how_much_easy_images_count(toy_config, tmp_path):
 def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path, strategy, order, drawn):
   toy_config.strategy, toy_config.curriculum.order = strategy, order
   with Interruption() as interruption:
-    opened = open_run(config.resolve(toy_config), tmp_path, QUIET, interruption)
+    opened = set_up_run(resolve(toy_config), tmp_path, QUIET, interruption)
   assert curriculum_report.write(opened) == {}
   assert {path.name for path in (tmp_path / 'report').glob('*')} == drawn
 

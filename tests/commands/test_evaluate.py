@@ -11,14 +11,15 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
-from mecl_jax.commands.evaluate import evaluate, latency
+from mecl_jax.commands.evaluate import evaluate
+from mecl_jax.commands.latency import latency
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.inference import EarlyExit, load_latency
-from mecl_jax.teachers.other_runs import load_network
+from mecl_jax.training.networks import load_network
 from tests.toys import make_config
 
 QUIET = Console(quiet=True)

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
-from mecl_jax.commands.train import describe
+from mecl_jax.commands.describe import describe
 from mecl_jax.errors import UserError
 
 

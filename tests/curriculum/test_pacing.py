@@ -15,8 +15,8 @@ def every(function, steps):
   return [function(step) for step in range(steps)]
 
 
-def test_fixed_exponential_has_the_published_values_at_every_step():
-  """The shipped constants of Hacohen and Weinshall: start 0.04, factor 1.9, every 100 steps."""
+def test_fixed_exponential_has_the_published_values():
+  """Uses the constants of Hacohen and Weinshall: start 0.04, factor 1.9, every 100 steps."""
   published = [0.04, 0.076, 0.1444, 0.27436, 0.521284, 0.9904396, 1.0]
   expected = np.repeat(published, 100)
   np.testing.assert_allclose(every(pacing.fixed_exponential(), 700), expected, rtol=1e-12)
@@ -41,7 +41,7 @@ def test_single_step():
 
 
 def published_by_wu(name, x, b):
-  """The formulas of the paper's table, for x = t / (a T), before and after clipping at 1."""
+  """Returns the share of the paper's table for x = t / (a T), clipped at 1."""
   shape = {
     'log': 1 + 0.1 * math.log(x + math.e**-10),
     'exp': (math.e ** (10 * x) - 1) / (math.e**10 - 1) if x <= 1 else 1,
@@ -55,7 +55,7 @@ def published_by_wu(name, x, b):
 
 
 @pytest.mark.parametrize('name', ['log', 'exp', 'step', 'root', 'linear', 'quadratic'])
-def test_wu_and_others_exactly_for_all_their_constants(name):
+def test_pacings_of_wu_are_exact_for_all_constants(name):
   for b in SHARES_OF_WDN:
     for a in FULL_AFTER_OF_WDN:
       made = pacing.make(name, start=b, full_after=a * STEPS)
@@ -63,8 +63,8 @@ def test_wu_and_others_exactly_for_all_their_constants(name):
       np.testing.assert_allclose(every(made, STEPS), expected, rtol=1e-9)
 
 
-def test_wu_and_others_by_hand():
-  """Values worked out apart from any code: a T = 100, b = 0.1."""
+def test_pacings_of_wu_computed_by_hand():
+  """Checks values that were computed without code: a T = 100, b = 0.1."""
   at = {name: pacing.make(name, start=0.1, full_after=100) for name in pacing.PACINGS[4:]}
   assert at['root'](25) == pytest.approx(0.55)  # 0.1 + 0.9 / 2
   assert at['linear'](25) == pytest.approx(0.325)
@@ -76,7 +76,7 @@ def test_wu_and_others_by_hand():
 
 
 def test_root_is_not_always_the_square_root():
-  """A public implementation's root-p pacing ignores p."""
+  """Checks a mistake of a public implementation, whose root-p pacing ignores p."""
   cube = pacing.polynomial(0.1, 1000, 1 / 3)
   assert cube(125) == pytest.approx(0.1 + 0.9 * 0.5)
 
@@ -101,7 +101,7 @@ def test_every_pacing_is_a_share_that_never_falls(name):
   pacing.check(made, steps=1000, size=45_000, batch_size=128, name=name)
 
 
-def test_an_unknown_name_is_an_error_that_lists_all():
+def test_unknown_pacing_is_rejected():
   with pytest.raises(UserError, match='fixed_exponental.*' + '.*'.join(pacing.PACINGS)):
     pacing.make('fixed_exponental')
 
@@ -119,18 +119,18 @@ def test_pacings_combine():
   ('bad', 'message'),
   [
     (lambda t: 0.5 - t / 1000, r'falls from 0.5 to 0.499 at step 1;'),
-    (lambda t: t / 1000, r'is 0 at step 0; a share is above 0'),
+    (lambda t: t / 1000, r'is 0 at step 0; a share must be above 0'),
     (lambda t: 0.5 + t / 100, r'is 1.01 at step 51'),
     (lambda t: float('nan'), r'is nan at step 0'),
-    (pacing.constant(0.001), r'never reaches one batch: .* 0.001 of 50,000 .* a batch has 100'),
+    (pacing.constant(0.001), r'never shows one whole batch: .* 0.001 of 50,000 .* a batch has 100'),
   ],
 )
-def test_what_is_no_pacing_is_refused(bad, message):
+def test_invalid_pacing_is_rejected(bad, message):
   with pytest.raises(UserError, match=message):
     pacing.check(bad, steps=100, size=50_000, batch_size=100, name='mine')
 
 
-def test_a_long_phase_is_checked_in_no_time_and_to_its_last_step():
+def test_long_phase_is_checked_to_its_last_step():
   pacing.check(pacing.linear(0.01, 10**8), steps=10**8, size=10**9, batch_size=128, name='linear')
   with pytest.raises(UserError, match='falls'):
     late = lambda t: 1.0 if t < 10**8 - 1 else 0.5  # noqa: E731

@@ -16,6 +16,7 @@ from experiments.paired.study import Arm
 from experiments.paired.table import read_table
 from mecl_jax import config as config_lib
 from mecl_jax.commands import train
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
@@ -165,7 +166,7 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
   told = io.StringIO()
   assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=told, width=200))
   assert '4 runs wait for trials' in told.getvalue(), 'two arms with the seeds 0 and 2'
-  backbone = config_lib.digest(config_lib.resolve(study.backbone_config(CELL[0], 1)))
+  backbone = config_lib.digest(resolve(study.backbone_config(CELL[0], 1)))
   with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
     assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
   assert {row['kind'] for row in read_table(folder / 'runs.csv')} == {'trial'}
@@ -212,7 +213,7 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   (backbone,) = (folder.parent / 'backbones').iterdir()
   config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
-  train.train(config_lib.resolve(config), tmp_path, console=QUIET)
+  train.train(resolve(config), tmp_path, console=QUIET)
   said = load_predictions(tmp_path / 'predictions.npz')
   right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
   expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]

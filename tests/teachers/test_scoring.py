@@ -10,15 +10,17 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.train import score, train
 from mecl_jax.curriculum import Difficulty, scores
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions, predict
-from mecl_jax.teachers import cross_validation, other_runs, transfer
+from mecl_jax.teachers import cross_validation, plain_run, transfer
 from mecl_jax.training import loop, record
 from mecl_jax.training.interruption import Interrupted, Interruption
+from mecl_jax.training.networks import load_network_for
 from mecl_jax.training.plan import make_plan
-from mecl_jax.training.run import open_run
+from mecl_jax.training.run import set_up_run
 from tests.toys import make_arrays, make_config
 
 QUIET = Console(quiet=True)
@@ -44,10 +46,10 @@ def taught(ended):
 @pytest.fixture(scope='module')
 def logits_and_labels(taught):
   """What the exits of that run say of the training images."""
-  c = config.resolve(config.read(taught / 'config.json'))
+  c = resolve(config.read(taught / 'config.json'))
   with Interruption() as interruption:
-    opened = open_run(c, taught, QUIET, interruption)
-  model = other_runs.load_model(taught, opened)
+    opened = set_up_run(c, taught, QUIET, interruption)
+  model = load_network_for(opened, taught)
   return predict(model, opened.dataset.train.images), opened.dataset.train.labels
 
 
@@ -143,7 +145,7 @@ def test_cross_validated_scores_are_of_held_out_examples(toy_config, tmp_path):
 
 def test_a_run_that_teaches_has_no_wishes_of_the_one_it_teaches(toy_config):
   toy_config.evaluation.policy_file = 'of_three_exits.json'  # a fold has one
-  assert other_runs.plain_config(toy_config).evaluation == config.default().evaluation
+  assert plain_run.plain_config(toy_config).evaluation == config.default().evaluation
 
 
 def test_a_class_smaller_than_the_folds_is_an_error(tmp_path):
@@ -228,7 +230,7 @@ def test_learning_speed_needs_a_whole_epoch(toy_config, tmp_path):
 def test_noted_is_what_a_history_says():
   rng = np.random.default_rng(0)
   wrong = rng.random((5, 12)) < 0.4  # [epochs, examples]
-  memory = jax.tree.map(jnp.asarray, record.begin(12))
+  memory = jax.tree.map(jnp.asarray, record.empty_record(12))
   shown = np.concatenate([rng.permutation(12) for _ in range(5)])
   epochs = record.epochs_of(range(12), 5, 12, recorded=4)
   assert epochs.shape == (12, 5) and epochs.max() == 3 and epochs[-1].tolist() == [-1] * 5
@@ -382,5 +384,5 @@ def test_epochs_are_counted_whatever_their_duration_is_rounded_to(size, batch, d
   c.batch_size, c.phases.backbone.duration = batch, duration
   c.curriculum.teacher = 'learning_speed'
   exits = ('stage1', 'stage2', 'final')
-  first, second = make_plan(config.resolve(c), exits, [exits[:1]] * 3, size, num_classes=10)
+  first, second = make_plan(resolve(c), exits, [exits[:1]] * 3, size, num_classes=10)
   assert first.recorded == epochs and not second.recorded

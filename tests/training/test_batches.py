@@ -2,19 +2,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mecl_jax import config
-from mecl_jax.commands.train import curriculum_of
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.errors import UserError
-from mecl_jax.training.batches import batch_maker, visible_by_exit
+from mecl_jax.training.batches import batch_maker, make_curriculum, visible_by_exit
 from mecl_jax.training.interruption import Interruption
-from mecl_jax.training.run import open_run
+from mecl_jax.training.run import set_up_run
 
 
 def opened(c, workdir, **changes):
   c.update_from_flattened_dict({'strategy': 'joint', **changes})
   with Interruption() as interruption:
-    return open_run(config.resolve(c), workdir, Console(quiet=True), interruption)
+    return set_up_run(resolve(c), workdir, Console(quiet=True), interruption)
 
 
 def made(c, workdir, steps=range(4), easiness=None, **changes):
@@ -65,7 +64,7 @@ def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
   for order in ('easy_first', 'anti', 'random', 'none'):
     run = opened(toy_config, tmp_path, **{'curriculum.order': order})
     (plan,) = run.plans
-    curriculum, _ = curriculum_of(run, plan, Scores)
+    curriculum, _ = make_curriculum(run, plan, Scores)
     batches = batch_maker(run, plan, curriculum, None, streamed=False)(range(plan.steps))
     seen[order] = plan, curriculum, batches
     if order != 'none':  # as stored: all are visible at once, and nothing is ranked

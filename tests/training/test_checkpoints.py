@@ -24,7 +24,7 @@ def everywhere():
 
 def moments_of(model):
   state = optax.trace(0.9).init(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-  return {'optimizer': state, 'memory': {'temperature': np.float32(2.5)}}
+  return {'opt_state': state, 'extra': {'temperature': np.float32(2.5)}}
 
 
 def save(folder, *seeds):

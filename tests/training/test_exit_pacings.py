@@ -16,7 +16,7 @@ def settings(**changes):
 
 
 def shares(step, **changes):
-  """Of the three exits in a phase of 200 steps and 10 epochs."""
+  """Returns the shares of three exits at a step of a phase of 200 steps, 10 epochs."""
   chosen = settings(**changes)
   check(chosen)
   pacings = make_pacings(chosen, EXITS, steps=200, epoch=20.0)
@@ -24,35 +24,35 @@ def shares(step, **changes):
   return pytest.approx([pacing(step) for pacing in pacings.values()])
 
 
-def test_durations_are_steps_epochs_or_a_share_of_the_phase():
+def test_durations_are_in_steps_epochs_or_percent():
   for full_after in ('50%', '100 steps', '5 epochs'):
     assert shares(50, full_after=full_after) == [0.55] * 3
 
 
-def test_shared_is_one_pacing():
+def test_shared_pacing_is_made_once():
   made = make_pacings(settings(), EXITS, steps=200, epoch=20.0)
   assert len(set(made.values())) == 1
 
 
-def test_scaled_multiplies_the_share_and_stays_a_share():
+def test_scaled_shares_stay_within_0_and_1():
   factors = {'per_exit': 'scaled', 'exit_factors': (0.5, 1.0, 3.0)}
   assert shares(0, **factors) == [0.05, 0.1, 0.3]
   assert shares(150, **factors) == [0.5, 1.0, 1.0]
 
 
-def test_own_gives_each_exit_its_pacing():
+def test_each_exit_has_its_own_pacing():
   own = 'root start=0.2 full_after=90%, step full_after=10steps, constant start=1'
   assert shares(0, per_exit='own', exit_pacings=own) == [0.2, 0.1, 1.0]
   assert shares(45, per_exit='own', exit_pacings=own) == [0.2 + 0.8 * 0.5, 1.0, 1.0]
 
 
-def test_boundaries_within_a_text_are_parted_by_semicolons():
+def test_boundaries_are_separated_by_semicolons():
   own = 'varied_exponential start=0.1 increase=2 boundaries=10%;50steps'
   assert shares(20, per_exit='own', exit_pacings=own) == [0.2] * 3
   assert shares(50, per_exit='own', exit_pacings=own) == [0.4] * 3
 
 
-def test_what_is_never_shown_is_shown_to_no_exit():
+def test_no_exit_sees_more_than_max_share():
   assert shares(199, max_share=0.9) == [0.9] * 3
   assert shares(199, max_share=0.9, per_exit='scaled', exit_factors=(0.5, 1.0, 2.0)) == [
     0.45,
@@ -75,7 +75,7 @@ def test_what_is_never_shown_is_shown_to_no_exit():
     ({'per_exit': 'own', 'exit_pacings': 'linear full_after=0%'}, "'0%'; it must be above 0"),
     (
       {'per_exit': 'own', 'exit_pacings': 'fixed_exponential increase=inf'},
-      "is 'inf'; it must be above 1",
+      'is inf; it must be above 1',
     ),
     ({'per_exit': 'scaled', 'exit_factors': (0.5, 1.0)}, 'has 2 values; give 1, or 3: stage1, st'),
     ({'per_exit': 'own', 'exit_pacings': 'linear, linear'}, 'has 2 values; give 1, or 3'),
@@ -83,16 +83,16 @@ def test_what_is_never_shown_is_shown_to_no_exit():
     ({'per_exit': 'own', 'exit_pacings': '0.5'}, "'0.5'; choose one of: constant"),
     ({'per_exit': 'own', 'exit_pacings': 'linear stat=1'}, "'stat'; choose one of: start, full"),
     ({'per_exit': 'own', 'exit_pacings': 'linear increase=2'}, "'increase'; choose one of: st"),
-    ({'per_exit': 'own', 'exit_pacings': 'linear start=0'}, "is '0'; it must be above 0, at m"),
-    ({'per_exit': 'own', 'exit_pacings': 'linear start=x'}, "is 'x'; it must be above 0"),
+    ({'per_exit': 'own', 'exit_pacings': 'linear start=0'}, 'is 0.0; it must be a share above 0'),
+    ({'per_exit': 'own', 'exit_pacings': 'linear start=x'}, "is 'x'; it must be a share above 0"),
     ({'per_exit': 'own', 'exit_pacings': 'linear full_after=1'}, "'300 steps', '20 epochs'"),
     (
       {'per_exit': 'own', 'exit_pacings': 'fixed_exponential increase=1'},
-      "is '1'; it must be above 1",
+      'is 1.0; it must be above 1',
     ),
   ],
 )
-def test_what_does_not_fit_is_an_error(changes, message):
+def test_invalid_pacings_are_rejected(changes, message):
   with pytest.raises(UserError) as error:
     shares(0, **changes)
   assert message in str(error.value)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mecl_jax import config
+from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.models import pretrained
-from mecl_jax.teachers import other_runs
 from mecl_jax.training import initial_weights as weights
 from mecl_jax.training.interruption import Interruption
-from mecl_jax.training.run import open_run
+from mecl_jax.training.networks import load_network_for
+from mecl_jax.training.run import set_up_run
 from tests.toys import make_arrays, make_config
 
 QUIET = Console(quiet=True)
@@ -38,18 +38,18 @@ def wanting(toy_config, trained):
 
 def opened(c, workdir):
   with Interruption() as interruption:
-    return open_run(config.resolve(c), workdir, QUIET, interruption)
+    return set_up_run(resolve(c), workdir, QUIET, interruption)
 
 
 def begun(c, workdir):
   run = opened(c, workdir)
-  return run, weights.begin(run)
+  return run, weights.load_initial_weights(run)
 
 
-def test_another_runs_weights_are_taken_with_its_exits_and_pixels(wanting, trained, tmp_path):
+def test_weights_of_another_run_are_loaded(wanting, trained, tmp_path):
   fresh = pretrained.named(opened(wanting, tmp_path).model)
   run, said = begun(wanting, tmp_path)
-  theirs = pretrained.named(other_runs.load_model(trained, run))
+  theirs = pretrained.named(load_network_for(run, trained))
   for name, variable in pretrained.named(run.model).items():
     same = np.array_equal(variable[...], theirs.get(name, fresh[name])[...])
     assert same, name

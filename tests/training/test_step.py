@@ -37,15 +37,15 @@ def phase(strategy='joint', index=0):
   return make_phases(strategy, model.exit_names, model.segments)[index]
 
 
-def prepare(phase, augment=None, objective=None, memory=None, model=None, **settings):
+def prepare(phase, augment=None, objective=None, extra=None, model=None, **settings):
   """A compiled step and its beginning."""
   s = config.default().phases.heads
   s.update(settings)
   model, optimizer = model or make_model(), make_optimizer(s)
   models.set_trainable(model, phase.trainable)
-  graphdef, moving, frozen = split(model, phase.trainable, optimizer, memory)
+  graphdef, state, frozen = split(model, phase.trainable, optimizer, extra)
   step = make_step(graphdef, optimizer, objective or Objective(phase.exits), augment=augment)
-  return step, moving, frozen
+  return step, state, frozen
 
 
 def batches(steps, exits, start=0, rate=0.1, weights=1.0, size=8):
@@ -62,18 +62,18 @@ KEY = jax.random.key(0)
 
 
 def test_the_loss_falls():
-  step, moving, frozen = prepare(phase())
+  step, state, frozen = prepare(phase())
   losses = []
   for t in range(30):
-    moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, 3, start=t))
+    state, metrics = step(state, frozen, SOURCE, KEY, batches(1, 3, start=t))
     losses.append(float(metrics.loss[0]))
   assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
 def test_several_steps_in_one_call_are_the_same_steps():
-  step, moving, frozen = prepare(phase(), augment)
+  step, state, frozen = prepare(phase(), augment)
   _, again, _ = prepare(phase())
-  together, metrics = step(moving, frozen, SOURCE, KEY, batches(4, 3))
+  together, metrics = step(state, frozen, SOURCE, KEY, batches(4, 3))
   one_by_one = []
   for t in range(4):
     again, m = step(again, frozen, SOURCE, KEY, batches(1, 3, start=t))
@@ -91,12 +91,12 @@ def test_several_steps_in_one_call_are_the_same_steps():
 def test_moves_what_the_phase_trains_and_nothing_else(strategy, index):
   """Frozen means parameters and batch statistics, bit for bit."""
   phase_ = phase(strategy, index)
-  step, moving, frozen = prepare(phase_)
+  step, state, frozen = prepare(phase_)
   before = dict(nnx.to_flat_state(nnx.state(make_model())))
   for t in range(3):
-    moving, _ = step(moving, frozen, SOURCE, KEY, batches(1, len(phase_.exits), start=t))
+    state, _ = step(state, frozen, SOURCE, KEY, batches(1, len(phase_.exits), start=t))
   after = make_model()
-  nnx.update(after, moving.params, moving.statistics, frozen)
+  nnx.update(after, state.params, state.batch_stats, frozen)
   kinds = set()
   for path, value in nnx.to_flat_state(nnx.state(after)):
     trained = any(path[: len(prefix)] == prefix for prefix in phase_.trainable)
@@ -107,11 +107,11 @@ def test_moves_what_the_phase_trains_and_nothing_else(strategy, index):
 
 
 def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
-  step, moving, frozen = prepare(phase(), momentum=0.0, weight_decay=0.0)
-  before = jax.tree.map(np.array, moving.params)
+  step, state, frozen = prepare(phase(), momentum=0.0, weight_decay=0.0)
+  before = jax.tree.map(np.array, state.params)
   weights = np.array([1, 0, 0], np.float32)
-  moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, 3, weights=weights))
-  heads = moving.params['heads']
+  state, metrics = step(state, frozen, SOURCE, KEY, batches(1, 3, weights=weights))
+  heads = state.params['heads']
 
   def moved(name):
     pairs = zip(jax.tree.leaves(heads[name]), jax.tree.leaves(before['heads'][name]), strict=True)
@@ -125,39 +125,39 @@ def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
 def test_dropout_hangs_on_the_number_of_the_step():
   losses = []
   for number in (3, 3, 4):
-    step, moving, frozen = prepare(phase('classifier_wise', 1), model=make_model(head='mlp'))
+    step, state, frozen = prepare(phase('classifier_wise', 1), model=make_model(head='mlp'))
     sent = batches(1, 2)._replace(step=np.full(1, number, np.uint32))
-    _, metrics = step(moving, frozen, SOURCE, KEY, sent)
+    _, metrics = step(state, frozen, SOURCE, KEY, sent)
     losses.append(metrics.exit_loss[0])
   np.testing.assert_array_equal(losses[0], losses[1])
   assert not np.any(np.equal(losses[0], losses[2]))
 
 
 def test_no_number_that_changes_compiles_anything_anew():
-  step, moving, frozen = prepare(phase(), augment)
+  step, state, frozen = prepare(phase(), augment)
   for t, rate in enumerate((0.1, 0.05, 1e-3)):
     sent = batches(1, 3, start=t, rate=rate, weights=1.0 + t)
-    moving, _ = step(moving, frozen, SOURCE, jax.random.key(t), sent)
+    state, _ = step(state, frozen, SOURCE, jax.random.key(t), sent)
   assert step._cache_size() == 1
 
 
 def test_examples_that_come_along_are_the_same_examples():
-  step, moving, frozen = prepare(phase())
+  step, state, frozen = prepare(phase())
   _, again, _ = prepare(phase())
   sent = batches(1, 3)
-  resident, _ = step(moving, frozen, SOURCE, KEY, sent)
+  resident, _ = step(state, frozen, SOURCE, KEY, sent)
   examples = {'images': IMAGES[sent.ids], 'labels': LABELS[sent.ids]}
   streamed, _ = step(again, frozen, {}, KEY, sent._replace(examples=examples))
   jax.tree.map(np.testing.assert_array_equal, resident, streamed)
 
 
 def test_augmentation_depends_on_the_step():
-  step, moving, frozen = prepare(phase(), augment)
+  step, state, frozen = prepare(phase(), augment)
   results = []
   for t in (0, 0, 1):
-    _, moving, _ = prepare(phase())
+    _, state, _ = prepare(phase())
     sent = batches(1, 3)._replace(step=np.array([t], np.uint32))
-    results.append(float(step(moving, frozen, SOURCE, KEY, sent)[1].loss[0]))
+    results.append(float(step(state, frozen, SOURCE, KEY, sent)[1].loss[0]))
   assert results[0] == results[1] != results[2]
 
 
@@ -178,22 +178,20 @@ def test_soft_targets_computed_once_are_those_computed_in_every_step():
   teacher = model(IMAGES, ('final',))[:, 0]
   ends = []
   for source in (SOURCE, heads_source(heads, teacher)):
-    memory = {'temperature': np.float32(2)}
-    step, moving, frozen = prepare(heads, objective=objective, memory=memory)
+    extra = {'temperature': np.float32(2)}
+    step, state, frozen = prepare(heads, objective=objective, extra=extra)
     for t in range(3):
-      moving, metrics = step(moving, frozen, source, KEY, batches(1, 2, start=t))
-    ends.append((moving.params, metrics.loss))
+      state, metrics = step(state, frozen, source, KEY, batches(1, 2, start=t))
+    ends.append((state.params, metrics.loss))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *ends)
 
 
 def first_loss(strategy, index, **objective):
   chosen = phase(strategy, index)
-  memory = {'temperature': np.float32(2)} if objective.get('distilled') else None
-  step, moving, frozen = prepare(
-    chosen, objective=Objective(chosen.exits, **objective), memory=memory
-  )
-  moving, metrics = step(moving, frozen, SOURCE, KEY, batches(1, len(chosen.exits)))
-  return float(metrics.loss[0]), np.asarray(metrics.exit_loss[0]), moving
+  extra = {'temperature': np.float32(2)} if objective.get('distilled') else None
+  step, state, frozen = prepare(chosen, objective=Objective(chosen.exits, **objective), extra=extra)
+  state, metrics = step(state, frozen, SOURCE, KEY, batches(1, len(chosen.exits)))
+  return float(metrics.loss[0]), np.asarray(metrics.exit_loss[0]), state
 
 
 def test_the_final_exit_has_no_teacher():
@@ -209,8 +207,8 @@ def test_the_final_exit_has_no_teacher():
 
 def test_the_temperature_grows_while_the_teacher_is_surer_than_it_may_be():
   for above, expected in ((0.01, 3.0), (1.0, 2.0)):
-    _, _, moving = first_loss('joint', 0, distilled=0.5, growth=1.5, growth_above=above)
-    assert float(moving.memory['temperature']) == expected
+    _, _, state = first_loss('joint', 0, distilled=0.5, growth=1.5, growth_above=above)
+    assert float(state.extra['temperature']) == expected
 
 
 def test_survivors_weight_the_later_exits_by_the_earlier():

@@ -1,0 +1,47 @@
+"""Resolves configurations: fills in 'auto', and checks fields one by one and against each other."""
+
+from ml_collections import ConfigDict
+
+from mecl_jax import config as config_lib
+from mecl_jax.commands import run_report
+from mecl_jax.curriculum.pacing import PACINGS
+from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
+from mecl_jax.models import BACKBONES, HEADS
+from mecl_jax.models.pretrained import default_preprocessing
+from mecl_jax.teachers import scoring
+from mecl_jax.training import exit_pacings, initial_weights, strategies
+
+# Names that fields may hold because another room has them in a registry.
+NAMES = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+  """Checks a configuration and returns it as it will run and be stored.
+
+  A command resolves its configuration once, and passes it on resolved. Lists such as 'stage1,0.5'
+  become tuples. Strategies without a backbone phase get the teacher 'self_taught' in place of
+  'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights.
+
+  Raises:
+    UserError: a value is not valid; the message says what is.
+  """
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.model.exits = config_lib.parse_items(config.model.exits)
+    config.exit_weights = config_lib.parse_items(config.exit_weights)
+    curriculum = config.curriculum
+    curriculum.exit_factors = config_lib.parse_items(curriculum.exit_factors)
+    if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
+      curriculum.teacher = 'self_taught'
+    if curriculum.measure == 'auto' and curriculum.teacher in MEASURES_OF_TEACHER:
+      curriculum.measure = MEASURES_OF_TEACHER[curriculum.teacher][0]
+    if config.model.preprocessing == 'auto':
+      model = config.model
+      model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
+  config_lib.check_fields(config, NAMES)
+  initial_weights.check(config)
+  scoring.check(config)
+  strategies.check(config)
+  exit_pacings.check(config.curriculum)
+  run_report.check_targets(config.evaluation)
+  return config.lock()

@@ -1,0 +1,127 @@
+"""Opens the run of a work directory: the same way for every command."""
+
+from collections.abc import Iterator
+import contextlib
+import pathlib
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from mecl_jax import config as config_lib
+from mecl_jax.commands import curriculum_report, overview, run_report
+from mecl_jax.commands.configuration import resolve
+from mecl_jax.data import Dataset
+from mecl_jax.errors import RunError
+from mecl_jax.training import devices, initial_weights
+from mecl_jax.training import workdir as workdirs
+from mecl_jax.training.checkpoints import Checkpoints, Position
+from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.run import Run, set_up_run
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path, config: ConfigDict) -> Iterator[Interruption]:
+  """Locks a work directory, handles signals, and checks that the configuration is that of its run.
+
+  Args:
+    workdir: new, or of a run with this configuration.
+    config: resolved.
+
+  Raises:
+    UserError: another process uses it, or it was made with another configuration or version.
+  """
+  with workdirs.claim(workdir), Interruption() as interruption:
+    workdirs.clear_unstarted_run(workdir)
+    workdirs.check_config(workdir, config)
+    yield interruption
+
+
+def open_run(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  console: Console,
+  interruption: Interruption,
+  dataset: Dataset | None = None,
+) -> Run:
+  """Sets up the run of a work directory that `hold` has locked.
+
+  Whatever can be checked before training is checked now: files that the configuration names, the
+  data, and their fit to the network.
+
+  Args:
+    config: resolved.
+    workdir: of the run.
+    console: to print to.
+    interruption: of `hold`.
+    dataset: already loaded; None: loaded as the configuration says.
+
+  Raises:
+    UserError: a file or the data cannot be used.
+  """
+  if not workdirs.has_checkpoints(workdir):
+    initial_weights.check_there(config)
+  run = set_up_run(config, workdir, console, interruption, dataset)
+  workdirs.check_data(workdir, run.dataset)
+  run_report.check(run)
+  curriculum_report.scores_to_compare(run)
+  return run
+
+
+def start(run: Run, *, brief: bool = False) -> None:
+  """Makes a run ready to train: prints it, loads its initial weights, and describes it on disk.
+
+  From then on signals stop it at safe points only.
+
+  Args:
+    run: from `open_run`.
+    brief: print no tables.
+  """
+  if not brief:
+    overview.print_run(run)
+  if run.config.model.pretrained and not workdirs.has_checkpoints(run.workdir):
+    load_initial_weights(run)
+  workdirs.describe_run(run.workdir, run.config, run.dataset, run.digest)
+  run.interruption.wait_for_safe_points()
+
+
+def load_initial_weights(run: Run) -> None:
+  """Loads the weights that `model.pretrained` names, and prints what was loaded."""
+  message = initial_weights.load_initial_weights(run)
+  run.console.print(f'pretrained: {message}', soft_wrap=True)
+
+
+@contextlib.contextmanager
+def restored_run(
+  workdir: pathlib.Path, config: ConfigDict | None, console: Console
+) -> Iterator[tuple[Run, Position]]:
+  """Opens a run at its newest checkpoint.
+
+  Args:
+    workdir: of the run.
+    config: that of the run, except for fields that may change between two starts; None: that of
+      the run.
+    console: to print to.
+
+  Yields:
+    the run and its position.
+
+  Raises:
+    UserError: the folder is not the work directory of a run, or its configuration or data differ.
+    RunError: no checkpoint can be read.
+  """
+  own = workdirs.read_config(workdir)
+  if config is not None:
+    config = resolve(config)
+    workdirs.check_config(workdir, config)
+    own = config_lib.with_mutable_fields(own, config)
+  missing = RunError(f'{workdir} has no checkpoint that can be read; --mode=train makes one')
+  if not workdirs.has_checkpoints(workdir):
+    raise missing
+  with hold(workdir, own) as interruption:
+    run = open_run(own, workdir, console, interruption)
+    saved = Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True)
+    with saved as checkpoints:
+      found = checkpoints.restore(run.model, devices.replicated(run.mesh))
+    if found is None:
+      raise missing
+    yield run, found[0]

@@ -1,0 +1,215 @@
+"""Every field of the configuration, once: default, valid values, and meaning with its unit.
+
+The defaults, the checks, the messages and `docs/configuration.md` come from here. Durations are
+text with a unit: '300 steps', '20 epochs', or '8%' of the phase (see `durations.py`).
+"""
+
+from mecl_jax.config.field import Field, Group
+from mecl_jax.config.training_fields import CURRICULUM, DISTILLATION, PHASES
+from mecl_jax.config.valid import (
+  NOT_NEGATIVE,
+  counts,
+  duration,
+  flag,
+  free,
+  name_in,
+  number,
+  numbers,
+  one_of,
+  whole,
+  whole_or_zero,
+)
+
+_DATA = Group(
+  'The data set, and how it is cut.',
+  {
+    'name': Field(
+      'cifar10', free('text'), 'TFDS set of labelled images, as `name` or `name/config`'
+    ),
+    'data_dir': Field(
+      '', free('a folder'), 'prepared TFDS data; empty: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`'
+    ),
+    'arrays': Field(
+      '', free('a .npz file'), 'arrays `{train,test}_{images,labels}`, read instead of TFDS'
+    ),
+    'label': Field('label', free('text'), 'feature to predict, as `coarse_label` of CIFAR-100'),
+    'train_split': Field('train', free('text'), 'TFDS split to train on'),
+    'test_split': Field('test', free('text'), 'TFDS split to test on'),
+    'validation_size': Field(
+      5000, whole(1), 'images cut from the training split for validation, balanced by class'
+    ),
+    'split_seed': Field(
+      0, whole(0), 'seed of that cut; separate from `seed`, so that compared runs share the cut'
+    ),
+    'label_noise': Field(
+      0.0,
+      number('a share from 0 up to, not including, 1', lambda v: 0 <= v < 1),
+      'share of the training labels that are flipped on purpose, evenly over the other classes',
+    ),
+    'noise_seed': Field(0, whole(0), 'seed of the flipped labels'),
+    'image_size': Field(
+      0, whole_or_zero(8), 'side in pixels that images are resized to on the device; 0: unchanged'
+    ),
+    'placement': Field(
+      'auto',
+      one_of('auto', 'device', 'host'),
+      '`device`: all images on the accelerator; `host`: streamed; `auto`: by size',
+    ),
+  },
+)
+
+_AUGMENT = Group(
+  'Augmentation of the training images, on the device.',
+  {
+    'crop': Field(4, whole(0), 'pixels of padding before the random crop; 0: none'),
+    'flip': Field(True, flag(), 'mirror left to right with probability 1/2'),
+    'cutout': Field(0, whole(0), 'side of the erased square in pixels; 0: none'),
+  },
+)
+
+_MODEL = Group(
+  'The network.',
+  {
+    'backbone': Field('resnet20', name_in('backbones', 'networks.md'), 'backbone'),
+    'stem': Field(
+      'auto',
+      one_of('auto', 'cifar', 'imagenet'),
+      'first layers: for small or large images; `auto`: as published',
+    ),
+    'width': Field(16, whole(1), 'channels of the backbone: 16 as published, 8 half as many'),
+    'input_channels': Field(
+      0, whole(0), 'channels that the backbone takes; 0: as many as the images have'
+    ),
+    'exits': Field(
+      ('stage1', 'stage2'),
+      free('stage names, shares of MACs, `every N`, `groups`'),
+      'places of the early exits; `stage1=vit` gives one exit a head of its own',
+    ),
+    'head': Field('conv', name_in('heads', 'networks.md'), 'kind of the early exit heads'),
+    'head_width': Field(64, whole(1), 'channels inside a head'),
+    'pretrained': Field(
+      '',
+      free('`imagenet`, a .weights.h5 or .safetensors file, a work directory'),
+      'initial weights; empty: random',
+    ),
+    'pretrained_skip': Field(
+      'heads.*',
+      free("'PATTERN,PATTERN'"),
+      'parameters that the initial weights may lack, or have in another shape',
+    ),
+    'preprocessing': Field(
+      'auto',
+      one_of('auto', 'dataset', 'caffe', 'tf', 'torch', 'run'),
+      'normalisation of pixels: `dataset`: by the training images; `run`: as `model.pretrained`;'
+      ' `auto`: as the weights need',
+    ),
+    'dtype': Field(
+      'float32',
+      one_of('float32', 'bfloat16', 'float64'),
+      'type of the computation; parameters stay float32, except with `float64`',
+    ),
+  },
+)
+
+
+_CHECKPOINTS = Group(
+  'Checkpoints.',
+  {
+    'every_seconds': Field(60.0, NOT_NEGATIVE, 'seconds between two saves'),
+    'keep': Field(2, whole(1), 'newest checkpoints that are kept'),
+  },
+)
+
+_LOGGING = Group(
+  'Logging.',
+  {
+    'every': Field('50 steps', duration(), 'between two lines of `metrics.jsonl`'),
+    'validate_every': Field(
+      '10%', duration(), 'between two passes over the validation split; `0 steps`: none'
+    ),
+  },
+)
+
+_EVALUATION = Group(
+  'The operating point of early exit, chosen on the validation split, and latencies.',
+  {
+    'max_accuracy_drop': Field(
+      0.005,
+      number('a share of the images, from 0 to 1', lambda v: 0 <= v <= 1),
+      'target: the cheapest policy that loses at most this accuracy against the final exit',
+    ),
+    'target_macs': Field(
+      0.0, NOT_NEGATIVE, 'target: the most accurate policy within so many MACs per image; 0: unused'
+    ),
+    'target_latency_ms': Field(
+      0.0,
+      NOT_NEGATIVE,
+      'target: the most accurate policy within so many measured milliseconds; 0: unused',
+    ),
+    'policy_file': Field('', free('a policy.json'), 'policy to use instead of choosing one'),
+    'latency_file': Field(
+      '', free('a latency.json'), 'latencies of another device; empty: those of the work directory'
+    ),
+    'deadlines_file': Field(
+      '', free('a CSV file'), 'deadlines in milliseconds, one per line, to evaluate at'
+    ),
+    'batch_sizes': Field((1, 16, 64, 256), counts(), 'batch sizes that `--mode=latency` measures'),
+  },
+)
+
+_REPORT = Group(
+  'The report.',
+  {
+    'page': Field(
+      True, flag(), 'whether `report/index.html`, its tables and the policy are written'
+    ),
+    'compare_with': Field(
+      '', free("'DIR,FILE'"), 'runs or difficulty files to compare the difficulty scores with'
+    ),
+  },
+)
+
+FIELDS = Group(
+  'The run as a whole',
+  {
+    'seed': Field(
+      0, whole(0, 2**32 - 1), 'seed of the initial parameters, the batches and the augmentation'
+    ),
+    'batch_size': Field(128, whole(1), 'images per optimiser step, over all devices together'),
+    'strategy': Field(
+      'classifier_wise',
+      one_of('joint', 'classifier_wise', 'layer_wise', 'mixed'),
+      'which parts train in which order',
+    ),
+    'data': _DATA,
+    'augment': _AUGMENT,
+    'model': _MODEL,
+    'exit_weights': Field(
+      (1.0,),
+      numbers(
+        'numbers of 0 or more, one above 0', lambda v: min(v, default=-1) >= 0 and sum(v) > 0
+      ),
+      'weights of the losses of the exits, earliest first; one: for every exit',
+    ),
+    'cache_features': Field(
+      True, flag(), '`classifier_wise`: heads learn on features computed once, not augmented'
+    ),
+    'phases': PHASES,
+    'curriculum': CURRICULUM,
+    'distillation': DISTILLATION,
+    'steps_per_dispatch': Field(
+      0, whole(0), 'optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16'
+    ),
+    'checkpoints': _CHECKPOINTS,
+    'logging': _LOGGING,
+    'evaluation': _EVALUATION,
+    'report': _REPORT,
+  },
+)
+
+# Fields and groups that may change between two starts of a run: the result does not depend on them
+# (a fingerprint checks that the data are still the same).
+MUTABLE_FIELDS = (
+  *('data.data_dir', 'data.arrays', 'data.placement'),
+  *('checkpoints.', 'logging.', 'evaluation.', 'report.'),
+)

@@ -1,0 +1,158 @@
+"""The steps of one phase: the compiled step, its state, and the batches that it takes."""
+
+from collections.abc import Iterator
+import functools
+from typing import NamedTuple
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+import numpy as np
+
+from mecl_jax.curriculum import Curriculum
+from mecl_jax.data.augment import augment
+from mecl_jax.models import set_trainable
+from mecl_jax.training import devices, record, sources
+from mecl_jax.training.batches import batch_maker, make_layout
+from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
+from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.run import Run
+from mecl_jax.training.step import Arrays, Objective, StepMetrics, TrainState, make_step, split
+
+
+class PhaseSteps:
+  """The optimiser steps of one phase.
+
+  Args:
+    run: its model is put into the mode of the phase. A step donates its input, so that the model's
+      trainable arrays are invalid until `update_model`.
+    plan: of the phase.
+    curriculum: which examples are shown at which step.
+    easiness: [N] of the training examples, see `batch_maker`; None: all have the same weight.
+    source: examples or features on the device, see `sources`; None: the host streams them.
+    unfinished: what `unfinished` returned at the step to resume at; empty at the start.
+
+  Attributes:
+    state: after the steps that were taken.
+  """
+
+  def __init__(
+    self,
+    run: Run,
+    plan: PhasePlan,
+    curriculum: Curriculum,
+    easiness: np.ndarray | None,
+    source: Arrays | None,
+    unfinished: Arrays | None = None,
+  ):
+    self._run, self._plan, self._source = run, plan, source
+    set_trainable(run.model, plan.phase.trainable)
+    graphdef, state, frozen = initial_state(run, plan)
+    everywhere, streamed = devices.replicated(run.mesh), source is None
+    self.state, self._frozen, self._key = jax.device_put(
+      (state._replace(**unfinished or {}), frozen, jax.random.key(plan.seeds[2])), everywhere
+    )
+    self._step = _compiled_step(
+      graphdef,
+      OptimizerSettings.of(plan.settings),
+      objective_of(run.config, plan),
+      _augmentation(run, plan),
+    )
+    self._layout = make_layout(run.mesh, plan, streamed=streamed)
+    self._make = batch_maker(run, plan, curriculum, easiness, streamed=streamed)
+
+  def take(self, start: int = 0) -> Iterator[tuple[range, StepMetrics]]:
+    """Takes the steps from `start` to the end of the phase.
+
+    Yields:
+      the steps of each call to the device and their metrics, which may still be in computation.
+    """
+    steps, streamed = range(start, self._plan.steps), self._source is None
+    at_once = steps_per_dispatch(self._run.config, self._plan.steps)
+    for taken, batches in sources.dispatches(self._make, steps, at_once, streamed):
+      with jax.transfer_guard('disallow'):
+        sent = jax.device_put(batches, self._layout)
+        self.state, metrics = self._step(
+          self.state, self._frozen, self._source or {}, self._key, sent
+        )
+      yield taken, metrics
+
+  def update_model(self) -> None:
+    """Puts the state into the model; the next step makes it invalid again (donation)."""
+    nnx.update(self._run.model, self.state.params, self.state.batch_stats)
+
+  def unfinished(self) -> Arrays:
+    """Returns what a phase needs beside the model to resume; no entry is empty."""
+    return unfinished(self.state)
+
+
+def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, Arrays]:
+  """Splits the run's model for a phase, as `step.split`, with a new optimiser state."""
+  extra: Arrays = {}
+  if plan.distilled:
+    extra['temperature'] = np.float32(run.config.distillation.temperature)
+  if plan.recorded:
+    extra |= record.empty_record(len(run.dataset.train))
+  return split(run.model, plan.phase.trainable, make_optimizer(plan.settings), extra)
+
+
+def unfinished(state: TrainState) -> Arrays:
+  """Returns the parts of a train state that the model does not hold; no entry is empty."""
+  return {'opt_state': state.opt_state} | ({'extra': state.extra} if state.extra else {})
+
+
+def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
+  """Returns the loss of a phase."""
+  distillation = config.distillation
+  return Objective(
+    exits=plan.phase.exits,
+    label_smoothing=plan.settings.label_smoothing,
+    survivors=plan.sample_weights == 'survivors',
+    distilled=distillation.weight if plan.distilled else 0.0,
+    growth=distillation.growth,
+    growth_above=distillation.growth_above,
+  )
+
+
+def steps_per_dispatch(config: ConfigDict, steps: int) -> int:
+  """Returns the number of optimiser steps per call to the device, in a phase of `steps`.
+
+  On an accelerator it is a divisor of `steps` if possible: a shorter last call would need another
+  compilation.
+  """
+  if config.steps_per_dispatch:
+    return config.steps_per_dispatch
+  return 1 if devices.on_cpu() else max((n for n in range(8, 17) if steps % n == 0), default=16)
+
+
+class _Augmentation(NamedTuple):
+  """The augmentation of a phase; hashable."""
+
+  crop: int
+  flip: bool
+  cutout: int
+  fill: tuple[int, ...]  # of pixels outside of the image, per channel
+
+  def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
+    fill = jnp.array(self.fill, jnp.uint8)
+    return augment(key, images, crop=self.crop, flip=self.flip, cutout=self.cutout, fill=fill)
+
+
+def _augmentation(run: Run, plan: PhasePlan) -> _Augmentation | None:
+  """Returns `(key, images) -> images`, or None without augmentation."""
+  settings = run.config.augment
+  if not any(settings.values()) or (plan.phase.frozen_backbone and run.config.cache_features):
+    return None
+  return _Augmentation(**settings, fill=tuple(np.round(255 * run.pixel_mean).astype(int).tolist()))
+
+
+# Studies train the same heads many times: one compilation serves all runs of one form.
+@functools.lru_cache(maxsize=8)
+def _compiled_step(
+  graphdef: nnx.GraphDef,
+  optimizer: OptimizerSettings,
+  objective: Objective,
+  augmentation: _Augmentation | None,
+):
+  return make_step(graphdef, make_optimizer(optimizer), objective, augment=augmentation)
