@@ -30,7 +30,7 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
       wrong, lengths differ, or a class has no training example.
   """
   arrays = _read_npz(path, label)
-  train, test = (_split(path, arrays, role, label) for role in _SPLITS)
+  train, test = (split(path, arrays, role, label) for role in _SPLITS)
   return train, test, _class_names(path, arrays.get('class_names'), train.labels)
 
 
@@ -54,10 +54,10 @@ def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
     raise UserError(f'{path}: cannot be read as an .npz of plain arrays ({error})') from None
 
 
-def _split(
+def split(
   path: str | os.PathLike, arrays: Mapping[str, np.ndarray], role: str, label: str
 ) -> dataset.Split:
-  """Returns one split after checks of its dtypes, shapes and lengths."""
+  """Returns the split of one role, `train` or `test`, after checks of dtypes and shapes."""
   images, labels = arrays[f'{role}_images'], arrays[f'{role}_{label}s']
   if images.dtype != np.uint8 or images.ndim not in (3, 4):
     raise UserError(

@@ -28,8 +28,8 @@ class Split:
   def __len__(self) -> int:
     return len(self.labels)
 
-  def take(self, where: np.ndarray | slice) -> 'Split':
-    """Returns the examples at `where`, a boolean mask [N], integer positions or a slice."""
+  def take(self, where: np.ndarray) -> 'Split':
+    """Returns the examples at `where`, a boolean mask [N] or integer positions."""
     return Split(self.images[where], self.labels[where], self.ids[where])
 
 

@@ -15,7 +15,7 @@ from absl import logging
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mecl_jax.data import cache, dataset, digits, downloads, tfds_source
+from mecl_jax.data import arrays, cache, dataset, digits, downloads, tfds_source
 
 _DIGITS = tuple('0123456789')
 _MNIST = {  # class names
@@ -32,7 +32,7 @@ _CIFAR = {  # for each label byte in front of an image, the file of its class na
 }
 NAMES = (*_CIFAR, *_MNIST, 'digits')
 
-_Contents = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images, labels; as published
+_Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # split -> images, labels; as published
 
 
 def read(
@@ -57,40 +57,43 @@ def read(
     raise tfds_source.label_error(name, label, labels)
   selections = {'train': train_split, 'test': test_split}
   if name == 'digits':
-    arrays = _read(name, [], label, selections)
+    content = _read(name, [], label, selections)
   else:
     paths = downloads.fetch(name)
     path = cache.path_for(paths[0].parent, label, train_split, test_split)
-    arrays = cache.load_or_make(path, lambda: _read(name, paths, label, selections))
-  train, test = (
-    dataset.Split(*(arrays[f'{role}_{field}'] for field in ('images', 'labels', 'ids')))
-    for role in selections
-  )
-  return train, test, arrays['class_names'].tolist()
+    content = cache.load_or_make(path, lambda: _read(name, paths, label, selections))
+  train, test = (arrays.split(name, content, role, 'label') for role in selections)
+  return train, test, content['class_names'].tolist()
 
 
 def _read(
   name: str, paths: list[pathlib.Path], label: str, selections: Mapping[str, str]
 ) -> cache.Arrays:
-  """Returns the class names, and images, labels and ids of both roles, from published files."""
+  """Returns the arrays of published files under the keys of `mecl_jax.data.arrays`."""
   logging.info('reading the published files of %s', name)
   if name == 'digits':
-    contents, class_names = digits.read(), _DIGITS
+    published, class_names = digits.read(), _DIGITS
   elif name in _CIFAR:
-    contents, class_names = _read_cifar(paths[0], _CIFAR[name], label)
+    published, class_names = _read_cifar(paths[0], _CIFAR[name], label)
   else:
-    contents, class_names = _read_mnist(paths), _MNIST[name]
-  splits = {split: _in_tfds_order(split, *content) for split, content in contents.items()}
-  arrays = {'class_names': np.array(class_names)}
+    published, class_names = _read_mnist(paths), _MNIST[name]
+  splits = {split: _in_tfds_order(split, *both) for split, both in published.items()}
+  content = {'class_names': np.array(class_names)}
   for role, selection in selections.items():
-    selected = _select(name, splits, role, selection)
-    arrays |= {f'{role}_{field}': value for field, value in vars(selected).items()}
-  return arrays
+    slices = _slices(
+      name, selection, {split: len(images) for split, (images, *_) in splits.items()}
+    )
+    parts = [[array[part] for array in splits[split]] for split, part in slices]
+    for field, columns in zip(('images', 'labels', 'ids'), zip(*parts, strict=True), strict=True):
+      content[f'{role}_{field}'] = np.concatenate(columns)
+    if name in _MNIST:  # in TFDS they have no ids: examples are numbered in the order of TFDS
+      del content[f'{role}_ids']
+  return content
 
 
 def _read_cifar(
   path: pathlib.Path, labels: dict[str, str], label: str
-) -> tuple[_Contents, tuple[str, ...]]:
+) -> tuple[_Arrays, tuple[str, ...]]:
   """Reads CIFAR's binary format: label bytes, then 3,072 bytes of [channel, row, column]."""
   with tarfile.open(path) as archive:  # in one pass: going back would decompress it again
     content = {
@@ -108,7 +111,7 @@ def _read_cifar(
   return splits, tuple(content[labels[label]].decode().split())
 
 
-def _read_mnist(paths: list[pathlib.Path]) -> _Contents:
+def _read_mnist(paths: list[pathlib.Path]) -> _Arrays:
   """Reads images and labels from the four archives; the test archives come first."""
   test_images, test_labels, train_images, train_labels = map(_read_idx, paths)
   return {
@@ -125,33 +128,24 @@ def _read_idx(path: pathlib.Path) -> np.ndarray:
   return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
-def _in_tfds_order(split: str, images: np.ndarray, labels: np.ndarray) -> dataset.Split:
-  """Returns the examples in the order of TFDS records, with ids of their published positions.
+def _in_tfds_order(split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+  """Returns images, labels and ids in the order of TFDS records; ids are published positions.
 
   TFDS sorts records by the MD5 of the name of the split and the position.
   """
   hashes = [hashlib.md5(f'{split}{i}'.encode()).digest() for i in range(len(labels))]
   order = np.array(sorted(range(len(labels)), key=hashes.__getitem__))
-  return dataset.Split(images, labels, dataset.position_ids(split, len(labels))).take(order)
+  return images[order], labels[order], dataset.position_ids(split, len(labels))[order]
 
 
-def _select(
-  name: str, splits: Mapping[str, dataset.Split], role: str, selection: str
-) -> dataset.Split:
-  """Returns the examples that a TFDS split or slice would hold, sorted by id."""
-  sizes = {split: len(content) for split, content in splits.items()}
+def _slices(name: str, selection: str, sizes: Mapping[str, int]) -> list[tuple[str, slice]]:
+  """Returns the splits, and the part of each, that a TFDS split or slice selects."""
   infos = {split: tfds.core.SplitInfo(split, [size], num_bytes=0) for split, size in sizes.items()}
   try:
-    slices = tfds.core.ReadInstruction.from_spec(selection).to_absolute(infos)
+    parts = tfds.core.ReadInstruction.from_spec(selection).to_absolute(infos)
   except (KeyError, ValueError, NotImplementedError):
-    raise tfds_source.split_error(name, selection, sizes) from None
-  parts = [splits[part.splitname].take(slice(part.from_, part.to)) for part in slices]
-  if not any(map(len, parts)):
+    parts = []
+  slices = [(part.splitname, slice(part.from_, part.to)) for part in parts]
+  if not any(range(sizes[split])[part] for split, part in slices):
     raise tfds_source.split_error(name, selection, sizes)
-  images, labels, ids = (
-    np.concatenate([getattr(part, field) for part in parts])
-    for field in ('images', 'labels', 'ids')
-  )
-  if name in _MNIST:  # TFDS has no ids: the position among its records counts
-    ids = dataset.position_ids(role, len(ids))
-  return dataset.sorted_split(images, labels, ids)
+  return slices

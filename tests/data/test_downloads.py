@@ -1,6 +1,5 @@
 import http.server
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -184,7 +183,3 @@ def test_killed_download_leaves_no_archive(publish, serve, tmp_path):
   assert not _archives()
   publish('cifar10')
   assert len(_load(tmp_path).train) == 50
-
-
-def test_registry_is_part_of_the_package():
-  assert downloads._REGISTRY.parent == pathlib.Path(data.__file__).parent
