@@ -1,7 +1,9 @@
-"""Data in: TFDS sets or plain arrays, as arrays in memory with a validation split cut off."""
+"""Loading of image-classification data into arrays in memory, and augmentation."""
 
 import os
 import pathlib
+
+from absl import logging
 
 from mecl_jax.data import dataset
 from mecl_jax.data.dataset import Dataset, Split, channel_statistics
@@ -23,35 +25,46 @@ def load(
   label_noise: float = 0.0,
   noise_seed: int = 0,
 ) -> Dataset:
-  """Loads an image-classification set; prepares it first where it is a TFDS set not on disk.
+  """Loads an image-classification set and cuts a validation split from its training split.
+
+  The set is read from `arrays`, else as TFDS has prepared it in `data_dir`. Otherwise the six sets
+  of `published.NAMES` are downloaded, and TFDS prepares any other set if TensorFlow is installed.
 
   Args:
     name: a TFDS set (`'cifar10'`, `'set/config'`), or `'digits'`; with `arrays`, any name.
-    data_dir: where TFDS keeps prepared sets; none or empty for its default
-      (`$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`).
-    arrays: an .npz file of the user's own to read instead; needs no TFDS.
+    data_dir: the folder of data prepared by TFDS; None or empty for `$TFDS_DATA_DIR`, or
+      `~/tensorflow_datasets`.
+    arrays: an .npz file to read, see `mecl_jax.data.arrays`; needs no TFDS.
     label: the name of the class label among the features.
-    validation_size: examples cut from the training split, stratified by class.
-    split_seed: which examples are cut.
-    train_split: the TFDS split to train on, as `'train'` or `'train[:80%]'`.
-    test_split: the TFDS split to test on.
+    validation_size: number of examples cut from the training split, in equal shares of each class.
+    split_seed: seed of the choice of these examples.
+    train_split: the TFDS split or slice to train on, like `'train'` or `'train[:80%]'`.
+    test_split: the TFDS split or slice to test on.
     label_noise: share of the training labels that are flipped, see `flip_labels`.
-    noise_seed: which ones.
+    noise_seed: seed of the choice of these labels.
+
+  Returns:
+    The data set.
 
   Raises:
-    UserError: one line that says what is wrong with the data or how to get them.
+    UserError: the data cannot be found, downloaded or used.
   """
   if arrays:
     from mecl_jax.data import arrays as arrays_source
 
     train, test, class_names = arrays_source.read(arrays, label)
   else:
-    from mecl_jax.data import prepare, tfds_source  # TFDS takes a second, and may be absent
+    from mecl_jax.data import prepare, published, tfds_source  # TFDS takes a second to import
 
     root = pathlib.Path(data_dir).expanduser() if data_dir else tfds_source.default_data_dir()
-    train, test, class_names = tfds_source.read(
-      prepare.prepared(name, root), label=label, train_split=train_split, test_split=test_split
-    )
+    options = {'label': label, 'train_split': train_split, 'test_split': test_split}
+    folder = tfds_source.find(name, root)
+    if folder is None and name in published.NAMES:
+      logging.info('%s is not prepared in %s; reading its published files', name, root)
+      train, test, class_names = published.read(name, **options)
+    else:
+      folder = folder or prepare.prepare(name, root)
+      train, test, class_names = tfds_source.read(folder, **options)
   assembled = dataset.assemble(
     name,
     tuple(class_names),

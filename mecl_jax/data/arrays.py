@@ -1,8 +1,8 @@
-"""A data set from one .npz file of plain arrays: needs neither TFDS nor a network.
+"""Reading of a data set from one .npz file; needs neither TFDS nor a network.
 
-Keys: `{train,test}_images` (uint8 [N, H, W, C], or [N, H, W] for grey images) and
-`{train,test}_labels` (integers [N]); optional `{train,test}_ids` (str [N]) and `class_names`
-(str [classes]).
+The file has the keys `{train,test}_images` (uint8 [N, H, W, C], or [N, H, W] for grey images) and
+`{train,test}_labels` (integers [N]), and optionally `{train,test}_ids` (str [N]) and
+`class_names` (str [classes]).
 """
 
 from collections.abc import Mapping
@@ -23,24 +23,25 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
 
   Args:
     path: the .npz file.
-    label: which labels to read; `'label'` means the keys `train_labels` and `test_labels`.
+    label: `'label'` reads the keys `train_labels` and `test_labels`.
 
   Raises:
-    UserError: no such file, not an .npz, missing keys, a wrong dtype or shape, lengths that
-      differ, a class without training examples.
+    UserError: the file does not exist or is not an .npz, a key is missing, a dtype or shape is
+      wrong, lengths differ, or a class has no training example.
   """
   arrays = _read_npz(path, label)
-  train, test = (_split(path, arrays, role, label) for role in _SPLITS)
+  train, test = (split(path, arrays, role, label) for role in _SPLITS)
   return train, test, _class_names(path, arrays.get('class_names'), train.labels)
 
 
 def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
+  """Returns the arrays of the required keys, and of those optional keys that the file has."""
   required = [f'{role}_{what}s' for role in _SPLITS for what in ('image', label)]
-  wanted = [*required, *(f'{role}_ids' for role in _SPLITS), 'class_names']
+  keys = [*required, *(f'{role}_ids' for role in _SPLITS), 'class_names']
   if not os.path.exists(path):
     raise UserError(f'{path}: no such file')
   if not zipfile.is_zipfile(path):
-    raise UserError(f'{path}: not a readable .npz of plain arrays (cut short, or another format)')
+    raise UserError(f'{path}: not an .npz file, or incomplete')
   try:
     with np.load(path, allow_pickle=False) as file:
       missing = [key for key in required if key not in file.files]
@@ -48,14 +49,15 @@ def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
         raise UserError(
           f'{path}: missing {", ".join(missing)}; the file has {", ".join(sorted(file.files))}'
         )
-      return {key: file[key] for key in wanted if key in file.files}
+      return {key: file[key] for key in keys if key in file.files}
   except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(f'{path}: not a readable .npz of plain arrays ({error})') from None
+    raise UserError(f'{path}: cannot be read as an .npz of plain arrays ({error})') from None
 
 
-def _split(
+def split(
   path: str | os.PathLike, arrays: Mapping[str, np.ndarray], role: str, label: str
 ) -> dataset.Split:
+  """Returns the split of one role, `train` or `test`, after checks of dtypes and shapes."""
   images, labels = arrays[f'{role}_images'], arrays[f'{role}_{label}s']
   if images.dtype != np.uint8 or images.ndim not in (3, 4):
     raise UserError(
@@ -79,7 +81,7 @@ def _split(
 def _class_names(
   path: str | os.PathLike, names: np.ndarray | None, labels: np.ndarray
 ) -> list[str]:
-  """Returns the names given, or the numbers up to the largest training label."""
+  """Returns `names`, or the numbers up to the largest training label if `names` is None."""
   if not len(labels):
     raise UserError(f'{path}: the train arrays are empty')
   if labels.min() < 0:

@@ -1,4 +1,4 @@
-"""Augmentation on the device: pure functions of (key, images), for use inside a jitted step."""
+"""Augmentation on the device: pure functions of a key and images, for a jitted step."""
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,20 @@ def augment(
   cutout: int = 0,
   fill: jax.Array | None = None,
 ) -> jax.Array:
-  """Crops, flips and cuts out at random, independently for every example.
+  """Returns images that are cropped, flipped and cut out at random, each independently.
 
-  What happens to an example depends on the key and its position in the batch alone. All
-  options are static under jit but `fill`.
+  The result for an example depends only on its image, the key and its position in the batch. All
+  options except `fill` must be static under jit.
 
   Args:
     key: a JAX random key, new for every step.
     images: uint8 [B, H, W, C].
-    crop: pixels of zero padding on each side before a window of H x W is taken; 0 is off.
-    flip: mirror left and right with probability 1/2.
-    cutout: side in pixels of the square that is blanked; its centre is uniform over the
-      image, so that the border may clip it; 0 is off.
-    fill: uint8 [C], the colour of that square, as the mean pixel; None is black.
+    crop: pixels of zero padding on each side before a random window of H x W is taken; 0: no
+      crop.
+    flip: whether to mirror left to right with probability 1/2.
+    cutout: side in pixels of the erased square; its centre is uniform over the image, so the
+      border may clip it; 0: no cutout.
+    fill: uint8 [C], colour of the erased square, for example the mean pixel; None: black.
 
   Returns:
     uint8 [B, H, W, C].
@@ -46,7 +47,7 @@ def augment(
 def _crop_and_flip(
   crop_keys: jax.Array, flip_keys: jax.Array, images: jax.Array, crop: int, flip: bool
 ) -> jax.Array:
-  """Both in one gather; on a CPU twice as fast as slicing every image and selecting its mirror."""
+  """Crops and flips in one gather, on a CPU twice as fast as slicing and selecting each image."""
   batch, height, width, _ = images.shape
   offsets = _integers(crop_keys, (2,), 2 * crop + 1)
   rows = jnp.broadcast_to(jnp.arange(height), (batch, height)) + offsets[:, :1]
@@ -60,6 +61,7 @@ def _crop_and_flip(
 
 
 def _cutout(keys: jax.Array, images: jax.Array, side: int, fill: jax.Array | None) -> jax.Array:
+  """Erases one square in each image."""
   _, height, width, channels = images.shape
   row_keys, column_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
   rows = _covered(_integers(row_keys, (), height), height, side)
@@ -70,12 +72,12 @@ def _cutout(keys: jax.Array, images: jax.Array, side: int, fill: jax.Array | Non
 
 
 def _covered(centre: jax.Array, length: int, side: int) -> jax.Array:
-  """Returns a mask [B, length]: which positions lie in a stretch of `side` around `centre` [B]."""
+  """Returns a mask [B, length] of the `side` positions around `centre` [B]."""
   start = centre[:, None] - side // 2
   positions = jnp.arange(length)
   return (positions >= start) & (positions < start + side)
 
 
 def _integers(keys: jax.Array, shape: tuple[int, ...], bound: int) -> jax.Array:
-  """Returns int32 [B, *shape], uniform in 0..bound-1, from one key an example."""
+  """Returns int32 [B, *shape], uniform in 0..bound-1, from one key per example."""
   return jax.vmap(lambda key: jax.random.randint(key, shape, 0, bound))(keys)

@@ -1,4 +1,4 @@
-"""Decoded splits kept on disk, so that images are decoded once and not at every start."""
+"""Cache of decoded splits on disk, so that images are decoded only at the first start."""
 
 from collections.abc import Callable
 import hashlib
@@ -10,22 +10,27 @@ from absl import logging
 import numpy as np
 
 from mecl_jax import files
-from mecl_jax.data import dataset
 
-_FORMAT = 1  # raise it when what is kept changes: older files are then ignored
+_FORMAT = 1  # increase it when the content of the files changes: older files are then ignored
+
+Arrays = dict[str, np.ndarray]
 
 
 def directory() -> pathlib.Path:
-  """Where decoded splits are kept: `mecl_jax/data` in `$XDG_CACHE_HOME`, or else in `~/.cache`."""
+  """Returns the cache folder: `mecl_jax/data` in `$XDG_CACHE_HOME`, or in `~/.cache`."""
   root = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
   return pathlib.Path(root).expanduser() / 'mecl_jax' / 'data'
 
 
 def path_for(folder: pathlib.Path, *choices: str) -> pathlib.Path:
-  """Returns the cache file of what is read from a prepared TFDS folder with these choices.
+  """Returns the cache file for what is read from a folder.
 
-  Sizes and times of the files of the folder are part of the name, so that a set which was
-  prepared again is decoded again.
+  The name depends on the sizes and modification times of the files in the folder, so that new
+  files are decoded again.
+
+  Args:
+    folder: a version of a set that TFDS prepared, or the downloaded archives of a set.
+    *choices: the label, the split, and all else that changes what is read.
   """
   facts = [str(_FORMAT), str(folder.resolve()), *choices]
   for file in sorted(folder.iterdir()):
@@ -35,22 +40,22 @@ def path_for(folder: pathlib.Path, *choices: str) -> pathlib.Path:
   return directory() / f'{digest}.npz'
 
 
-def load_or_make(path: pathlib.Path, make: Callable[[], dataset.Split]) -> dataset.Split:
-  """Returns the split kept at `path`; where there is none, or a damaged one, makes and keeps it."""
+def load_or_make(path: pathlib.Path, make: Callable[[], Arrays]) -> Arrays:
+  """Returns the arrays stored at `path`; makes and stores them if they are missing or damaged."""
   if path.exists():
     try:
       return _load(path)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
       logging.warning('%s is damaged (%s); decoding again', path, error)
-  split = make()
+  arrays = make()
   try:
-    files.write_npz(path, {'images': split.images, 'labels': split.labels, 'ids': split.ids})
-  except OSError as error:  # a full disk or a read-only home costs time, not the run
-    logging.warning('decoded images are not kept for the next start: %s', error)
-  return split
+    files.write_npz(path, arrays)
+  except OSError as error:  # with a full disk or a read-only home the run can still go on
+    logging.warning('decoded images could not be stored and will be decoded again: %s', error)
+  return arrays
 
 
-def _load(path: pathlib.Path) -> dataset.Split:
-  """Reads a whole file; the checksums inside it tell a damaged one."""
+def _load(path: pathlib.Path) -> Arrays:
+  """Reads the stored arrays; checksums inside the file detect damage."""
   with np.load(path, allow_pickle=False) as arrays:
-    return dataset.Split(arrays['images'], arrays['labels'], arrays['ids'])
+    return {key: arrays[key] for key in arrays.files}

@@ -1,4 +1,4 @@
-"""Images, labels and ids as plain arrays; the validation cut; channel statistics."""
+"""Data sets as plain arrays, the validation split, and channel statistics."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 
-_CHUNK = 4096  # images a step: the widened copies stay in tens of megabytes
+_CHUNK = 4096  # images per step, so that widened copies stay in tens of megabytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class Split:
   Attributes:
     images: uint8 [N, H, W, C].
     labels: int32 [N], in 0..classes-1.
-    ids: str [N], ascending and unique, like `'train_00042'`.
+    ids: str [N], unique and ascending, like `'train_00042'`.
   """
 
   images: np.ndarray
@@ -35,14 +35,15 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """A named image-classification set; the validation split was cut from the training split.
+  """An image-classification set; its validation split is cut from the training split.
 
   Attributes:
-    name: as in TFDS.
-    class_names: one per label.
-    train, validation, test: the splits.
-    clean_labels: int32 [N], labels of the training split before `flip_labels`; None: they are as
-      they came.
+    name: the name in TFDS, or the user's own.
+    class_names: one name per label.
+    train: the training split without the validation split.
+    validation: the validation split.
+    test: the test split.
+    clean_labels: int32 [N], the training labels before `flip_labels`; None if none were flipped.
   """
 
   name: str
@@ -58,28 +59,29 @@ class Dataset:
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
-    """Height, width, channels."""
+    """Height, width and channels of the images."""
     height, width, channels = self.train.images.shape[1:]
     return height, width, channels
 
   @property
   def flipped(self) -> np.ndarray | None:
-    """Whether the label of a training example is wrong by intention, bool [N]; or None."""
+    """Mask of the training examples whose label was flipped, bool [N]; None if none were."""
     return None if self.clean_labels is None else self.clean_labels != self.train.labels
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """Of the training split: 16 hex digits over its ids, labels, image shape and pixels."""
+    """Digest of the ids, labels, image shape and pixels of the training split, 16 hex digits."""
     return _sha256(self.train)[:16]
 
   @functools.cached_property
   def held_out_fingerprint(self) -> str:
-    """Of validation and test, as `fingerprint`."""
+    """Digest of the validation and test splits, like `fingerprint`."""
     both = _sha256(self.validation) + _sha256(self.test)
     return hashlib.sha256(both.encode()).hexdigest()[:16]
 
 
 def _sha256(split: Split) -> str:
+  """Returns the SHA-256 of a split, 64 hex digits."""
   digest = hashlib.sha256('\n'.join(split.ids.tolist()).encode())
   digest.update(split.labels.astype('<i4').tobytes())
   digest.update(repr(split.images.shape).encode())
@@ -88,13 +90,13 @@ def _sha256(split: Split) -> str:
 
 
 def position_ids(prefix: str, count: int) -> np.ndarray:
-  """Returns `prefix_00000`.. as str [count], wide enough to sort like the numbers they hold."""
+  """Returns `prefix_00000`.. as str [count], with leading zeros, so that text order is numeric."""
   width = max(5, len(str(count - 1)))
   return np.array([f'{prefix}_{i:0{width}d}' for i in range(count)], dtype=np.str_)
 
 
 def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Split:
-  """Returns a `Split` in the order of its ids, so that the order of the source does not matter.
+  """Returns a `Split` sorted by id, so that it does not depend on the order of the source.
 
   Raises:
     UserError: some ids occur more than once.
@@ -105,7 +107,9 @@ def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Spl
   repeated = int((split.ids[1:] == split.ids[:-1]).sum())
   if repeated:
     first = split.ids[1:][split.ids[1:] == split.ids[:-1]][0]
-    raise UserError(f'ids must be unique, but {repeated} of {len(ids)} repeat, as {str(first)!r}')
+    raise UserError(
+      f'ids must be unique, but {repeated} of {len(ids)} repeat, first {str(first)!r}'
+    )
   return split
 
 
@@ -118,11 +122,19 @@ def assemble(
   validation_size: int,
   split_seed: int,
 ) -> Dataset:
-  """Checks that the splits belong together and cuts the validation split from `train`.
+  """Returns a data set after checks of its splits; cuts the validation split from `train`.
+
+  Args:
+    name: the name of the data set.
+    class_names: one name per label.
+    train: the whole training split.
+    test: the test split.
+    validation_size: see `split_validation`.
+    split_seed: see `split_validation`.
 
   Raises:
-    UserError: an empty split, image shapes that differ, labels outside the classes, or a
-      `validation_size` that does not leave examples on both sides.
+    UserError: a split is empty, image shapes differ, a label is outside the classes, or
+      `validation_size` is too small or too large.
   """
   for role, split in (('training', train), ('test', test)):
     if not len(split):
@@ -131,7 +143,7 @@ def assemble(
     if outside.any():
       raise UserError(
         f'{name}: {outside.sum()} of {len(split)} {role} labels lie outside '
-        f'0..{len(class_names) - 1}, as {split.labels[outside][0]}'
+        f'0..{len(class_names) - 1}, first {split.labels[outside][0]}'
       )
   if train.images.shape[1:] != test.images.shape[1:]:
     shapes = f'{train.images.shape[1:]} in training and {test.images.shape[1:]} in test'
@@ -141,22 +153,22 @@ def assemble(
 
 
 def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
-  """Cuts a validation split that has the class proportions of `train`.
+  """Cuts a validation split with the class proportions of `train`.
 
   Args:
     train: the whole training split.
-    size: examples to cut, exactly; 1..N-1.
-    seed: which examples of each class are cut; class sizes do not depend on it.
+    size: number of examples to cut, 1..N-1.
+    seed: seed of the choice of examples in each class; class sizes do not depend on it.
 
   Returns:
     The rest of `train`, and the validation split; both keep the order of `train`.
 
   Raises:
-    UserError: `size` does not leave examples on both sides, or leaves a class without any.
+    UserError: `size` is outside 1..N-1, or leaves a class without training examples.
   """
   if not 1 <= size < len(train):
     raise UserError(
-      f'the validation split takes {size} of {len(train)} training examples; '
+      f'data.validation_size is {size}, with {len(train)} training examples; '
       f'choose a size from 1 to {len(train) - 1}'
     )
   generator = np.random.default_rng(seed)
@@ -166,8 +178,8 @@ def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
   emptied = np.flatnonzero((shares == counts) & (counts > 0))
   if len(emptied):
     raise UserError(
-      f'a validation split of {size} leaves no training example of {len(emptied)} classes'
-      f' (label {emptied[0]} has {counts[emptied[0]]}); choose a smaller one'
+      f'data.validation_size is {size}, which leaves no training example of {len(emptied)} classes'
+      f' (label {emptied[0]} has {counts[emptied[0]]}); choose a smaller size'
     )
   for label, share in enumerate(shares):
     members = np.flatnonzero(train.labels == label)
@@ -184,14 +196,14 @@ def _proportional(counts: np.ndarray, size: int) -> np.ndarray:
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Mean and standard deviation of every channel, exact up to the final rounding.
+  """Returns the mean and standard deviation of each channel, exact up to the final rounding.
 
   Args:
     images: uint8 [N, H, W, C].
 
   Returns:
-    mean and std, float32 [C], of pixels scaled to 0..1; std is at least one grey level
-    (1/255), so that a constant channel can be divided by it.
+    Mean and standard deviation of pixels scaled to 0..1, float32 [C]. The deviation is at least
+    one grey level (1/255), so that a constant channel can be divided by it.
   """
   channels = images.shape[-1]
   total = np.zeros(channels, np.int64)

@@ -1,4 +1,4 @@
-"""Wrong labels by intention, so that it can be measured how training copes with them."""
+"""Label noise: a share of the training labels is flipped, to measure its effect on training."""
 
 import dataclasses
 
@@ -9,24 +9,27 @@ from mecl_jax.errors import UserError
 
 
 def flip_labels(dataset: Dataset, share: float, seed: int) -> Dataset:
-  """Gives a share of the training examples another label; validation and test stay as they are.
+  """Returns a data set in which a share of the training labels is wrong (symmetric noise).
+
+  Validation and test labels stay as they are.
 
   Args:
-    dataset: with the labels as they came.
-    share: of the training split, in [0, 1): exactly as many, rounded, get a label that is drawn
-      evenly from the other classes (symmetric noise).
-    seed: which ones, and their new labels; a larger share flips those of a smaller one too.
+    dataset: the data set without flipped labels.
+    share: share of the training split in [0, 1), rounded to whole examples; each gets a label
+      drawn uniformly from the other classes.
+    seed: seed of the choice of examples and of their new labels; with the same seed, a larger
+      share also flips the examples of a smaller share.
 
   Returns:
-    the data set; its `clean_labels` are the labels before.
+    The data set; its `clean_labels` are the original labels.
 
   Raises:
-    UserError: there is one class only.
+    UserError: the data set has only one class.
   """
   if not share:
     return dataset
   if dataset.num_classes < 2:
-    raise UserError(f'{dataset.name} has one class: label_noise has no other label to give')
+    raise UserError(f'{dataset.name} has only one class; set data.label_noise to 0')
   clean, size = dataset.train.labels, len(dataset.train)
   generator = np.random.default_rng(seed)
   chosen = generator.permutation(size)[: round(share * size)]

@@ -1,6 +1,6 @@
-"""Prepared TFDS data as arrays: finds the folder, checks its features, decodes every record."""
+"""Reading of data that TFDS has prepared; needs no TensorFlow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import functools
 import json
@@ -19,24 +19,24 @@ import tensorflow_datasets as tfds
 from mecl_jax.data import cache, dataset
 from mecl_jax.errors import UserError
 
-_BATCH = 512  # records a read
+_BATCH = 512  # records per read
 
 
 def default_data_dir() -> pathlib.Path:
-  """TFDS's own default: `$TFDS_DATA_DIR`, or else `~/tensorflow_datasets`."""
+  """Returns the default folder of TFDS: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`."""
   root = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
   return pathlib.Path(root).expanduser()
 
 
 def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
-  """Returns the folder of the newest prepared version of `name`, or None.
+  """Returns the folder of the newest prepared version of a data set, or None.
 
   Args:
     name: a data set, or `set/config`.
-    data_dir: where TFDS prepares its sets.
+    data_dir: the folder of the prepared sets.
 
   Raises:
-    UserError: no config is named, and the set is prepared with several.
+    UserError: the set is prepared in several configs, and `name` chooses none.
   """
   folder = _newest(data_dir / name)
   if folder or '/' in name or not (data_dir / name).is_dir():
@@ -45,12 +45,12 @@ def find(name: str, data_dir: pathlib.Path) -> pathlib.Path | None:
   prepared = {config: path for config, path in configs.items() if path}
   if len(prepared) > 1:
     choices = ', '.join(f'{name}/{config}' for config in prepared)
-    raise UserError(f'{name} is prepared in several configs; say which: {choices}')
+    raise UserError(f'{name} is prepared in several configs; choose one of: {choices}')
   return next(iter(prepared.values()), None)
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path | None:
-  """Returns the newest `folder/<version>` that TFDS finished, which is when it writes its info."""
+  """Returns the newest finished `folder/VERSION`; TFDS writes its info at the end."""
   versions = {}
   for info in folder.glob('*/dataset_info.json'):
     if re.fullmatch(r'\d+\.\d+\.\d+', info.parent.name):
@@ -60,7 +60,7 @@ def _newest(folder: pathlib.Path) -> pathlib.Path | None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Keeps the remarks of TFDS out of the program's own log; errors still pass."""
+  """Hides messages of TFDS below the level of an error from the log."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   try:
@@ -72,20 +72,20 @@ def quiet() -> Iterator[None]:
 def read(
   folder: pathlib.Path, *, label: str, train_split: str, test_split: str
 ) -> tuple[dataset.Split, dataset.Split, list[str]]:
-  """Reads a prepared set, from the cache of decoded images where it is there.
+  """Reads a prepared set; decoded images are kept in the cache folder.
 
   Args:
-    folder: a prepared version, as `find` returns it.
+    folder: a prepared version, as returned by `find`.
     label: the name of the class label among the features.
-    train_split: a TFDS split or slice, as `'train'` or `'train[:80%]'`.
+    train_split: a TFDS split or slice, like `'train'` or `'train[:80%]'`.
     test_split: likewise.
 
   Returns:
     The training split, the test split, the class names.
 
   Raises:
-    UserError: the set is not array_record, lacks the splits or features, its images differ
-      in size, or its files are damaged.
+    UserError: the files are damaged or not array_record, a split or feature is missing, or
+      images differ in size.
   """
   with quiet():
     builder = _open(folder)
@@ -95,7 +95,8 @@ def read(
     with quiet():
       source = _data_source(builder, split)
     path = cache.path_for(folder, label, role, split)
-    splits.append(cache.load_or_make(path, functools.partial(_decode, folder, source, label, role)))
+    decode = functools.partial(_decode, folder, source, label, role)
+    splits.append(dataset.Split(**cache.load_or_make(path, decode)))
   train, test = splits
   return train, test, list(builder.info.features[label].names)
 
@@ -117,34 +118,45 @@ def _open(folder: pathlib.Path) -> Any:
 
 
 def _check_features(builder: Any, label: str) -> None:
+  """Raises a `UserError` unless the set has uint8 images and the class label."""
   features = dict(builder.info.features)
   image = features.get('image')
   if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
     raise UserError(
       f"{builder.name} has no uint8 image feature 'image'; it has {', '.join(sorted(features))}"
     )
-  if not isinstance(features.get(label), tfds.features.ClassLabel):
-    possible = [k for k, f in sorted(features.items()) if isinstance(f, tfds.features.ClassLabel)]
-    raise UserError(
-      f'{builder.name} has no class label {label!r}; possible: {", ".join(possible) or "none"}'
-    )
+  possible = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
+  if label not in possible:
+    raise label_error(builder.name, label, possible)
+
+
+def label_error(name: str, label: str, possible: Iterable[str]) -> UserError:
+  """Returns the error for a class label that a data set does not have."""
+  choices = ', '.join(sorted(possible)) or 'none'
+  return UserError(f'{name} has no class label {label!r}; valid for data.label: {choices}')
 
 
 def _data_source(builder: Any, split: str) -> Any:
   try:
     return builder.as_data_source(split, file_format='array_record')
-  except (KeyError, ValueError, FileNotFoundError):
-    splits = ', '.join(f'{k} ({v.num_examples})' for k, v in sorted(builder.info.splits.items()))
-    raise UserError(f'{builder.name} has no split {split!r}; it has {splits}') from None
+  except (KeyError, ValueError, NotImplementedError, FileNotFoundError):
+    sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
+    raise split_error(builder.name, split, sizes) from None
 
 
-def _decode(folder: pathlib.Path, source: Any, label: str, role: str) -> dataset.Split:
-  """Decodes every record of `source` into arrays, sorted by id."""
+def split_error(name: str, split: str, sizes: Mapping[str, int]) -> UserError:
+  """Returns the error for a split or slice that a data set does not have."""
+  splits = ', '.join(f'{key} ({size})' for key, size in sorted(sizes.items()))
+  return UserError(f'{name} has no split {split!r}; it has {splits}')
+
+
+def _decode(folder: pathlib.Path, source: Any, label: str, role: str) -> cache.Arrays:
+  """Returns the fields of a split: the decoded records of `source`, sorted by id."""
   count = len(source)
   if not count:
     raise UserError(f'{folder}: the {role} split is empty')
-  logging.info('decoding %d images of %s (%s); kept for the next start', count, folder, role)
-  images = np.empty(0, np.uint8)  # the first image tells the shape
+  logging.info('decoding %d images of %s (%s) for the cache', count, folder, role)
+  images = np.empty(0, np.uint8)  # replaced when the first image has shown the shape
   labels, ids = np.empty(count, np.int32), []
   for index, record in enumerate(_records(folder, source, role)):
     image = record['image']
@@ -152,12 +164,12 @@ def _decode(folder: pathlib.Path, source: Any, label: str, role: str) -> dataset
       images = np.empty((count, *image.shape), np.uint8)
     if image.shape != images.shape[1:]:
       shapes = f'{images.shape[1:]} and {image.shape}'
-      raise UserError(f'{folder}: images must be of one size, but {role} has {shapes}')
+      raise UserError(f'{folder}: images must have one size, but {role} has {shapes}')
     images[index], labels[index] = image, record[label]
     if isinstance(record.get('id'), bytes):
       ids.append(record['id'].decode())
   named = np.array(ids) if ids else dataset.position_ids(role, count)
-  return dataset.sorted_split(images, labels, named)
+  return vars(dataset.sorted_split(images, labels, named))
 
 
 def _records(folder: pathlib.Path, source: Any, role: str) -> Iterator[dict[str, Any]]:

@@ -1,11 +1,15 @@
-"""Tiny data sets on disk and a local web server; nothing here needs a network."""
+"""Tiny data sets on disk and a local web server; no test needs a network."""
 
 import functools
 import http.server
+import socket
 import threading
 
 import pytest
 import tensorflow_datasets as tfds
+
+from mecl_jax.data import downloads, network
+from tests.data import archives
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +51,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-  """Returns a function that serves a folder, or by a handler of its own; gives the URL."""
+  """Returns a function that serves a folder, or starts a handler, and returns the URL."""
   servers = []
 
   def start(folder=None, handler=_Quiet):
@@ -62,3 +66,32 @@ def serve():
   for server in servers:
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def publish(serve, tmp_path, monkeypatch):
+  """Returns a function that writes and serves archives of a small set, with their registry."""
+  folder = tmp_path / 'web'
+  monkeypatch.setattr(downloads, '_REGISTRY', tmp_path / 'registry.txt')
+
+  def publish(name):
+    archives.write(name, folder / name)
+    archives.write_registry(tmp_path / 'registry.txt', serve(folder), folder)
+    return folder
+
+  return publish
+
+
+@pytest.fixture
+def hang_name_look_up(monkeypatch):
+  """Lets look-ups of host names hang, with half a second as the time limit."""
+  released = threading.Event()
+  monkeypatch.setattr(network, '_PROBE_SECONDS', 0.5)
+
+  def hang(*args, **kwargs):
+    released.wait(20)
+    raise socket.gaierror
+
+  monkeypatch.setattr(socket, 'getaddrinfo', hang)
+  yield
+  released.set()

@@ -9,7 +9,7 @@ JITTED = jax.jit(augment, static_argnames=('crop', 'flip', 'cutout'))
 
 
 def _images(batch=16, height=8, width=6, channels=3):
-  """Values 1..255, so that zero is padding or cutout."""
+  """Returns images with values 1..255, so that 0 can only be padding or cutout."""
   shape = (batch, height, width, channels)
   return np.random.default_rng(0).integers(1, 256, shape, dtype=np.uint8)
 
@@ -20,12 +20,12 @@ def _run(images, key=KEY, **options):
 
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('cutout', [0, 3])
-def test_shape_and_dtype_stay(channels, cutout):
+def test_shape_and_dtype_are_kept(channels, cutout):
   out = _run(_images(channels=channels), cutout=cutout)
   assert out.shape == (16, 8, 6, channels) and out.dtype == np.uint8
 
 
-def test_all_off_changes_nothing():
+def test_no_augmentation_changes_nothing():
   np.testing.assert_array_equal(_run(_images(), crop=0, flip=False), _images())
 
 
@@ -40,7 +40,7 @@ def test_crops_are_windows_of_the_padded_image():
     }
     assert len(windows) == 1
     seen |= windows
-  assert len(seen) == 25  # 200 draws of 25: every offset turns up, the extremes too
+  assert len(seen) == 25  # in 200 draws, each of 25 offsets occurs
 
 
 def test_flips_mirror_half_of_the_images():
@@ -54,7 +54,7 @@ def test_flips_mirror_half_of_the_images():
 
 def test_crop_and_flip_are_independent():
   images = np.zeros((2000, 5, 5, 1), np.uint8)
-  images[:, 2, 0] = 1  # one dot, whose column tells both draws
+  images[:, 2, 0] = 1  # one dot, whose column shows both draws
   out = _run(images, crop=1)
   columns = np.argmax(out.sum(1)[..., 0], axis=1)[out.any((1, 2, 3))]
   counts = np.bincount(columns, minlength=5)
@@ -70,8 +70,10 @@ def test_cutout_is_a_square_clipped_at_the_border(side):
   heights, widths = blank.any(2).sum(1), blank.any(1).sum(1)
   np.testing.assert_array_equal(area, heights * widths)
   assert area.max() == side**2
-  assert heights.min() == widths.min() == side - side // 2  # a centre on the first or last line
-  assert blank.any(0).all()  # it reaches every pixel, the corners too
+  assert (
+    heights.min() == widths.min() == side - side // 2
+  )  # the centre is on the first or last line
+  assert blank.any(0).all()  # every pixel is reached, also in the corners
 
 
 def test_cutout_centre_is_uniform():
@@ -82,7 +84,7 @@ def test_cutout_centre_is_uniform():
   assert counts.min() > 40 and counts.max() < 130  # 83 on average, deviation 9
 
 
-def test_cutout_leaves_the_rest_and_fills_with_the_colour():
+def test_cutout_fills_only_the_square():
   fill = np.array([7, 8, 9], np.uint8)
   images = _images()
   out = _run(images, crop=0, flip=False, cutout=4, fill=fill)
@@ -91,7 +93,7 @@ def test_cutout_leaves_the_rest_and_fills_with_the_colour():
   np.testing.assert_array_equal(out[~blank], images[~blank])
 
 
-def test_key_and_position_alone_decide():
+def test_result_depends_on_key_and_position():
   images = _images()
   options = {'crop': 2, 'cutout': 3}
   whole = _run(images, **options)
@@ -99,4 +101,4 @@ def test_key_and_position_alone_decide():
   np.testing.assert_array_equal(whole[:5], _run(images[:5], **options))
   assert (whole != _run(images, key=jax.random.key(1), **options)).any()
   same = _run(np.broadcast_to(images[:1], images.shape), **options)
-  assert len({image.tobytes() for image in same}) > 12  # one image, sixteen fates
+  assert len({image.tobytes() for image in same}) > 12  # copies of one image get different results

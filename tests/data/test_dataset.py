@@ -23,7 +23,7 @@ def test_position_ids_sort_like_numbers():
   assert many[0] == 'test_000000' and (many[1:] > many[:-1]).all()
 
 
-def test_sorted_split_orders_everything_by_id():
+def test_sorted_split_sorts_all_arrays_by_id():
   images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
   split = dataset.sorted_split(images, np.array([5, 6, 7], np.uint8), np.array(['c', 'a', 'b']))
   assert split.ids.tolist() == ['a', 'b', 'c']
@@ -33,12 +33,12 @@ def test_sorted_split_orders_everything_by_id():
 
 def test_repeated_ids_are_counted():
   images = np.zeros((4, 1, 1, 1), np.uint8)
-  with pytest.raises(UserError, match=r"2 of 4 repeat, as 'a'"):
+  with pytest.raises(UserError, match=r"2 of 4 repeat, first 'a'"):
     dataset.sorted_split(images, np.zeros(4), np.array(['b', 'a', 'a', 'a']))
 
 
 @pytest.mark.parametrize('size', [1, 7, 10, 33, 95])
-def test_validation_has_class_proportions_and_exact_size(size):
+def test_validation_has_exact_size_and_proportions(size):
   whole = _split([0] * 50 + [1] * 30 + [2] * 20)
   train, validation = dataset.split_validation(whole, size, seed=3)
   assert len(validation) == size and len(train) == 100 - size
@@ -57,26 +57,28 @@ def test_validation_images_stay_with_their_ids():
   np.testing.assert_array_equal(validation.labels, whole.labels[where])
 
 
-def test_seed_alone_decides_the_cut():
+def test_cut_depends_only_on_the_seed():
   whole = _split([0, 1] * 100)
   cut = [dataset.split_validation(whole, 50, seed)[1].ids.tolist() for seed in (0, 0, 1)]
   assert cut[0] == cut[1] != cut[2]
 
 
-def test_a_class_without_training_examples_is_an_error():
+def test_class_without_training_examples_is_rejected():
   with pytest.raises(
-    UserError, match=r'26 leaves no training example of 1 classes \(label 1 has 1\)'
+    UserError, match=r'is 26, which leaves no training example of 1 classes \(label 1 has 1\)'
   ):
     dataset.split_validation(_split([0] * 50 + [1, 2]), 26, seed=0)
 
 
 @pytest.mark.parametrize('size', [0, -1, 4, 5])
-def test_impossible_validation_size(size):
-  with pytest.raises(UserError, match=rf'takes {size} of 4 training examples.*1 to 3'):
+def test_impossible_validation_size_is_rejected(size):
+  with pytest.raises(
+    UserError, match=rf'validation_size is {size}, with 4 training examples.*1 to 3'
+  ):
     dataset.split_validation(_split([0, 1, 0, 1]), size, seed=0)
 
 
-def test_statistics_are_those_of_all_pixels():
+def test_statistics_cover_all_pixels():
   images = np.random.default_rng(0).integers(0, 256, (5000, 3, 4, 3), dtype=np.uint8)
   images[..., 1] = images[..., 1] // 7 + 100
   mean, std = dataset.channel_statistics(images)
@@ -86,14 +88,14 @@ def test_statistics_are_those_of_all_pixels():
   np.testing.assert_allclose(std, pixels.std(0), rtol=1e-6)
 
 
-def test_constant_channel_can_be_divided_by():
+def test_constant_channel_has_nonzero_deviation():
   mean, std = dataset.channel_statistics(np.full((3, 2, 2, 1), 51, np.uint8))
   np.testing.assert_allclose(mean, [0.2])
   np.testing.assert_allclose(std, [1 / 255], rtol=1e-6)
 
 
 @pytest.mark.parametrize('field', ['images', 'labels', 'ids'])
-def test_fingerprint_sees_every_change(field):
+def test_fingerprint_changes_with_every_field(field):
   train = _split([0, 1, 0, 1])
   changed = getattr(train, field).copy()
   changed[2] = 'other' if field == 'ids' else changed[2] + 1
@@ -103,7 +105,7 @@ def test_fingerprint_sees_every_change(field):
   assert len(_dataset(train).fingerprint) == 16
 
 
-def test_fingerprint_sees_the_image_shape():
+def test_fingerprint_changes_with_the_image_shape():
   train = _split([0, 1], shape=(4, 2, 1))
   turned = dataclasses.replace(train, images=train.images.reshape(2, 2, 4, 1))
   assert _dataset(train).fingerprint != _dataset(turned).fingerprint
@@ -113,7 +115,7 @@ def _assemble(train, test, classes=('a', 'b')):
   return dataset.assemble('some', classes, train, test, validation_size=2, split_seed=0)
 
 
-def test_assembled_facts():
+def test_assembled_sizes_and_shapes():
   data = _assemble(_split([0, 1] * 4, shape=(5, 4, 3)), _split([1, 0, 1], 'test', (5, 4, 3)))
   assert (len(data.train), len(data.validation), len(data.test)) == (6, 2, 3)
   assert data.image_shape == (5, 4, 3) and data.num_classes == 2
@@ -123,11 +125,11 @@ def test_assembled_facts():
   ('train', 'test', 'message'),
   [
     (_split([0, 1] * 4), _split([]), 'the test split is empty'),
-    (_split([0, 1] * 4), _split([0, 2, 7]), r'2 of 3 test labels lie outside 0\.\.1, as 2'),
+    (_split([0, 1] * 4), _split([0, 2, 7]), r'2 of 3 test labels lie outside 0\.\.1, first 2'),
     (_split([0, -1] * 4), _split([0]), r'4 of 8 training labels lie outside'),
     (_split([0, 1] * 4), _split([0], shape=(2, 2, 3)), r'\(2, 2, 1\).*\(2, 2, 3\)'),
   ],
 )
-def test_splits_that_do_not_fit(train, test, message):
+def test_splits_that_do_not_match_are_rejected(train, test, message):
   with pytest.raises(UserError, match=message):
     _assemble(train, test)

@@ -13,7 +13,7 @@ def load(tmp_path):
   return lambda **noise: data.load(**fixed, **noise)
 
 
-def test_flips_exactly_that_share_to_other_classes_evenly(load):
+def test_exact_share_is_flipped_evenly(load):
   clean, noisy = load(), load(label_noise=0.3)
   assert clean.flipped is None and clean.clean_labels is None
   assert noisy.flipped.sum() == 300
@@ -22,7 +22,7 @@ def test_flips_exactly_that_share_to_other_classes_evenly(load):
   assert np.bincount(new, minlength=4).min() > 50 and set(noisy.train.labels) == {0, 1, 2, 3}
 
 
-def test_validation_test_and_images_stay(load):
+def test_validation_test_and_images_are_kept(load):
   clean, noisy = load(), load(label_noise=0.3)
   for split in ('validation', 'test'):
     assert np.array_equal(getattr(clean, split).labels, getattr(noisy, split).labels)
@@ -30,19 +30,19 @@ def test_validation_test_and_images_stay(load):
   assert clean.fingerprint != noisy.fingerprint
 
 
-def test_is_by_seed(load):
+def test_flips_depend_on_the_seed(load):
   first, again, other = (load(label_noise=0.2, noise_seed=seed) for seed in (1, 1, 2))
   assert np.array_equal(first.train.labels, again.train.labels)
   assert not np.array_equal(first.flipped, other.flipped)
 
 
-def test_more_noise_flips_the_same_and_more(load):
+def test_larger_share_includes_the_smaller_one(load):
   some, more = load(label_noise=0.2), load(label_noise=0.4)
   assert (more.flipped | ~some.flipped).all()
   assert np.array_equal(more.train.labels[some.flipped], some.train.labels[some.flipped])
 
 
-def test_one_class_has_no_other_label(tmp_path):
+def test_one_class_is_rejected(tmp_path):
   np.savez(tmp_path / 'one.npz', **make_arrays(classes=1))
-  with pytest.raises(UserError, match='one class'):
+  with pytest.raises(UserError, match=r'only one class; set data\.label_noise to 0'):
     data.load(name='one', arrays=tmp_path / 'one.npz', validation_size=40, label_noise=0.1)

@@ -4,9 +4,9 @@ import threading
 import time
 
 import pytest
-import requests
 
 from mecl_jax.data import network
+from mecl_jax.errors import UserError
 
 
 class _Unavailable(http.server.BaseHTTPRequestHandler):
@@ -17,51 +17,64 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
     pass
 
 
-def test_a_server_that_answers(serve, tmp_path):
+def _check(url):
+  network.check_reachable('cifar10', url, 'set data_dir')
+
+
+def _reason(url):
+  """Returns the reason in the error's message."""
+  with pytest.raises(UserError, match=r'cifar10 cannot be .* from .*; set data_dir') as caught:
+    _check(url)
+  return str(caught.value).partition('(')[2].partition(')')[0]
+
+
+def test_server_that_answers_is_reachable(serve, tmp_path):
   (tmp_path / 'file').write_text('data')
-  assert network.probe(serve(tmp_path) + 'file') == ''
+  _check(serve(tmp_path) + 'file')
 
 
-def test_a_server_that_refuses(serve, tmp_path):
-  assert network.probe(serve(tmp_path) + 'none') == 'it answered with status 404'
-  assert network.probe(serve(handler=_Unavailable)) == 'it answered with status 503'
+def test_server_that_refuses_is_an_error(serve, tmp_path):
+  assert _reason(serve(tmp_path) + 'none') == 'it answered with status 404'
+  assert _reason(serve(handler=_Unavailable)) == 'it answered with status 503'
 
 
-def test_a_closed_port():
+def test_closed_port_is_an_error():
   with socket.socket() as unused:
     unused.bind(('127.0.0.1', 0))
     port = unused.getsockname()[1]
-  assert network.probe(f'http://127.0.0.1:{port}/') == 'no connection: Connection refused'
+  assert _reason(f'http://127.0.0.1:{port}/') == 'no connection: Connection refused'
 
 
-def test_a_name_server_that_hangs(monkeypatch):
-  released = threading.Event()
+def test_silent_server_is_an_error_in_time(monkeypatch):
   monkeypatch.setattr(network, '_PROBE_SECONDS', 0.3)
-
-  def hang(*args, **kwargs):
-    released.wait(20)
-    raise socket.gaierror
-
-  monkeypatch.setattr(socket, 'getaddrinfo', hang)
-  begin = time.monotonic()
-  assert network.probe('http://example.invalid/').startswith('no answer within')
-  assert time.monotonic() - begin < 5
-  released.set()
-
-
-def test_a_proxy_of_the_environment_is_asked(serve, tmp_path, monkeypatch):
-  proxy = serve(tmp_path)
-  monkeypatch.setenv('http_proxy', proxy)
-  assert network.probe('http://example.invalid/file') == 'it answered with status 404'
-
-
-def test_bounded_requests_give_up(monkeypatch):
-  monkeypatch.setattr(network, '_SOCKET_SECONDS', 0.2)
-  original = requests.adapters.HTTPAdapter.send
   with socket.create_server(('127.0.0.1', 0)) as silent:  # it accepts and never answers
-    url = f'http://127.0.0.1:{silent.getsockname()[1]}/'
     begin = time.monotonic()
-    with pytest.raises(requests.RequestException), network.bounded():
-      requests.get(url)
-    assert time.monotonic() - begin < 10
-  assert requests.adapters.HTTPAdapter.send is original
+    assert _reason(f'http://127.0.0.1:{silent.getsockname()[1]}/').startswith('no ')
+  assert time.monotonic() - begin < 5
+
+
+def test_silent_name_server_is_an_error_in_time(hang_name_look_up):
+  begin = time.monotonic()
+  assert _reason('http://example.invalid/').startswith('no answer within')
+  assert time.monotonic() - begin < 5
+
+
+def test_proxy_of_the_environment_is_used(serve, tmp_path, monkeypatch):
+  monkeypatch.setenv('http_proxy', serve(tmp_path))
+  assert _reason('http://example.invalid/file') == 'it answered with status 404'
+
+
+def test_lock_lets_the_second_caller_wait(tmp_path):
+  order = []
+
+  def second():
+    with network.lock('set', tmp_path / 'new'):
+      order.append('second')
+
+  with network.lock('set', tmp_path / 'new'):
+    thread = threading.Thread(target=second)
+    thread.start()
+    time.sleep(1.5)  # longer than the first attempt of the second caller
+    order.append('first')
+  thread.join(timeout=20)
+  assert order == ['first', 'second']

@@ -15,7 +15,7 @@ TRAIN, TEST = tiny_sets.images(12), tiny_sets.images(6, seed=1)
 
 @pytest.fixture
 def tiny(prepare_tiny):
-  """A prepared set with ids, whose record order is not that of the ids."""
+  """Returns a function that prepares a set whose records are not in the order of their ids."""
 
   def prepare(features=None, **options):
     splits = {
@@ -31,7 +31,7 @@ def _load(tmp_path, name='tiny', **options):
   return data.load(name=name, data_dir=tmp_path, validation_size=3, **options)
 
 
-def test_a_set_without_a_builder_class(tiny, tmp_path):
+def test_set_without_builder_class_is_read(tiny, tmp_path):
   tiny()
   loaded = _load(tmp_path)
   assert loaded.class_names == ('cat', 'dog', 'elk') and loaded.image_shape == (6, 5, 3)
@@ -44,7 +44,7 @@ def test_a_set_without_a_builder_class(tiny, tmp_path):
   ]
 
 
-def test_same_set_from_records_and_from_arrays(tiny, tmp_path):
+def test_records_and_arrays_give_the_same_set(tiny, tmp_path):
   tiny()
   np.savez(
     tmp_path / 'own.npz',
@@ -57,7 +57,7 @@ def test_same_set_from_records_and_from_arrays(tiny, tmp_path):
   assert own.fingerprint == _load(tmp_path).fingerprint
 
 
-def test_without_ids_the_position_counts(prepare_tiny, tmp_path):
+def test_records_without_ids_are_numbered(prepare_tiny, tmp_path):
   splits = {'train': tiny_sets.records(TRAIN), 'test': tiny_sets.records(TEST)}
   folder = prepare_tiny(tiny_sets.features(with_id=False), splits)
   loaded = _load(tmp_path)
@@ -73,7 +73,7 @@ def test_second_load_comes_from_the_cache(tiny, tmp_path, monkeypatch):
   assert _load(tmp_path).fingerprint == first.fingerprint
 
 
-def test_prepared_again_is_decoded_again(tiny, tmp_path):
+def test_set_prepared_again_is_decoded_again(tiny, tmp_path):
   folder = tiny()
   _load(tmp_path)
   files = len(list(cache.directory().iterdir()))
@@ -83,7 +83,7 @@ def test_prepared_again_is_decoded_again(tiny, tmp_path):
   assert (files, len(list(cache.directory().iterdir()))) == (2, 4)
 
 
-def test_the_newest_version_wins(tiny, tmp_path):
+def test_newest_version_is_found(tiny, tmp_path):
   for version in ('1.2.0', '1.10.0', '1.9.9'):
     tiny(version=version)
   (tmp_path / 'tiny' / 'incomplete.X_2.0.0').mkdir()
@@ -93,12 +93,12 @@ def test_the_newest_version_wins(tiny, tmp_path):
   assert tfds_source.find('other', tmp_path) is None
 
 
-def test_configs(tiny, tmp_path):
+def test_config_must_be_unique_or_named(tiny, tmp_path):
   tiny(config='large')
   assert len(_load(tmp_path, 'tiny').test) == len(_load(tmp_path, 'tiny/large').test) == 6
   tiny(config='small')
   assert tfds_source.find('tiny/small', tmp_path).parent.name == 'small'
-  with pytest.raises(UserError, match='several configs; say which: tiny/large, tiny/small'):
+  with pytest.raises(UserError, match='several configs; choose one of: tiny/large, tiny/small'):
     _load(tmp_path, 'tiny')
 
 
@@ -110,39 +110,41 @@ def test_default_data_dir(monkeypatch, tmp_path):
   assert str(tfds_source.default_data_dir()) == '/somewhere/tensorflow_datasets'
 
 
-def test_slices_and_missing_splits(tiny, tmp_path):
+def test_slices_are_read_and_unknown_rejected(tiny, tmp_path):
   tiny()
   loaded = _load(tmp_path, train_split='train[:9]', test_split='train[9:]')
   assert (len(loaded.train), len(loaded.validation), len(loaded.test)) == (6, 3, 3)
-  for split in ('validation', 'train[', 'train[:0]'):
+  for split in ('validation', 'train[', 'train[:0]', 'all[:3]'):
     with pytest.raises(UserError, match=r'it has test \(6\), train \(12\)'):
       _load(tmp_path, test_split=split)
 
 
-def test_a_label_that_is_none(prepare_tiny, tmp_path):
+def test_unknown_label_is_rejected(prepare_tiny, tmp_path):
   features = tiny_sets.features(with_id=False, coarse=tfds.features.ClassLabel(num_classes=2))
   records = [(i, {**record, 'coarse': 0}) for i, record in tiny_sets.records(TRAIN)]
   prepare_tiny(features, {'train': records, 'test': records})
-  with pytest.raises(UserError, match=r"no class label 'species'; possible: coarse, label"):
+  with pytest.raises(
+    UserError, match=r"no class label 'species'; valid for data.label: coarse, label"
+  ):
     _load(tmp_path, label='species')
 
 
-def test_a_set_without_images(prepare_tiny, tmp_path):
+def test_set_without_images_is_rejected(prepare_tiny, tmp_path):
   features = {'text': tfds.features.Text(), 'label': tfds.features.ClassLabel(num_classes=2)}
   prepare_tiny(features, {'train': [(0, {'text': 'a', 'label': 0})]})
   with pytest.raises(UserError, match="no uint8 image feature 'image'; it has label, text"):
     _load(tmp_path)
 
 
-def test_images_of_two_sizes(prepare_tiny, tmp_path):
+def test_images_of_two_sizes_are_rejected(prepare_tiny, tmp_path):
   images = [*TRAIN[:3], TRAIN[0][:4]]
   splits = {split: tiny_sets.records(images) for split in ('train', 'test')}
   prepare_tiny(tiny_sets.features(with_id=False), splits)
-  with pytest.raises(UserError, match=r'of one size, but train has.*\(4, 5, 3\)'):
+  with pytest.raises(UserError, match=r'have one size, but train has.*\(4, 5, 3\)'):
     _load(tmp_path)
 
 
-def test_another_file_format(tiny, tmp_path):
+def test_another_file_format_is_rejected(tiny, tmp_path):
   folder = tiny()
   info = json.loads((folder / 'dataset_info.json').read_text())
   info['fileFormat'] = 'tfrecord'
@@ -152,14 +154,14 @@ def test_another_file_format(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('file', ['dataset_info.json', 'features.json'])
-def test_damaged_descriptions(tiny, tmp_path, file):
+def test_damaged_description_is_rejected(tiny, tmp_path, file):
   (tiny() / file).write_text('{"name": ')
   with pytest.raises(UserError, match=f'{file} cannot be read.*prepare the set again'):
     _load(tmp_path)
 
 
 @pytest.mark.parametrize('damage', ['cut', 'overwritten', 'gone'])
-def test_damaged_records(tiny, tmp_path, damage):
+def test_damaged_records_are_rejected(tiny, tmp_path, damage):
   (record,) = tiny().glob('*-train.array_record*')
   content = bytearray(record.read_bytes())
   content[200:260] = b'x' * 60
@@ -174,7 +176,7 @@ def test_damaged_records(tiny, tmp_path, damage):
 
 @pytest.mark.skipif(
   'MECL_CIFAR_DIR' not in os.environ,
-  reason='MECL_CIFAR_DIR does not name a TFDS data_dir with the whole cifar10',
+  reason='MECL_CIFAR_DIR is not set to a TFDS folder with the whole cifar10',
 )
 def test_real_cifar10():
   loaded = data.load(name='cifar10', data_dir=os.environ['MECL_CIFAR_DIR'], validation_size=5000)

@@ -1,19 +1,27 @@
 """Images, records and features of sets of a few images in three classes."""
 
-import numpy as np
-import tensorflow_datasets as tfds
+import io
 
-from mecl_jax.data import png
+import numpy as np
+from PIL import Image
+import tensorflow_datasets as tfds
 
 
 def images(count, shape=(6, 5, 3), seed=0):
   return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
+def png(image):
+  """Returns a uint8 image [H, W, 1 or 3] as PNG, which TFDS writes without TensorFlow."""
+  buffer = io.BytesIO()
+  Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
 def records(pixels, ids=None):
-  """Records for TFDS, labels going round in threes."""
+  """Yields records for TFDS with the labels 0, 1, 2, 0, 1, .."""
   for i, image in enumerate(pixels):
-    record = {'image': png.encode(image), 'label': i % 3}
+    record = {'image': png(image), 'label': i % 3}
     yield i, record if ids is None else {**record, 'id': ids[i]}
 
 
