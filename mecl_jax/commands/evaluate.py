@@ -14,7 +14,7 @@ from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predict_splits, predictions_of, write_outcome
 from mecl_jax.errors import RunError
 from mecl_jax.inference import Latency, measure, measure_saving, save_latency
-from mecl_jax.report.pictures.plots import evenly
+from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.latency import latency_table
 from mecl_jax.training import devices
 from mecl_jax.training import workdir as workdirs

@@ -16,14 +16,16 @@ from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, 
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
 from mecl_jax.models import exit_costs
+from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
-from mecl_jax.report.pages.page import Rows, remove_page, write_page
-from mecl_jax.report.pictures.contact_sheet import exit_sheet
-from mecl_jax.report.pictures.plots import curriculum_name
+from mecl_jax.report.pages.page import remove_page, write_page
+from mecl_jax.report.pictures.examples import exit_sheet
+from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
 from mecl_jax.report.tables.dynamic import dynamic_tables
+from mecl_jax.report.tables.examples import examples_rows
 from mecl_jax.report.tables.exits import exit_tables
-from mecl_jax.report.tables.run import examples_rows, training_rows
+from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.log import read_metrics
 from mecl_jax.training.run import Run
 
