@@ -14,7 +14,7 @@ from mecl_jax.report.style import COLOURS
 
 BARS: tuple[tuple[str, str, dict[str, Any]], ...] = (
   ('static_ms', 'final exit only', {'facecolor': '0.75'}),
-  ('allowed_ms', 'early exit, expected from stage times', {'facecolor': COLOURS[5], 'hatch': '//'}),
+  ('allowed_ms', 'early exit, from stage times', {'facecolor': COLOURS[5], 'hatch': '//'}),
   ('dynamic_ms', 'early exit, measured', {'facecolor': COLOURS[0]}),
 )
 STAIRS = (('deepest', 'deepest exit in time'), ('best', 'most accurate exit in time'))
@@ -141,7 +141,7 @@ def savings(rows: Rows) -> Figure:
     color=COLOURS[1],
     linestyle='--',
     linewidth=2,
-    label='early exit, expected from MACs',
+    label='early exit, from MACs',
   )
   axes.set_xticks(at, [f'batch of {batch}' for batch in texts(rows, 'batch')])
   axes.set(

@@ -113,12 +113,12 @@ def _environment() -> jinja2.Environment:
 
 
 def _prose(text: str) -> Markup:
-  """Returns text as HTML; backticks mark code."""
+  """Returns text as HTML; backticks mark code, and no line breaks before a % sign."""
   parts = text.split('`')
   if len(parts) % 2 == 0:
     return escape(text)  # a backtick without a partner
   return Markup().join(
-    Markup('<code>{}</code>').format(part) if k % 2 else escape(part)
+    Markup('<code>{}</code>').format(part) if k % 2 else escape(re.sub(r'(?<=\d) %', '\xa0%', part))
     for k, part in enumerate(parts)
   )
 

@@ -37,7 +37,8 @@ LEAVING = (
   ' star marks the chosen operating point.'
 )
 AREAS = (
-  'Mean test accuracy of every rule over the range of MACs that all curves cover, {low} to {high}.'
+  'Mean test accuracy of every rule over the range of MACs that all curves cover, {low} to'
+  ' {high}.'
 )
 
 UNTIMED = """Time is not proportional to MACs: early stages take more time per MAC. The time of
@@ -56,11 +57,11 @@ AGAINST_LATENCY = (
   ' left is better.'
 )
 
-SAVINGS = """Measured time of early exit, compared with the final exit for all images. 'Expected'
-sums the measured times of the stages, each weighted with the share of images that reach it. The
-measured time is longer by the time of the exit decisions and of regrouping the images that
-continue. All three use the batch size per call that is fastest for the whole network. Early exit
-may be faster than expected if smaller batches are faster still."""
+SAVINGS = """Measured time of early exit, compared with the final exit for all images. The
+expected time sums the measured times of the stages, each weighted with the share of images that
+reach it. The measured time is longer by the time of the exit decisions and of regrouping the
+images that continue. All three use the batch size per call that is fastest for the whole
+network. Early exit may be faster than expected if smaller batches are faster still."""
 SAVINGS_FIGURE = (
   'Time of early exit for each batch size; 100 % is the final exit for all images. The dashed'
   ' line is the saving that MACs alone would predict.'

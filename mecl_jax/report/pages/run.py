@@ -112,10 +112,13 @@ def _sentence(point: Row) -> str:
     values([point], column)[0]
     for column in ('test_drop', 'test_drop_low', 'test_drop_high', 'macs_saved')
   )
+  change = 'drop'
+  if drop < 0:
+    change, low, high = 'gain', -high, -low
   return (
     f'The chosen operating point is `{point["rule"]}` with thresholds `{point["thresholds"]}`. Its'
     f' test accuracy is {reached} %, {below_or_above(drop)} the final exit. The 95 % interval of'
-    f' the accuracy drop is {percent(low)} to {percent(high)} points. It takes {macs} MACs per'
+    f' the {change} is {percent(low)} to {percent(high)} points. It takes {macs} MACs per'
     f' image, {less_or_more(saved)} than the final exit.'
   )
 

@@ -33,7 +33,7 @@ def test_savings_are_shares_of_the_final_exit():
   axes = draw('savings').axes[0]
   heights = [[bar.get_height() for bar in bars] for bars in axes.containers]
   np.testing.assert_allclose(heights, [[100, 100], [60, 60], [65, 65]])
-  (macs,) = (c for c in axes.collections if c.get_label() == 'early exit, expected from MACs')
+  (macs,) = (c for c in axes.collections if c.get_label() == 'early exit, from MACs')
   np.testing.assert_allclose([segment[:, 1] for segment in macs.get_segments()], 55)
 
 

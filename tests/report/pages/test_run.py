@@ -112,14 +112,22 @@ def test_page_without_latencies_explains_measuring():
 
 
 @pytest.mark.parametrize(
-  'drop, expected', [(0.0042, '0.42 points below'), (-0.0056, '0.56 points above')]
+  'drop, low, high, expected',
+  [
+    (0.0042, 0.001, 0.007, ('0.42 points below', 'drop is 0.10 to 0.70')),
+    (-0.0056, -0.01, 0.002, ('0.56 points above', 'gain is -0.20 to 1.00')),
+  ],
 )
-def test_chosen_operating_point_is_described(drop, expected):
-  points = [row | {'test_drop': drop} for row in TABLES['operating_points']]
+def test_chosen_operating_point_is_described(drop, low, high, expected):
+  points = [
+    row | {'test_drop': drop, 'test_drop_low': low, 'test_drop_high': high}
+    for row in TABLES['operating_points']
+  ]
   stop = run_sections(only('exits', 'curve') | {'operating_points': points}, {})[1]
   chosen = next(row for row in points if row['chosen'])
   assert f'`{chosen["rule"]}` with thresholds `{chosen["thresholds"]}`' in texts(stop)
-  assert expected in texts(stop) and '43.2 % less than the final exit' in texts(stop)
+  assert all(part in texts(stop) for part in expected)
+  assert '43.2 % less than the final exit' in texts(stop)
   captions = [block.caption for block in stop.blocks if isinstance(block, Listing)]
   assert '`max_accuracy_drop=0.005`' in captions[0]
 
