@@ -89,6 +89,7 @@ _COLUMNS = {
   'macs_saved': _Column('MACs saved (%)', percent),
   'ms_saved': _Column('time saved (%)', percent),
   'area': _Column('mean accuracy (%)', percent),
+  'area_sd': _Column('mean accuracy, sd (points)', percent),
   'low_macs': _Column('from MACs', quantity),
   'high_macs': _Column('to MACs', quantity),
   'wish': _Column('target'),

@@ -106,12 +106,12 @@ def _interval(curves: Curves, pairs: Pairs) -> Interval:
   A resample of the images changes the accuracy and the mean MACs of every curve, and thereby the
   range of MACs that all curves cover.
   """
-  worth = {run.directory: _of_images(run, curve) for run, curve in curves}
+  per_image = {run.directory: _of_images(run, curve) for run, curve in curves}
   images = len(curves[0][0].test.labels)
 
   def statistic(weights: np.ndarray) -> np.ndarray:
     share = weights / images
-    moved = {name: (share @ macs, share @ right) for name, (macs, right) in worth.items()}
+    moved = {name: (share @ macs, share @ right) for name, (macs, right) in per_image.items()}
     drawn = []
     for k in range(len(weights)):
       found, _ = areas({name: (macs[k], right[k]) for name, (macs, right) in moved.items()})

@@ -154,7 +154,9 @@ def _differences(tables: Tables) -> Section:
     ('differences',),
   )
   listing = Listing(
-    'differences', 'The same differences as numbers; `how` is the source of the interval.'
+    'differences',
+    'The same differences as numbers, in accuracy as fractions of 1; `how` is the source of the'
+    ' interval.',
   )
   return Section('Differences from the baseline', [Text(HOW), drawing, listing])
 
@@ -168,7 +170,7 @@ def _curves(tables: Tables) -> Section:
   listing = Listing(
     'areas',
     'Mean accuracy of the curves over the range of MACs that all of them cover, and its difference'
-    ' from the baseline.',
+    ' from the baseline, as a fraction of 1.',
   )
   areas = [listing] if tables['areas'] else []
   return Section('Accuracy against mean MACs', [Text(CURVES), drawing, *areas])

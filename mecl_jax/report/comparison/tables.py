@@ -49,13 +49,13 @@ class ComparedRun:
 
   @functools.cached_property
   def values(self) -> dict[str, np.ndarray]:
-    """Metric to its value for each test image, float64 [N, exits]."""
+    """Returns metric to its value for each test image, float64 [N, exits]."""
     split = self.test
     return {name: of(split.logits, split.labels).astype(float) for name, of in METRICS.items()}
 
   @functools.cached_property
   def means(self) -> dict[str, dict[str, float]]:
-    """Metric to exit to the mean over the test images."""
+    """Returns metric to exit to the mean over the test images."""
     return {
       name: dict(zip(self.exits, values.mean(axis=0).tolist(), strict=True))
       for name, values in self.values.items()

@@ -1,4 +1,4 @@
-"""Figures of exits beside each other: overthinking, agreement, ensembles."""
+"""Figures that compare exits: overthinking, agreement, ensembles."""
 
 from typing import Any
 

@@ -68,8 +68,8 @@ def _number_steps(
 def _look_closer(axes: Axes, answered: Rows, end: float) -> None:
   """Limits the axes to the deadlines that an exit meets, with a margin for shorter ones."""
   first = values(answered, 'deadline_ms')[0]
-  worth = [100 * values(answered, f'{kind}_accuracy') for kind, _ in STAIRS]
-  low, high = np.min(worth), np.max(worth)
+  accuracy = [100 * values(answered, f'{kind}_accuracy') for kind, _ in STAIRS]
+  low, high = np.min(accuracy), np.max(accuracy)
   room = max(1.0, 0.3 * (high - low))
   left = first - 0.12 * max(end - first, 0.1 * first)
   axes.set(xlim=(left, end), ylim=(low - room, high + room))

@@ -37,8 +37,7 @@ LEAVING = (
   ' star marks the chosen operating point.'
 )
 AREAS = (
-  'Mean test accuracy of every rule over the range of MACs that all curves cover, {low} to'
-  ' {high}.'
+  'Mean test accuracy of every rule over the range of MACs that all curves cover, {low} to {high}.'
 )
 
 UNTIMED = """Time is not proportional to MACs: early stages take more time per MAC. The time of
@@ -121,7 +120,10 @@ training loss rises. This is expected, as long as the validation accuracy does n
 
 WEIGHTED = """The harder a training image, the lower its weight in the loss of an early exit. The
 effect is stronger for earlier exits."""
-CURVES = 'Training loss, validation accuracy of each exit{visible}. Dotted lines mark phases.'
+CURVES = (
+  'Training loss, validation accuracy of each exit{visible}. Dotted lines mark the start of a'
+  ' phase.'
+)
 VISIBLE = ', and the share of the training images that the curriculum shows'
 WEIGHTS = (
   'Weights of the easiest and the hardest training image in the loss of each exit. In between,'

@@ -104,9 +104,7 @@ def _boxes(axes: Axes, quantiles: np.ndarray, at: np.ndarray, names: Sequence[st
   axes.plot(median, at, '|k', markersize=9, markeredgewidth=2.5, zorder=4)
   axes.set_yticks(at, names, parse_math=False)
   axes.set_ylim(at[-1] + 0.7, at[0] - 0.7)
-  axes.set_title(
-    'each class: median, quartiles, and the range from 5 % to 95 % of its examples', size='medium'
-  )
+  axes.set_title('scores per class: median, quartiles, 5 % to 95 %', size='medium')
 
 
 def bins(score: np.ndarray) -> tuple[np.ndarray, bool]:

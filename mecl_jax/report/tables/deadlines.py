@@ -36,11 +36,11 @@ def deadline_tables(
   Raises:
     UserError: a latency is not above 0, or there is not one latency per exit.
   """
-  worth, merit = (split.right().mean(axis=0) for split in (test, validation))
+  accuracy, chosen_by = (split.right().mean(axis=0) for split in (test, validation))
   classes = test.logits.shape[-1]
   stairs = {
-    'deepest': deadlines.deepest(latencies, worth, classes),
-    'best': deadlines.most_accurate(latencies, worth, classes, merit),
+    'deepest': deadlines.deepest(latencies, accuracy, classes),
+    'best': deadlines.most_accurate(latencies, accuracy, classes, chosen_by),
   }
   return {
     'deadlines': deadlines_rows(stairs, names, fixed),

@@ -13,7 +13,7 @@ OTHERS = {'one exit': run_rows.make(1), 'twelve with long names': run_rows.make(
 
 
 def visible(axes):
-  """The tick labels of an axes that can be seen, one list for each axis."""
+  """Returns the visible tick labels of a panel, a list per axis."""
   if not axes.axison:
     return [[], []]
   found = []
@@ -25,7 +25,7 @@ def visible(axes):
 
 
 def shown(texts):
-  """Extents of the texts that can be seen."""
+  """Returns the extents of the visible texts."""
   return {t: t.get_window_extent() for t in texts if t.get_visible() and t.get_text().strip()}
 
 

@@ -36,7 +36,7 @@ TABLES = {
 
 
 class Page(html.parser.HTMLParser):
-  """All tags with their attributes, and the text."""
+  """Collects all tags with their attributes, and the text."""
 
   def __init__(self, path):
     super().__init__()

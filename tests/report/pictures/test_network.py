@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings('error')
 
 @pytest.fixture(scope='module', params=NETWORKS)
 def drawn(request):
-  """Stages, exits and the axes of their picture; a unit of the axes is an inch."""
+  """Returns stages, exits and the axes of their picture, which are in inches."""
   figures = []
   stages, exits = NETWORKS[request.param]
   with pytest.MonkeyPatch.context() as patch:
@@ -29,7 +29,7 @@ def extent(text):
 
 
 def boxes(axes):
-  """Of the exits as [x0, y0, x1, y1], in the order of drawing."""
+  """Returns the boxes of the exits, float [exits, 4], as x0, y0, x1, y1."""
   frames = [p for p in axes.patches if isinstance(p, FancyBboxPatch)]
   return np.array([[*b.p0, *b.p1] for b in (frame.get_bbox() for frame in frames)])
 
@@ -39,7 +39,7 @@ def blocks(axes):
 
 
 def branches(axes):
-  """Lines to the boxes, float [points, 2] each."""
+  """Returns the lines to the boxes, float [points, 2] each."""
   lines = [p for p in axes.patches if isinstance(p, PathPatch) and p.get_linewidth() == 1.5]
   return [line.get_path().to_polygons(closed_only=False)[0] for line in lines]
 

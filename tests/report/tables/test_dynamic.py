@@ -26,7 +26,7 @@ def tables(choice):
   return dynamic_tables(choice, VALIDATION, TEST, TEMPERATURES, TIMED, NAMES)
 
 
-def worth(policy, split, costs):
+def accuracy_and_cost(policy, split, costs):
   at = policy.leaves_at(split.logits)
   return split.right()[np.arange(len(at)), at].mean(), costs[at].mean()
 
@@ -70,10 +70,10 @@ def test_curve_has_accuracy_and_cost_of_every_policy(choice, tables):
   for row, policy in list(zip(rows, policies, strict=True))[::10]:
     assert row['rule'] == policy.rule.name
     for name, split in (('validation', VALIDATION), ('test', TEST)):
-      accuracy, macs = worth(policy, split, MACS)
+      accuracy, macs = accuracy_and_cost(policy, split, MACS)
       assert row[f'{name}_accuracy'] == pytest.approx(accuracy)
       assert row[f'{name}_macs'] == pytest.approx(macs)
-      assert row[f'{name}_ms'] == pytest.approx(worth(policy, split, TIMED.ms)[1])
+      assert row[f'{name}_ms'] == pytest.approx(accuracy_and_cost(policy, split, TIMED.ms)[1])
     leaving = np.bincount(policy.leaves_at(TEST.logits), minlength=3) / 150
     assert [row[f'leave:{name}'] for name in NAMES] == pytest.approx(leaving)
 
@@ -120,7 +120,7 @@ def test_operating_points_have_costs_and_savings(choice, tables):
     policy = option.point.policy
     assert row['chosen'] == (option is choice.chosen)
     assert (row['wish'], row['wish_value']) == ('max_accuracy_drop', 0.05)
-    accuracy, macs = worth(policy, TEST, MACS)
+    accuracy, macs = accuracy_and_cost(policy, TEST, MACS)
     assert row['test_accuracy'] == pytest.approx(accuracy)
     assert row['test_drop'] == pytest.approx(right[:, -1].mean() - accuracy)
     achieved = right[np.arange(150), policy.leaves_at(TEST.logits)]
@@ -128,7 +128,7 @@ def test_operating_points_have_costs_and_savings(choice, tables):
     assert row['test_drop_low'] == pytest.approx(paired.low)
     assert row['test_drop_high'] == pytest.approx(paired.high)
     assert row['test_macs'] == pytest.approx(macs)
-    assert row['validation_macs'] == pytest.approx(worth(policy, VALIDATION, MACS)[1])
+    assert row['validation_macs'] == pytest.approx(accuracy_and_cost(policy, VALIDATION, MACS)[1])
     assert row['macs_saved'] == pytest.approx(1 - macs / 32)
     assert row['ms_saved'] == pytest.approx(1 - row['test_ms'] / 3.5)
     assert [row['threshold:stage1'], row['threshold:stage2']] == policy.thresholds.tolist()
@@ -143,4 +143,4 @@ def test_a_given_policy_is_the_only_row():
     *('given', True, None, None),
   )
   assert row['threshold:stage1'] == np.inf and row['leave:stage1'] == 0
-  assert row['macs_saved'] == pytest.approx(1 - worth(policy, TEST, MACS)[1] / 32)
+  assert row['macs_saved'] == pytest.approx(1 - accuracy_and_cost(policy, TEST, MACS)[1] / 32)
