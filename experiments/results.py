@@ -25,7 +25,7 @@ from experiments.paired.table import Rows, read_table
 from experiments.quotes import Results
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
-from mecl_jax.report.pictures.plots import save
+from mecl_jax.report.style import save
 
 TEMPLATE = pathlib.Path(__file__).with_name('results.md.jinja')
 MARKS = ('<!-- results -->', '<!-- /results -->')  # in the README, around the headline

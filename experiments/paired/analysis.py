@@ -19,7 +19,7 @@ from experiments.paired.table import RUN, TRIAL, Row, Rows, exits_of, fields_of
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.paired import SAME, Effect, holm, over_seeds
 from mecl_jax.models import FINAL
-from mecl_jax.report.style import groups
+from mecl_jax.report.rows import groups
 
 AREA = 'area'
 RESAMPLES = 2000

@@ -11,16 +11,8 @@ from matplotlib.ticker import NullLocator
 import numpy as np
 
 from experiments.paired.table import Rows
-from mecl_jax.report.pictures.plots import COLOURS
-from mecl_jax.report.style import (
-  LINE,
-  WIDTH,
-  groups,
-  look,
-  texts,
-  values,
-  write_legend,
-)
+from mecl_jax.report.rows import groups, texts, values
+from mecl_jax.report.style import COLOURS, LINE, WIDTH, look, write_legend
 
 ROOM = 0.4  # that lines at a place take together, in logarithms of steps or rates
 BESIDE = 4  # panels of a forest beside each other, at most

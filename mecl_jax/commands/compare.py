@@ -14,7 +14,8 @@ from mecl_jax.evaluation.predictions import TEST, VALIDATION, load_predictions, 
 from mecl_jax.report.comparison import page as compare_page
 from mecl_jax.report.comparison.curves import area_rows, curve_rows, curves_of
 from mecl_jax.report.comparison.tables import ComparedRun, arm_rows, difference_rows, run_rows
-from mecl_jax.report.pages.page import Rows, write_page
+from mecl_jax.report.pages.page import write_page
+from mecl_jax.report.rows import Rows
 from mecl_jax.training.log import make_console
 from mecl_jax.training.workdir import claim, read_config, read_identity, read_summary
 

@@ -13,8 +13,10 @@ from mecl_jax.curriculum import Curriculum, Difficulty
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
-from mecl_jax.report.pictures import contact_sheet
-from mecl_jax.report.pictures import curriculum as curriculum_plots
+from mecl_jax.report.pictures.agreement import draw_agreement
+from mecl_jax.report.pictures.examples import draw_contact_sheet
+from mecl_jax.report.pictures.pacing import draw_visible_shares
+from mecl_jax.report.pictures.scores import draw_scores
 from mecl_jax.training.batches import visible_by_exit
 from mecl_jax.training.run import Run
 
@@ -42,10 +44,10 @@ def write(run: Run) -> dict[str, Any]:
     return {}
   difficulty, train, names = Difficulty.load(path), run.dataset.train, run.dataset.class_names
   score, flipped = difficulty.align(train.ids, path), run.dataset.flipped
-  contact_sheet.contact_sheet(
+  draw_contact_sheet(
     train.images, train.labels, names, score, folder / 'easy_and_hard.png', flipped=flipped
   )
-  curriculum_plots.score_distribution(
+  draw_scores(
     score,
     train.labels,
     names,
@@ -73,9 +75,7 @@ def _draw_pacing(run: Run, folder: pathlib.Path) -> None:
     counts = visible_by_exit(plan, curriculum, range(plan.steps))
     shares = dict(zip(plan.phase.exits, counts.T / size, strict=True))
     name = 'pacing' if len(plans) == 1 else f'pacing_{plan.phase.name}'
-    curriculum_plots.visible_shares(
-      shares, folder / f'{name}.png', steps_per_epoch=size / batch_size
-    )
+    draw_visible_shares(shares, folder / f'{name}.png', steps_per_epoch=size / batch_size)
 
 
 def scores_to_compare(run: Run) -> list[tuple[str, str, np.ndarray]]:
@@ -108,7 +108,7 @@ def _compare(
   for name, place, other in scores_to_compare(run):
     # Scores of the same kind are distinguished by their paths.
     scores[name if name not in scores else f'{name}, {place}'] = other
-  matrix = curriculum_plots.agreement(scores, folder / 'agreement.png')
+  matrix = draw_agreement(scores, folder / 'agreement.png')
   table = Table(title="agreement of the scores: Spearman's rank correlation", title_justify='left')
   table.add_column('')
   for number in range(1, len(scores) + 1):

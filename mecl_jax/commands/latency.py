@@ -10,7 +10,7 @@ from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
 from mecl_jax.inference import Latency, measure, measure_saving, save_latency
-from mecl_jax.report.pictures.plots import evenly
+from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.latency import latency_table
 from mecl_jax.training.log import make_console
 

@@ -18,10 +18,11 @@ from mecl_jax.evaluation.predictions import (
 )
 from mecl_jax.files import write_json
 from mecl_jax.models import exit_costs
-from mecl_jax.report.figures import training as figures_training
-from mecl_jax.report.pictures import plots
-from mecl_jax.report.tables.run import training_rows
+from mecl_jax.report.figures.training import training_curves
+from mecl_jax.report.pictures.exits import draw_exit_curve
+from mecl_jax.report.style import save
 from mecl_jax.report.tables.summary import exit_rows, exit_table
+from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
@@ -107,12 +108,12 @@ def write_outcome(
 
 def _draw(run: Run, summary: Mapping[str, Any]) -> None:
   folder = run.workdir / 'report'
-  plots.exit_curve(summary, folder / 'exits.png')
+  draw_exit_curve(summary, folder / 'exits.png')
   overview.draw(run)
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     rows = training_rows(records, run.model.exit_names)
-    plots.save(figures_training.training(rows), folder / 'training.png')
+    save(training_curves(rows), folder / 'training.png')
 
 
 def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
 from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
+from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pictures.network import draw_network
-from mecl_jax.report.pictures.plots import curriculum_name
 from mecl_jax.training.exit_pacings import PACING_FIELDS
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run

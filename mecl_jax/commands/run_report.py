@@ -17,14 +17,16 @@ from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, 
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
 from mecl_jax.models import exit_costs
+from mecl_jax.report.cells import below_or_above, curriculum_name, less_or_more
 from mecl_jax.report.pages import run as run_page
-from mecl_jax.report.pages.page import Rows, remove_page, write_page
-from mecl_jax.report.pictures.contact_sheet import exit_sheet
-from mecl_jax.report.pictures.plots import curriculum_name
+from mecl_jax.report.pages.page import remove_page, write_page
+from mecl_jax.report.pictures.examples import exit_sheet
+from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
 from mecl_jax.report.tables.dynamic import dynamic_tables
+from mecl_jax.report.tables.examples import examples_rows
 from mecl_jax.report.tables.exits import exit_tables
-from mecl_jax.report.tables.run import examples_rows, training_rows
+from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.log import read_metrics
 from mecl_jax.training.run import Run
 
@@ -159,17 +161,14 @@ def _deadlines(run: Run) -> np.ndarray | None:
 def _sentence(points: Rows) -> str:
   """Returns the chosen operating point in one line."""
   chosen = _chosen(points)
+  drop, low, high = (chosen[name] for name in ('test_drop', 'test_drop_low', 'test_drop_high'))
+  ends = (100 * low, 100 * high) if drop >= 0 else (-100 * high, -100 * low)
   saved = chosen['macs_saved']
+  worth = '' if saved > 0 else f': {NOT_WORTH}'
   return (
-    f'early exit by {chosen["rule"]}, {chosen["thresholds"]} thresholds:'
-    f' accuracy {chosen["test_accuracy"]:.2%}, {100 * chosen["test_drop"]:.2f} points'
-    f' ({100 * chosen["test_drop_low"]:.2f} to {100 * chosen["test_drop_high"]:.2f}) below the'
-    ' final exit, '
-    + (
-      f'of whose MACs it saves {saved:.1%}'
-      if saved > 0
-      else f'at {-saved:.1%} more MACs: {NOT_WORTH}'
-    )
+    f'early exit by {chosen["rule"]}, {chosen["thresholds"]} thresholds: accuracy'
+    f' {chosen["test_accuracy"]:.2%}, {below_or_above(drop)} the final exit ({ends[0]:.2f} to'
+    f' {ends[1]:.2f}), with {less_or_more(saved)} MACs{worth}'
   )
 
 

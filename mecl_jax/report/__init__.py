@@ -1,1 +1,1 @@
-"""What people look at: tables, pictures and the page, made of values that other rooms computed."""
+"""Tables, figures, pictures and pages, made from values that other rooms computed."""

@@ -1,38 +1,53 @@
-"""What people read in the tables of the page: headings with units, numbers of few digits."""
+"""How the tables of a page are shown: headings with units, and numbers with few digits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import math
 from typing import NamedTuple
 
 from mecl_jax.models.macs import quantity
+from mecl_jax.report.rows import Cell, Row
 
-Cell = str | int | float | bool | None
-NOTHING = '–'
+MISSING = '–'
 
 
 def percent(share: float) -> str:
-  """0.61494 as '61.49'; the heading has the unit."""
+  """Formats a share of 1 in per cent, without the sign: 0.61494 as '61.49'."""
   return f'{100 * share:.2f}'
 
 
 def three_decimals(number: float) -> str:
-  """0.12345 as '0.123'."""
+  """Formats 0.12345 as '0.123'."""
   return f'{number:.3f}'
 
 
 def milliseconds(number: float) -> str:
-  """Three digits: 0.123, 12.3, 1,234."""
+  """Formats a time with three digits: '0.123', '12.3', '1,234'."""
   return f'{number:,.0f}' if number >= 99.95 else f'{number:#.3g}'.rstrip('.')
 
 
 def plain(number: float) -> str:
-  """Four digits, or a whole number with separators."""
+  """Formats a whole number with separators, any other number with four digits."""
   return f'{number:,.0f}' if number == round(number) else f'{number:,.4g}'
 
 
-def name(number: float) -> str:
-  """A number that only tells things apart, like an id: as it is."""
+def identifier(number: float) -> str:
+  """Formats a number that identifies something, as a seed does: without separators."""
   return str(number)
+
+
+def less_or_more(saved: float) -> str:
+  """Formats a saving as '35.0 % less', and a negative one as '35.0 % more'."""
+  return f'{100 * abs(saved):.1f} % {"less" if saved >= 0 else "more"}'
+
+
+def below_or_above(drop: float) -> str:
+  """Formats a drop in accuracy as '0.56 points below', and a gain as '0.56 points above'."""
+  return f'{percent(abs(drop))} points {"below" if drop >= 0 else "above"}'
+
+
+def curriculum_name(order: str, sample_weights: str) -> str:
+  """Returns the short name of a curriculum from its two `curriculum` fields, or 'none'."""
+  return ', '.join(part for part in (order, sample_weights) if part != 'none') or 'none'
 
 
 class _Column(NamedTuple):
@@ -40,7 +55,7 @@ class _Column(NamedTuple):
   format: Callable[[float], str] = plain
 
 
-# Whatever is not here is headed by its name.
+# A column that is not listed has its own name as its heading.
 _COLUMNS = {
   'accuracy': _Column('accuracy (%)', percent),
   'top_5': _Column('top-5 accuracy (%)', percent),
@@ -49,11 +64,11 @@ _COLUMNS = {
   'ece': _Column('ECE', three_decimals),
   'auroc': _Column('AUROC', three_decimals),
   'macs': _Column('MACs', quantity),
-  'dynamic_macs': _Column('MACs when asked on the way', quantity),
-  'head_macs': _Column('MACs of heads', quantity),
+  'dynamic_macs': _Column('MACs of an image that leaves here', quantity),
+  'head_macs': _Column('MACs of the head', quantity),
   'parameters': _Column('parameters', quantity),
   'temperature': _Column('temperature', three_decimals),
-  'at_bound': _Column('at the end of the search'),
+  'at_bound': _Column('at a bound of the search'),
   'nll_before': _Column('NLL before', three_decimals),
   'nll_after': _Column('NLL after', three_decimals),
   'ece_before': _Column('ECE before', three_decimals),
@@ -62,38 +77,40 @@ _COLUMNS = {
   'brier_after': _Column('Brier after', three_decimals),
   'auroc_before': _Column('AUROC before', three_decimals),
   'auroc_after': _Column('AUROC after', three_decimals),
-  'bin_low': _Column('bin from', three_decimals),
-  'bin_high': _Column('bin to', three_decimals),
+  'bin_low': _Column('confidence from', three_decimals),
+  'bin_high': _Column('confidence to', three_decimals),
   'validation_accuracy': _Column('validation accuracy (%)', percent),
   'validation_macs': _Column('validation MACs', quantity),
   'validation_ms': _Column('validation time (ms)', milliseconds),
   'test_accuracy': _Column('test accuracy (%)', percent),
   'test_macs': _Column('test MACs', quantity),
   'test_ms': _Column('test time (ms)', milliseconds),
-  'test_drop': _Column('below the final exit (points)', percent),
+  'test_drop': _Column('accuracy drop (points)', percent),
   'macs_saved': _Column('MACs saved (%)', percent),
   'ms_saved': _Column('time saved (%)', percent),
   'area': _Column('mean accuracy (%)', percent),
+  'area_sd': _Column('mean accuracy, sd (points)', percent),
   'low_macs': _Column('from MACs', quantity),
   'high_macs': _Column('to MACs', quantity),
-  'wish_value': _Column('of'),
+  'wish': _Column('target'),
+  'wish_value': _Column('target value'),
   'share': _Column('share (%)', percent),
   'other': _Column('other exit'),
   'same_class': _Column('same class (%)', percent),
   'both_wrong': _Column('both wrong (%)', percent),
-  'ratio': _Column('times chance', three_decimals),
-  'single': _Column('exit alone (%)', percent),
-  'arithmetic': _Column('arithmetic mean (%)', percent),
-  'geometric': _Column('geometric mean (%)', percent),
-  'nll_single': _Column('NLL alone', three_decimals),
-  'nll_arithmetic': _Column('NLL, arithmetic', three_decimals),
-  'nll_geometric': _Column('NLL, geometric', three_decimals),
+  'ratio': _Column('errors in common (times chance)', three_decimals),
+  'single': _Column('accuracy, exit alone (%)', percent),
+  'arithmetic': _Column('accuracy, arithmetic mean (%)', percent),
+  'geometric': _Column('accuracy, geometric mean (%)', percent),
+  'nll_single': _Column('NLL, exit alone', three_decimals),
+  'nll_arithmetic': _Column('NLL, arithmetic mean', three_decimals),
+  'nll_geometric': _Column('NLL, geometric mean', three_decimals),
   'deadline_ms': _Column('deadline (ms)', milliseconds),
-  'deepest_exit': _Column('deepest in time'),
-  'deepest_accuracy': _Column('accuracy, deepest (%)', percent),
-  'best_exit': _Column('most accurate in time'),
-  'best_accuracy': _Column('accuracy, best (%)', percent),
-  'distribution': _Column('deadlines'),
+  'deepest_exit': _Column('deepest exit in time'),
+  'deepest_accuracy': _Column('accuracy, deepest exit in time (%)', percent),
+  'best_exit': _Column('most accurate exit in time'),
+  'best_accuracy': _Column('accuracy, most accurate exit in time (%)', percent),
+  'distribution': _Column('distribution of deadlines'),
   'batch': _Column('batch size'),
   'calls': _Column('calls'),
   'p50_ms': _Column('median (ms)', milliseconds),
@@ -101,27 +118,27 @@ _COLUMNS = {
   'images_per_second': _Column('images per second'),
   'compile_seconds': _Column('compile time (s)'),
   'static_ms': _Column('final exit (ms)', milliseconds),
-  'allowed_ms': _Column('allowed by the stages (ms)', milliseconds),
-  'dynamic_ms': _Column('early exit (ms)', milliseconds),
-  'allowed_saving': _Column('allowed saving (%)', percent),
+  'allowed_ms': _Column('early exit, expected (ms)', milliseconds),
+  'dynamic_ms': _Column('early exit, measured (ms)', milliseconds),
+  'allowed_saving': _Column('expected saving (%)', percent),
   'measured_saving': _Column('measured saving (%)', percent),
-  'share_reached': _Column('of it reached (%)', percent),
+  'share_reached': _Column('measured / expected saving (%)', percent),
   'macs_saving': _Column('MACs saved (%)', percent),
-  'easiest': _Column('weight of the easiest', three_decimals),
-  'hardest': _Column('weight of the hardest', three_decimals),
-  'seed': _Column('seed', name),
-  'accuracy_sd': _Column('accuracy, sd (%)', percent),
+  'easiest': _Column('weight of the easiest image', three_decimals),
+  'hardest': _Column('weight of the hardest image', three_decimals),
+  'seed': _Column('seed', identifier),
+  'accuracy_sd': _Column('accuracy, sd (points)', percent),
   'nll_sd': _Column('NLL, sd', three_decimals),
   'p_holm': _Column('p (Holm)'),
   'loss': _Column('training loss', three_decimals),
   'visible': _Column('visible share (%)', percent),
-  'index': _Column('number', name),
-  'rank': _Column('rank', name),
-  'id': _Column('id', name),
-  'label': _Column('label', name),
-  'predicted': _Column('predicted', name),
+  'index': _Column('policy number', identifier),
+  'rank': _Column('rank', identifier),
+  'id': _Column('id', identifier),
+  'label': _Column('label', identifier),
+  'predicted': _Column('predicted', identifier),
 }
-# Columns of an exit each are called by one of these and its name.
+# Columns that belong to an exit are called `kind:exit`, with one of these kinds.
 _OF_EXITS = {
   'accuracy': _Column('accuracy of {} (%)', percent),
   'leave': _Column('leave at {} (%)', percent),
@@ -131,25 +148,25 @@ _OF_EXITS = {
 
 
 def heading(column: str) -> str:
-  """The heading of a column, with its unit."""
+  """Returns the heading of a column, with its unit."""
   known, exit_name = _find(column)
   return known.heading.replace('{}', exit_name)
 
 
-def show(row: Mapping[str, Cell], column: str) -> tuple[str, str]:
-  """A cell as people read it, and the interval around it, '' where the row has none."""
+def show(row: Row, column: str) -> tuple[str, str]:
+  """Formats a cell, and the interval around it: 'low to high', '' if the row has none."""
   bounds = [_format(row.get(bound), column) for bound in _bounds(column)]
-  return _format(row[column], column), '' if NOTHING in bounds else ' to '.join(bounds)
+  return _format(row[column], column), '' if MISSING in bounds else ' to '.join(bounds)
 
 
 def estimates(columns: Sequence[str]) -> list[str]:
-  """The columns without those that hold a bound of another's interval."""
+  """Returns the columns that are not the bound of another column's interval."""
   bounds = {bound for column in columns for bound in _bounds(column)}
   return [column for column in columns if column not in bounds]
 
 
 def is_number(cell: Cell) -> bool:
-  """Whether it is one; truth values are none."""
+  """Returns whether a cell is a number; True and False are not."""
   return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
@@ -158,7 +175,7 @@ def _bounds(column: str) -> tuple[str, str]:
 
 
 def _find(column: str) -> tuple[_Column, str]:
-  """What is known of a column, and the exit that it belongs to, if to one."""
+  """Returns the heading and format of a column, and the exit that it belongs to, or ''."""
   kind, colon, exit_name = column.partition(':')
   if colon and kind in _OF_EXITS:
     return _OF_EXITS[kind], exit_name
@@ -167,13 +184,13 @@ def _find(column: str) -> tuple[_Column, str]:
 
 def _format(cell: Cell, column: str) -> str:
   if cell is None:
-    return NOTHING
+    return MISSING
   if isinstance(cell, bool):
     return 'yes' if cell else 'no'
   if isinstance(cell, str):
     return cell
   if math.isnan(cell):
-    return NOTHING
+    return MISSING
   if math.isinf(cell):
     return '∞' if cell > 0 else '−∞'
   return _find(column)[0].format(cell)

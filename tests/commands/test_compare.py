@@ -78,8 +78,8 @@ def test_one_seed_and_an_unfinished_run_are_told_of(write, tmp_path):
   runs = [write('plain'), write('jointly', summary=summary, strategy='joint')]
   page = compare(runs, tmp_path / 'page', console=console)
   said = console.file.getvalue()
-  assert f'`{runs[1]}` has not ended: this is its step 12.' in said
-  assert 'another seed may turn a difference round' in said
+  assert f'`{runs[1]}` has not finished training; its results are those of step 12.' in said
+  assert 'may change its sign with another seed' in said
   assert [row['complete'] for row in rows_of(page, 'runs')] == ['True', 'False']
   settings = rows_of(page, 'settings')
   assert (

@@ -1,4 +1,4 @@
-"""Tables of a run that never was, as the page takes them."""
+"""Made-up tables of a run, for the tests of figures and of the page."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def exit_names(count, *, long=False):
 
 
 def make(count=3, *, long=False, latency=True):
-  """All tables of a run with so many exits."""
+  """Returns all tables of a run with `count` exits."""
   names, rng = exit_names(count, long=long), np.random.default_rng(0)
   tables = of_exits(names, rng) | of_pairs(names) | of_training(names)
   tables |= dynamic(names, rng, latency)

@@ -1,4 +1,4 @@
-"""Runs made up for the tests of comparisons."""
+"""Made-up runs for the tests of comparisons, and what the tests read from tables."""
 
 import numpy as np
 
@@ -11,13 +11,13 @@ EXITS = ('stage1', 'stage2', 'final')
 
 
 def make_run(arm, seed, known=0.0, exits=EXITS, macs=1_000_000, n=120, steps=24, complete=True):
-  """A run that knows the more of the labels, the larger `known`; all see the same images."""
+  """Returns a run whose accuracy grows with `known`; all runs have the same images."""
   splits = {}
   for name in ('validation', 'test'):
-    said = make(name, n=n, exits=len(exits), classes=4)
-    noise = np.random.default_rng((seed, len(arm))).normal(size=said.logits.shape)
-    better = said.logits + noise + known * np.eye(4)[said.labels][:, None]
-    splits[name] = Predicted(name, better, said.labels)
+    made = make(name, n=n, exits=len(exits), classes=4)
+    noise = np.random.default_rng((seed, len(arm))).normal(size=made.logits.shape)
+    better = made.logits + noise + known * np.eye(4)[made.labels][:, None]
+    splits[name] = Predicted(name, better, made.labels)
   facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': 'joint', 'steps': steps}
   costs = macs * np.arange(1, len(exits) + 1)
   directory, facts = f'runs/{arm}-{seed}', facts | {'complete': complete}
@@ -25,7 +25,7 @@ def make_run(arm, seed, known=0.0, exits=EXITS, macs=1_000_000, n=120, steps=24,
 
 
 def tables_of(runs):
-  """All tables, as a comparison makes them."""
+  """Returns all tables of a comparison."""
   curves = curves_of(runs)
   return {
     'runs': run_rows(runs),
@@ -35,3 +35,30 @@ def tables_of(runs):
     'curves': curve_rows(curves),
     'areas': area_rows(runs, curves),
   }
+
+
+def seeds_of_three_arms():
+  """Returns a baseline of 4 seeds, an arm with 3 of them and another seed, and an arm with 1."""
+  plain = [make_run('plain', seed) for seed in range(4)]
+  better = [make_run('better', seed, known=0.5) for seed in (2, 1, 0, 9)]
+  return [*plain, *better, make_run('once', 3, known=0.2)]
+
+
+def tables_of_three_arms():
+  """Returns tables of two arms with 3 seeds, and an arm with one of these seeds."""
+  arms = {'plain': 0.0, 'better': 0.5}
+  runs = [make_run(arm, seed, known) for arm, known in arms.items() for seed in range(3)]
+  return tables_of([*runs, make_run('once', 1, known=0.2)])
+
+
+def accuracy(run, exit_):
+  logits = run.test.logits[:, run.exits.index(exit_)]
+  return np.mean(logits.argmax(-1) == run.test.labels)
+
+
+def chosen(rows, **wanted):
+  return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+
+
+def by_name(runs):
+  return {(run.arm, run.seed): run for run in runs}

@@ -1,4 +1,4 @@
-"""Accuracy against mean MACs of runs side by side, under MSDNet's budgeted batch."""
+"""Tables of accuracy against mean MACs of several runs, under budgeted batch classification."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,8 @@ from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.rules import Rule, confidence_of
 from mecl_jax.evaluation.thresholds import budgeted
-from mecl_jax.report.comparison.tables import (
-  ComparedRun,
-  Pairs,
-  Row,
-  by_arm,
-  paired,
-  spread,
-)
-from mecl_jax.report.pages.page import Rows
+from mecl_jax.report.comparison.tables import ComparedRun, Pairs, by_arm, paired, spread
+from mecl_jax.report.rows import Row, Rows
 
 RULE = Rule('max_probability')
 
@@ -27,7 +20,13 @@ Curves = Sequence[tuple[ComparedRun, Curve]]
 
 
 def curves_of(runs: Sequence[ComparedRun]) -> Curves:
-  """The runs that have validation predictions, with their curves; thresholds are from those."""
+  """Returns the runs with validation predictions and their curves.
+
+  Thresholds come from the validation split of each run.
+
+  References:
+    Huang et al., Multi-Scale Dense Networks for Resource Efficient Image Classification, ICLR 2018.
+  """
   return [
     (run, operating_points.curve(budgeted(RULE, run.validation), run.validation, run.test))
     for run in runs
@@ -36,7 +35,7 @@ def curves_of(runs: Sequence[ComparedRun]) -> Curves:
 
 
 def curve_rows(curves: Curves) -> Rows:
-  """A row per run and policy, cheap to dear; MACs are means over the images of the split."""
+  """Returns a row per run and policy, from cheap to expensive; MACs are means per image."""
   rows: Rows = []
   for run, curve in curves:
     of_run: Row = {'arm': run.arm, 'seed': run.seed, 'directory': run.directory}
@@ -53,14 +52,16 @@ def curve_rows(curves: Curves) -> Rows:
 
 
 def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
-  """A row per arm: mean accuracy over the MACs that all curves reach, and against the baseline.
+  """Returns a row per arm: its mean accuracy over a range of MACs, and the difference in it.
+
+  The range is what all curves cover. The difference is that from the baseline.
 
   Args:
-    runs: all of them, whose first is of the baseline.
-    curves: of those that have one.
+    runs: all runs; the first belongs to the baseline.
+    curves: returned by `curves_of`.
 
   Returns:
-    rows; none where the curves have no range of MACs in common.
+    rows; none if the curves have no range of MACs in common.
   """
   lines = {run.directory: (c.test.mean(run.dynamic_macs), c.test.accuracy) for run, c in curves}
   found, (low, high) = areas(lines) if lines else ({}, (np.inf, 0.0))
@@ -82,7 +83,7 @@ def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
 def _effects(
   runs: Sequence[ComparedRun], curves: Curves, found: dict[str, float]
 ) -> dict[str, Effect]:
-  """Of every arm that has pairs with curves: over the seeds, or the images of the only pair."""
+  """Returns the effect of each arm: over its seeds, or over images if it has one pair."""
   pairs_of = {
     arm: [pair for pair in pairs if all(run.directory in found for run in pair)]
     for arm, pairs in paired(runs)
@@ -100,17 +101,17 @@ def _effects(
 
 
 def _interval(curves: Curves, pairs: Pairs) -> Interval:
-  """Interval of the difference in area of each pair, [pairs].
+  """Returns the interval of the difference in area of each pair, [pairs].
 
-  A resample of the images moves every curve, in accuracy and in mean MACs, and so the range that
-  they have in common.
+  A resample of the images changes the accuracy and the mean MACs of every curve, and thereby the
+  range of MACs that all curves cover.
   """
-  worth = {run.directory: _of_images(run, curve) for run, curve in curves}
+  per_image = {run.directory: _of_images(run, curve) for run, curve in curves}
   images = len(curves[0][0].test.labels)
 
   def statistic(weights: np.ndarray) -> np.ndarray:
     share = weights / images
-    moved = {name: (share @ macs, share @ right) for name, (macs, right) in worth.items()}
+    moved = {name: (share @ macs, share @ right) for name, (macs, right) in per_image.items()}
     drawn = []
     for k in range(len(weights)):
       found, _ = areas({name: (macs[k], right[k]) for name, (macs, right) in moved.items()})
@@ -121,7 +122,7 @@ def _interval(curves: Curves, pairs: Pairs) -> Interval:
 
 
 def _of_images(run: ComparedRun, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-  """MACs, and whether the answer is right, of every test image; float64 [N, policies] each."""
+  """Returns MACs and correctness of each test image, float64 [N, policies] each."""
   confidence, right = confidence_of(run.test, RULE), run.test.right().astype(np.float64)
   leaves = [first_reached(confidence, policy.thresholds) for policy in curve.policies]
   exits = np.stack(leaves, axis=1)

@@ -1,4 +1,4 @@
-"""The figures of a comparison, each a function of its tables alone."""
+"""Figures of a comparison of runs, made from tables alone."""
 
 from collections.abc import Sequence
 import textwrap
@@ -9,25 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 import numpy as np
 
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.plots import COLOURS
-from mecl_jax.report.style import (
-  LINE,
-  WIDTH,
-  columns_of,
-  groups,
-  look,
-  texts,
-  values,
-)
+from mecl_jax.report.rows import Rows, columns_of, groups, texts, values
+from mecl_jax.report.style import COLOURS, LINE, WIDTH, look
 
 METRICS = {'accuracy': ('accuracy (points)', 100), 'nll': ('NLL (nats)', 1)}
-SPREAD = 0.8  # of the room of an exit that its arms take
-LETTERS = int(13 * WIDTH)  # that fit beside each other, about
+SPREAD = 0.8  # share of the width of an exit that its arms take
+LETTERS = int(13 * WIDTH)  # that fit into a line, about
 
 
 def accuracy_figure(runs: Rows, arms: Rows) -> Figure:
-  """Test accuracy of each exit: of an arm the mean over its seeds, and beside it every seed."""
+  """Draws the test accuracy of each exit: the mean over the seeds of an arm, and every seed."""
   columns, found = columns_of(runs, 'accuracy:'), groups(arms, 'arm')
   figure, axes = _figure(3.6, [arm for (arm,) in found], linestyle='none')
   shift = SPREAD / len(found)
@@ -54,9 +45,9 @@ def accuracy_figure(runs: Rows, arms: Rows) -> Figure:
 
 
 def difference_figure(differences: Rows) -> Figure:
-  """Differences from the baseline with their intervals: a line per exit, a panel per metric.
+  """Draws differences from the baseline with intervals: a line per exit, a panel per metric.
 
-  What lies right of zero is more than the baseline has: better in accuracy, worse in NLL.
+  Positive differences are better in accuracy and worse in NLL.
   """
   found = groups(differences, 'metric')
   heads, exits = _lines(next(iter(found.values())))
@@ -73,7 +64,7 @@ def difference_figure(differences: Rows) -> Figure:
   style: dict[str, Any] = {'va': 'center', 'weight': 'bold', 'size': 8, 'parse_math': False}
   for at, text in heads.items():
     head = left.text(0.01, at, text, transform=left.get_yaxis_transform(), **style)
-    head.set_in_layout(False)  # it runs on into the next panel
+    head.set_in_layout(False)  # it may reach into the next panel
   left.set_zorder(1)
   left.set_facecolor('none')
   left.set_yticks(list(exits), list(exits.values()), parse_math=False)
@@ -82,7 +73,7 @@ def difference_figure(differences: Rows) -> Figure:
 
 
 def curve_figure(curves: Rows) -> Figure:
-  """Test accuracy against mean MACs under the budgeted batch, a line per run."""
+  """Draws test accuracy against mean MACs under budgeted batch classification, a line per run."""
   arms = groups(curves, 'arm')
   figure, axes = _figure(4.0, [name for (name,) in arms])
   for k, rows in enumerate(arms.values()):
@@ -93,12 +84,12 @@ def curve_figure(curves: Rows) -> Figure:
   if macs.max() > 10 * macs.min():
     axes.set_xscale('log')
   axes.grid(alpha=0.3)
-  axes.set(xlabel='mean million multiply-accumulates per image', ylabel='test accuracy (%)')
+  axes.set(xlabel='mean million multiply-accumulates (MACs) per image', ylabel='test accuracy (%)')
   return figure
 
 
 def _figure(height: float, arms: Sequence[str], **style: Any) -> tuple[Figure, Axes]:
-  """A figure of one panel, so many inches high, above a legend of the arms."""
+  """Makes a figure of one panel, `height` inches high, with a legend of the arms below it."""
   labels = [textwrap.fill(arm, LETTERS, break_on_hyphens=False) for arm in arms]
   lines = sum(label.count('\n') + 1 for label in labels)
   figure = Figure(figsize=(WIDTH, height + 0.9 * LINE * lines), layout='constrained')
@@ -112,7 +103,7 @@ def _figure(height: float, arms: Sequence[str], **style: Any) -> tuple[Figure, A
 
 
 def _lines(rows: Rows) -> tuple[dict[int, str], dict[int, str]]:
-  """Lines of a forest plot by their numbers, from 0: names of arms, and exits below them."""
+  """Returns the lines of a forest plot, by number from 0: headings of arms, and exits."""
   heads, exits = dict[int, str](), dict[int, str]()
   for (arm,), of_arm in groups(rows, 'arm').items():
     for part in textwrap.wrap(arm, LETTERS - 10, break_on_hyphens=False):
@@ -123,7 +114,7 @@ def _lines(rows: Rows) -> tuple[dict[int, str], dict[int, str]]:
 
 
 def _forest(axes: Axes, rows: Rows, at: Sequence[int], unit: float) -> None:
-  """Draws the rows at these heights; filled where the interval leaves out zero."""
+  """Draws the rows at heights `at`; a mark is filled if its interval does not contain zero."""
   axes.axvline(0, color='black', linewidth=1, zorder=1)
   middle = unit * values(rows, 'difference')
   low, high = (unit * values(rows, f'difference_{end}') for end in ('low', 'high'))

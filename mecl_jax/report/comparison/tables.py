@@ -1,7 +1,7 @@
-"""Runs side by side: from their predictions to tables, with differences paired by seed.
+"""Tables of several runs, with differences paired by seed.
 
-Runs that differ in their seeds alone are an arm. The arm of the first run is the baseline, with
-which every other arm is compared over the seeds that both have.
+Runs that differ only in their seed form an arm. The arm of the first run is the baseline. Every
+other arm is compared with it, over the seeds that both have.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,28 +15,26 @@ from mecl_jax.evaluation.intervals import difference_interval
 from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.models import FINAL
-from mecl_jax.report.cells import Cell
-from mecl_jax.report.pages.page import Rows
-
-Row = dict[str, Cell]
+from mecl_jax.report.rows import Cell, Row, Rows
 
 METRICS = {'accuracy': metrics.correct, 'nll': metrics.losses}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ComparedRun:
-  """A run as a comparison sees it.
+  """A run in a comparison.
 
   Attributes:
-    arm: that it belongs to.
-    seed: of the run; an arm has each once.
-    directory: of the run, by which people know it.
-    facts: `dataset`, `backbone`, `strategy`, `steps` and `complete`, as in its summary.
-    exits: their names, earliest first.
-    macs: int [exits], of an exit by itself.
-    dynamic_macs: int [exits], of an image that leaves there and was asked at all exits before.
-    validation: its predictions; None if it has none, which leaves it without a curve.
-    test: its predictions, of the same images in the same order as in every other run.
+    arm: name of its arm.
+    seed: of the run; unique in its arm.
+    directory: the work directory.
+    facts: `dataset`, `backbone`, `strategy`, `steps` and `complete`, from summary.json.
+    exits: names, earliest first.
+    macs: int [exits], of an exit alone.
+    dynamic_macs: int [exits], of an image that leaves there and has passed the heads of all
+      earlier exits.
+    validation: predictions; None if there are none, so that the run has no curve.
+    test: predictions, for the same images in the same order as those of all other runs.
   """
 
   arm: str
@@ -51,24 +49,24 @@ class ComparedRun:
 
   @functools.cached_property
   def values(self) -> dict[str, np.ndarray]:
-    """Metric -> its value for every test image, float64 [N, exits]."""
+    """Returns metric to its value for each test image, float64 [N, exits]."""
     split = self.test
     return {name: of(split.logits, split.labels).astype(float) for name, of in METRICS.items()}
 
   @functools.cached_property
   def means(self) -> dict[str, dict[str, float]]:
-    """Metric -> exit -> mean over the test images."""
+    """Returns metric to exit to the mean over the test images."""
     return {
       name: dict(zip(self.exits, values.mean(axis=0).tolist(), strict=True))
       for name, values in self.values.items()
     }
 
 
-Pairs = list[tuple[ComparedRun, ComparedRun]]  # a run of an arm, and the baseline's of its seed
+Pairs = list[tuple[ComparedRun, ComparedRun]]  # a run, and the baseline's run with the same seed
 
 
 def by_arm(runs: Sequence[ComparedRun]) -> dict[str, dict[int, ComparedRun]]:
-  """Arm -> seed -> run, the baseline first."""
+  """Returns arm to seed to run, the baseline first."""
   arms: dict[str, dict[int, ComparedRun]] = {}
   for run in runs:
     arms.setdefault(run.arm, {})[run.seed] = run
@@ -76,21 +74,23 @@ def by_arm(runs: Sequence[ComparedRun]) -> dict[str, dict[int, ComparedRun]]:
 
 
 def paired(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, Pairs]]:
-  """Every arm but the baseline with its pairs; none where no seed is in common."""
+  """Yields every arm except the baseline with its pairs; no pairs without a common seed."""
   (_, baseline), *others = by_arm(runs).items()
   for arm, ours in others:
     yield arm, [(ours[seed], baseline[seed]) for seed in baseline if seed in ours]
 
 
 def common_exits(ours: ComparedRun, theirs: ComparedRun) -> list[str]:
-  """The exits that can be compared: those that have the same name."""
+  """Returns the exits that both runs have, by name."""
   return [name for name in ours.exits if name in theirs.exits]
 
 
 def run_rows(runs: Sequence[ComparedRun]) -> Rows:
-  """A row per run, with its test accuracy at each exit; None where it has no such exit."""
+  """Returns a row per run, with its test accuracy at each exit; None for exits it does not have."""
   names = dict.fromkeys(name for run in runs for name in run.exits)
-  exits = sorted(names, key=lambda name: name == FINAL)  # stable: otherwise as they come
+  exits = sorted(
+    names, key=lambda name: name == FINAL
+  )  # the final exit last, the others in order of occurrence
   return [
     {'arm': run.arm, 'seed': run.seed, 'directory': run.directory, **run.facts}
     | {f'accuracy:{name}': run.means['accuracy'].get(name) for name in exits}
@@ -99,7 +99,7 @@ def run_rows(runs: Sequence[ComparedRun]) -> Rows:
 
 
 def arm_rows(runs: Sequence[ComparedRun]) -> Rows:
-  """A row per arm and exit: means over its seeds, and MACs per image."""
+  """Returns a row per arm and exit: mean and deviation over seeds, and MACs per image."""
   rows: Rows = []
   for arm, of_seed in by_arm(runs).items():
     first = next(iter(of_seed.values()))
@@ -112,13 +112,16 @@ def arm_rows(runs: Sequence[ComparedRun]) -> Rows:
 
 
 def spread(name: str, values: Sequence[float]) -> Row:
-  """Mean and standard deviation over seeds; None, if there is one seed."""
+  """Returns the mean and the standard deviation over seeds; None for the latter with one seed."""
   sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
   return {name: float(np.mean(values)), f'{name}_sd': sd}
 
 
 def difference_rows(runs: Sequence[ComparedRun]) -> Rows:
-  """A row per metric, arm and common exit, if a seed is in common; metrics are families of Holm."""
+  """Returns a row per metric, arm and common exit, for arms that share a seed with the baseline.
+
+  All tests of a metric are one family for Holm's correction.
+  """
   rows: Rows = []
   for metric in METRICS:
     effects = {
@@ -136,7 +139,7 @@ def difference_rows(runs: Sequence[ComparedRun]) -> Rows:
 
 
 def _effects(metric: str, pairs: Pairs) -> dict[str, Effect]:
-  """Of every common exit: over the seeds, or over the images of the only pair."""
+  """Returns the effect at each common exit: over seeds, or over images if there is one pair."""
   names = common_exits(*pairs[0])
   if len(pairs) == 1:
     ours, theirs = (run.values[metric][:, [*map(run.exits.index, names)]] for run in pairs[0])

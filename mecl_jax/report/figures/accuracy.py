@@ -1,6 +1,6 @@
-"""Figures of what a network is worth at its costs, in MACs and in time, and of who leaves where.
+"""Figures of accuracy against cost, in MACs and in time, and of where images leave.
 
-Every figure of the page is a function of tables alone.
+Every figure is a function of tables alone.
 """
 
 from typing import Any
@@ -14,27 +14,27 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 import numpy as np
 
 from mecl_jax.report import style
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.curriculum import SHADES
-from mecl_jax.report.style import texts, values
+from mecl_jax.report.rows import Rows, columns_of, groups, texts, values
+from mecl_jax.report.style import SHADES
 
 KINDS = {  # of thresholds
   'budgeted': 'thresholds by budget (MSDNet)',
   'shared': 'one threshold for all exits',
-  'per_exit': 'a threshold per exit',
-  'given': 'thresholds that were given',
+  'per_exit': 'one threshold per exit',
+  'given': 'given thresholds',
 }
 STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 4, 'linestyle': ''}
-MARKS = 8  # markers along a line of many points
-TIGHT = 0.04  # share of a bar that is wide enough for a number
+MARKS = 8  # markers along a line
+TIGHT = 0.04  # least share of a bar that has room for a number
 
 
 def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> Figure:
-  """Draws test accuracy against mean MACs: every image at one exit, and early exit by every rule.
+  """Draws test accuracy against mean MACs, for single exits and for early exit by every rule.
+
+  There is a panel per kind of thresholds. Rules with calibrated confidences are left out.
 
   Args:
-    exits: the table of that name, like `curve` and `operating_points`; a panel per kind of
-      thresholds, without calibration where both are there.
+    exits, curve, operating_points: the tables of these names.
   """
   figure = _against(
     exits, values(exits, 'macs'), curve, operating_points, 'test_macs', 'mean MACs of a test image'
@@ -48,25 +48,40 @@ def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> F
 def accuracy_against_latency(
   exits: Rows, latency: Rows, curve: Rows, operating_points: Rows
 ) -> Figure:
-  """As `accuracy_against_macs`, with the median time of the smallest batch that was measured."""
+  """Draws test accuracy against mean time, as `accuracy_against_macs` does against MACs.
+
+  Times are medians of the smallest measured batch, divided by its size.
+
+  Args:
+    exits, latency, curve, operating_points: the tables of these names.
+  """
   smallest = values(latency, 'batch').min()
   p50 = {row['exit']: row['p50_ms'] for row in latency if row['batch'] == smallest}
   times = np.array([p50[row['exit']] for row in exits], np.float64) / smallest  # of one image
-  return _against(exits, times, curve, operating_points, 'test_ms', 'mean ms of a test image')
+  return _against(
+    exits, times, curve, operating_points, 'test_ms', 'mean time of a test image (ms)'
+  )
 
 
 def _against(
   exits: Rows, costs: np.ndarray, curve: Rows, points: Rows, column: str, label: str
 ) -> Figure:
-  """A panel per kind of thresholds; `costs` [exits] are those of the static exits."""
+  """Draws a panel per kind of thresholds.
+
+  Args:
+    exits, curve, points: tables.
+    costs: float [exits], of an image that runs up to an exit and no other head.
+    column: of `curve` and `points`, with the cost in the unit of `costs`.
+    label: of the x axis.
+  """
   plain = [row for row in curve if not row['calibrated']] or curve
   rules = list(dict.fromkeys(texts(plain, 'rule')))
   looks = {rule: style.look(k) for k, rule in enumerate(rules)}
-  kinds = style.groups(plain, 'thresholds')
+  kinds = groups(plain, 'thresholds')
   figure, panels, cell = style.panels(len(kinds), 2, 3, (label, 'test accuracy (%)'))
   for axes, ((kind,), rows) in zip(panels, kinds.items(), strict=True):
     _draw_static(axes, exits, costs)
-    for (rule,), line in style.groups(rows, 'rule').items():
+    for (rule,), line in groups(rows, 'rule').items():
       _draw_line(axes, line, column, looks[rule])
     for row in points:
       if row['thresholds'] == kind:
@@ -78,7 +93,7 @@ def _against(
 
 
 def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray) -> None:
-  """A numbered point per exit, with the interval of its accuracy."""
+  """Draws a numbered point per exit, with the interval of its accuracy."""
   accuracy = 100 * values(exits, 'accuracy')
   bounds = [100 * values(exits, f'accuracy_{side}') for side in ('low', 'high')]
   errors = (accuracy - bounds[0], bounds[1] - accuracy)
@@ -96,7 +111,7 @@ def _draw_line(axes: Axes, rows: Rows, column: str, look: dict[str, Any]) -> Non
 
 
 def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) -> None:
-  """Rings an operating point; the chosen one gets a star."""
+  """Draws a ring at an operating point, or a star if it is the chosen one."""
   at = (row[column], 100 * row['test_accuracy'])
   size, marker, face = (16, '*', look['color']) if row['chosen'] else (10, 'o', 'none')
   rim = 'black' if row['chosen'] else look['color']
@@ -105,24 +120,26 @@ def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) ->
 
 
 def _handles(looks: dict[str, dict[str, Any]], points: Rows) -> list[Line2D]:
-  """Of the legend."""
+  """Returns the entries of the legend."""
   handles = [
     Line2D([], [], label=rule.replace('_', ' '), markersize=4, linewidth=1.2, **look)
     for rule, look in looks.items()
   ]
-  handles.insert(0, Line2D([], [], label='every image at one exit', **STATIC))
+  handles.insert(0, Line2D([], [], label='all images at one exit', **STATIC))
   if points:
     ring: dict[str, Any] = {'linestyle': '', 'markeredgecolor': 'black', 'markerfacecolor': 'none'}
     handles.append(Line2D([], [], label='operating point', marker='o', markersize=9, **ring))
   if any(row['chosen'] for row in points):
     star = ring | {'markerfacecolor': 'white'}
-    handles.append(Line2D([], [], label='the chosen one', marker='*', markersize=14, **star))
+    handles.append(
+      Line2D([], [], label='chosen operating point', marker='*', markersize=14, **star)
+    )
   return handles
 
 
 def leaving(operating_points: Rows) -> Figure:
-  """Draws the share of the test images that leaves at every exit: a bar per operating point."""
-  exits = style.columns_of(operating_points, 'leave:')
+  """Draws the share of the test images that leave at each exit, a bar per operating point."""
+  exits = columns_of(operating_points, 'leave:')
   height = 0.8 + 0.3 * len(operating_points)
   figure = Figure(figsize=(style.WIDTH, height), layout='constrained')
   axes = figure.subplots()
@@ -141,13 +158,13 @@ def leaving(operating_points: Rows) -> Figure:
     left += share
     handles.append(Patch(label=name, facecolor=colour, edgecolor='black', linewidth=0.5))
   _name_points(axes, operating_points)
-  axes.set(xlim=(0, 100), xlabel='share of the test images that leaves at each exit (%)')
+  axes.set(xlim=(0, 100), xlabel='test images that leave at each exit (%)')
   style.write_legend(figure, None, handles)
   return figure
 
 
 def _name_points(axes: Axes, points: Rows) -> None:
-  """Writes rule and thresholds beside every bar; the chosen one in bold and with a star."""
+  """Writes rule and thresholds beside each bar, with a star and in bold for the chosen point."""
   names = [f'{row["rule"]}, {row["thresholds"]}'.replace('_', ' ') for row in points]
   starred = [
     f'★ {name}' if row['chosen'] else name for name, row in zip(names, points, strict=True)

@@ -1,4 +1,4 @@
-"""Figures of how far the confidence of an exit can be believed, before and after temperatures."""
+"""Figures of calibration: confidence against accuracy, before and after temperature scaling."""
 
 from typing import Any
 
@@ -8,21 +8,23 @@ from matplotlib.lines import Line2D
 import numpy as np
 
 from mecl_jax.report import style
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.style import AFTER, BEFORE, texts, values
+from mecl_jax.report.rows import Rows, groups, texts, values
+from mecl_jax.report.style import COLOURS
 
-LARGEST = 90  # area, in square points, of the mark of a bin that holds all examples
-SMALLEST = 4
+BEFORE: dict[str, Any] = {'color': COLOURS[1], 'marker': 's', 'markerfacecolor': 'white'}
+AFTER: dict[str, Any] = {'color': COLOURS[0], 'marker': 'o'}
+LARGEST = 90  # area of the mark of a bin with all examples, in square points
+SMALLEST = 4  # area of the mark of a bin with hardly any example, in square points
 LONGEST = 18  # letters of a name that fit above a panel
 
 
 def reliability(rows: Rows) -> Figure:
-  """Draws accuracy against confidence, a panel per exit; the larger a mark, the more examples.
+  """Draws accuracy against confidence, a panel per exit; larger marks hold more examples.
 
   Args:
     rows: the table `reliability`.
   """
-  exits = style.groups(rows, 'exit')
+  exits = groups(rows, 'exit')
   columns = 4 if len(exits) > 6 else 3
   labels = 'confidence (%)', 'accuracy (%)'
   figure, panels, cell = style.panels(len(exits), columns, style.WIDTH / columns, labels)
@@ -42,7 +44,7 @@ def reliability(rows: Rows) -> Figure:
 
 
 def _draw_bins(axes: Axes, rows: Rows, look: dict[str, Any]) -> None:
-  """A line through the bins that hold examples."""
+  """Draws a line through the bins that hold examples."""
   held = [row for row in rows if row['examples']]
   x, y, examples = (values(held, column) for column in ('confidence', 'accuracy', 'examples'))
   axes.plot(100 * x, 100 * y, color=look['color'], linewidth=1)
@@ -53,7 +55,7 @@ def _draw_bins(axes: Axes, rows: Rows, look: dict[str, Any]) -> None:
 
 
 def effect(rows: Rows) -> Figure:
-  """Draws ECE and NLL of every exit before and after.
+  """Draws ECE and NLL of every exit before and after temperature scaling.
 
   Args:
     rows: the table `calibration`.
@@ -63,7 +65,10 @@ def effect(rows: Rows) -> Figure:
     labels,
     {
       'expected calibration error (ECE)': (values(rows, 'ece_before'), values(rows, 'ece_after')),
-      'negative log likelihood (nats)': (values(rows, 'nll_before'), values(rows, 'nll_after')),
+      'negative log-likelihood (nats)': (
+        values(rows, 'nll_before'),
+        values(rows, 'nll_after'),
+      ),
     },
   )
   figure.axes[0].set_xlim(left=0)
@@ -71,17 +76,17 @@ def effect(rows: Rows) -> Figure:
 
 
 def effect_on_rules(areas: Rows) -> Figure:
-  """Draws the mean accuracy of every rule over the MACs that all reach, before and after.
+  """Draws the mean accuracy of every rule, before and after temperature scaling.
 
   Args:
     areas: the table of that name.
   """
-  pairs = style.groups(areas, 'rule', 'thresholds')
+  pairs = groups(areas, 'rule', 'thresholds')
   labels = [f'{rule}, {kind}'.replace('_', ' ') for rule, kind in pairs]
   sides = [
     np.array([_area(rows, calibrated) for rows in pairs.values()]) for calibrated in (False, True)
   ]
-  return _before_and_after(labels, {'mean accuracy (%)': (100 * sides[0], 100 * sides[1])})
+  return _before_and_after(labels, {'mean test accuracy (%)': (100 * sides[0], 100 * sides[1])})
 
 
 def _area(rows: Rows, calibrated: bool) -> float:
@@ -90,7 +95,7 @@ def _area(rows: Rows, calibrated: bool) -> float:
 
 
 def _before_and_after(labels: list[str], pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-  """A panel per measure, a line per label: from the value before to the value after."""
+  """Draws a panel per measure, with a line per label from the value before to that after."""
   at = np.arange(len(labels))
   figure = Figure(figsize=(style.WIDTH, 0.8 + 0.28 * len(labels)), layout='constrained')
   panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
@@ -108,6 +113,6 @@ def _before_and_after(labels: list[str], pairs: dict[str, tuple[np.ndarray, np.n
 
 def _handles() -> list[Line2D]:
   return [
-    Line2D([], [], label='before', linewidth=1, **BEFORE),
+    Line2D([], [], label='before temperature scaling', linewidth=1, **BEFORE),
     Line2D([], [], label='after temperature scaling', linewidth=1, **AFTER),
   ]

@@ -1,4 +1,4 @@
-"""Figures of what exits know together: overthinking, agreement, ensembles."""
+"""Figures that compare exits: overthinking, agreement, ensembles."""
 
 from typing import Any
 
@@ -9,26 +9,24 @@ from matplotlib.lines import Line2D
 import numpy as np
 
 from mecl_jax.report import style
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.curriculum import SHADES
-from mecl_jax.report.pictures.plots import COLOURS
-from mecl_jax.report.style import texts, values
+from mecl_jax.report.rows import Rows, texts, values
+from mecl_jax.report.style import COLOURS, SHADES
 
 MEASURES = {  # of overthinking
-  'oracle': 'some exit is right',
+  'oracle': 'at least one exit is right',
   'last': 'the last exit is right',
   'wasteful': 'an earlier exit is right',
-  'destructive': 'an earlier one is right, the last is wrong',
+  'destructive': 'an earlier exit is right, the last is wrong',
 }
 MEANS = {'single': 'exit alone', 'arithmetic': 'arithmetic mean', 'geometric': 'geometric mean'}
 
 
 def overthinking(shares: Rows, first_correct: Rows) -> Figure:
-  """Draws the shares of overthinking, and which exit is the first to be right.
+  """Draws the shares of overthinking, and the first exit that is right.
 
   Args:
     shares: the table `overthinking`.
-    first_correct: the table of that name.
+    first_correct: the table `first_correct`.
   """
   bars = (len(shares), len(first_correct))
   figure = Figure(figsize=(style.WIDTH, 1.6 + 0.28 * sum(bars)), layout='constrained')
@@ -36,8 +34,8 @@ def overthinking(shares: Rows, first_correct: Rows) -> Figure:
   names = [MEASURES.get(name, name) for name in texts(shares, 'measure')]
   _draw_shares(top, names, values(shares, 'share'), COLOURS[0])
   _draw_shares(bottom, texts(first_correct, 'exit'), values(first_correct, 'share'), COLOURS[4])
-  top.set_title('images for which ..', size='medium')
-  bottom.set_title('images of which the first exit that is right is ..', size='medium')
+  top.set_title('Images for which ..', size='medium')
+  bottom.set_title('Images by the first exit that is right', size='medium')
   return figure
 
 
@@ -46,14 +44,14 @@ def _draw_shares(axes: Axes, names: list[str], share: np.ndarray, colour: str) -
   bars = axes.barh(at, 100 * share, height=0.7, color=colour, edgecolor='black', linewidth=0.5)
   axes.bar_label(bars, fmt='%.1f', padding=2, size='small')
   axes.set_yticks(at, names, size='small', parse_math=False)
-  axes.set(ylim=(len(names) - 0.4, -0.6), xlabel='share of the test images (%)')
+  axes.set(ylim=(len(names) - 0.4, -0.6), xlabel='test images (%)')
   axes.margins(x=0.16)
   axes.grid(alpha=0.3, axis='x')
   axes.set_axisbelow(True)
 
 
 def agreement(rows: Rows) -> Figure:
-  """Draws which exits say the same, and which are wrong together.
+  """Draws how often two exits predict the same class, and how often both are wrong.
 
   Args:
     rows: the table `agreement`.
@@ -68,14 +66,14 @@ def agreement(rows: Rows) -> Figure:
   left, right = figure.subplots(1, 2)
   _draw_heat(left, same, '.0f')
   _draw_heat(right, ratio, '.1f')
-  left.set_title('predict the same class (%)', size='medium')
-  right.set_title('are wrong together (times chance)', size='medium')
+  left.set_title('Both predict the same class (%)', size='medium')
+  right.set_title('Both are wrong (times chance)', size='medium')
   style.write_key(figure, names)
   return figure
 
 
 def _draw_heat(axes: Axes, heat: np.ndarray, form: str) -> None:
-  """Cells in shades with their numbers; the diagonal, where both are one exit, is no comparison."""
+  """Draws shaded cells with numbers; the diagonal, an exit with itself, is left empty."""
   heat = np.where(np.eye(len(heat), dtype=bool), np.nan, heat)
   known = heat[np.isfinite(heat)]
   norm = Normalize(known.min(), known.max()) if known.size else Normalize(0, 1)
@@ -95,7 +93,7 @@ def _draw_heat(axes: Axes, heat: np.ndarray, form: str) -> None:
 
 
 def ensembles(rows: Rows) -> Figure:
-  """Draws accuracy and NLL of every exit alone and of the means of all exits up to it.
+  """Draws accuracy and NLL of each exit alone and of the mean of all exits up to it.
 
   Args:
     rows: the table `ensembles`.
@@ -108,7 +106,7 @@ def ensembles(rows: Rows) -> Figure:
     panels[1].plot(at, values(rows, f'nll_{column}'), **look)
   for axes, title in zip(panels, ('test accuracy (%)', 'test NLL (nats)'), strict=True):
     axes.set_xticks(at)
-    axes.set(xlabel='up to exit', ylabel=title)
+    axes.set(xlabel='exit', ylabel=title)
   style.write_key(figure, texts(rows, 'exit'))
   handles = [Line2D([], [], label=MEANS[column], **look) for column, look in looks.items()]
   style.write_legend(figure, None, handles)

@@ -1,4 +1,4 @@
-"""Figures of time: latency per exit, what early exit saves of it, accuracy under deadlines."""
+"""Figures of time: latency per exit, time of early exit, accuracy under deadlines."""
 
 from typing import Any
 
@@ -9,24 +9,23 @@ from matplotlib.ticker import LogLocator, NullLocator
 import numpy as np
 
 from mecl_jax.report import style
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.plots import COLOURS
-from mecl_jax.report.style import texts, values
+from mecl_jax.report.rows import Rows, groups, texts, values
+from mecl_jax.report.style import COLOURS
 
 BARS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-  ('static_ms', 'final exit', {'facecolor': '0.75'}),
-  ('allowed_ms', 'early exit, allowed', {'facecolor': COLOURS[5], 'hatch': '//'}),
+  ('static_ms', 'final exit only', {'facecolor': '0.75'}),
+  ('allowed_ms', 'early exit, from stage times', {'facecolor': COLOURS[5], 'hatch': '//'}),
   ('dynamic_ms', 'early exit, measured', {'facecolor': COLOURS[0]}),
 )
 STAIRS = (('deepest', 'deepest exit in time'), ('best', 'most accurate exit in time'))
 
 
 def deadlines(rows: Rows, exits: Rows) -> Figure:
-  """Draws accuracy against the deadline, with the number of the exit that answers from there on.
+  """Draws accuracy against the deadline, with the number of the exit that answers.
 
   Args:
     rows: the table `deadlines`.
-    exits: the table of that name, which numbers them.
+    exits: the table `exits`; its order is the numbering.
   """
   x, names = values(rows, 'deadline_ms'), texts(exits, 'exit')
   figure, (axes,), _ = style.panels(1, 1, 3.2)
@@ -51,7 +50,7 @@ def deadlines(rows: Rows, exits: Rows) -> Figure:
 def _number_steps(
   axes: Axes, rows: Rows, kind: str, names: list[str], *, above: bool, color: str
 ) -> None:
-  """Writes the number of an exit where it begins to answer, above or below the line."""
+  """Writes the number of an exit at its first deadline, above or below the line."""
   changes = [
     row
     for before, row in zip([None, *rows], rows, strict=False)
@@ -59,7 +58,7 @@ def _number_steps(
   ]
   for k, row in enumerate(changes):
     at = (values([row], 'deadline_ms')[0], 100 * values([row], f'{kind}_accuracy')[0])
-    # At two heights in turn, so that those of steps close to each other can be read.
+    # At two heights in turn, so that the numbers of close steps do not overlap.
     place = (5, (1 if above else -1) * (9 + 9 * (k % 2)))
     centre: dict[str, Any] = {'ha': 'center', 'va': 'center', 'size': 'small', 'color': color}
     number = names.index(str(row[f'{kind}_exit'])) + 1
@@ -67,10 +66,10 @@ def _number_steps(
 
 
 def _look_closer(axes: Axes, answered: Rows, end: float) -> None:
-  """Shows the deadlines that some exit meets; at those before them there is only chance."""
+  """Limits the axes to the deadlines that an exit meets, with a margin for shorter ones."""
   first = values(answered, 'deadline_ms')[0]
-  worth = [100 * values(answered, f'{kind}_accuracy') for kind, _ in STAIRS]
-  low, high = np.min(worth), np.max(worth)
+  accuracy = [100 * values(answered, f'{kind}_accuracy') for kind, _ in STAIRS]
+  low, high = np.min(accuracy), np.max(accuracy)
   room = max(1.0, 0.3 * (high - low))
   left = first - 0.12 * max(end - first, 0.1 * first)
   axes.set(xlim=(left, end), ylim=(low - room, high + room))
@@ -80,12 +79,12 @@ def _look_closer(axes: Axes, answered: Rows, end: float) -> None:
 
 
 def latency(rows: Rows) -> Figure:
-  """Draws the time of the smallest batch at every exit, and the throughput of all batch sizes.
+  """Draws the time of the smallest batch up to each exit, and the throughput of all batch sizes.
 
   Args:
     rows: the table `latency`.
   """
-  batches = style.groups(rows, 'batch')
+  batches = groups(rows, 'batch')
   exits = list(dict.fromkeys(texts(rows, 'exit')))
   height = 0.8 + 0.28 * len(exits)
   figure = Figure(figsize=(style.WIDTH, height), layout='constrained')
@@ -98,7 +97,7 @@ def latency(rows: Rows) -> Figure:
   times.hlines(at, p50, p99, color='0.6', linewidth=1.5)
   times.plot(p50, at, 'o', color=COLOURS[0], label='median')
   times.plot(p99, at, '|', color=COLOURS[1], markersize=10, markeredgewidth=2)
-  times.set(xlabel=f'milliseconds of a batch of {smallest[0]}')
+  times.set(xlabel=f'time of a batch of {smallest[0]} (ms)')
   times.set_xlim(left=0)
   handles = [
     Line2D([], [], linestyle='', marker='o', color=COLOURS[0], label='median time'),
@@ -122,28 +121,32 @@ def latency(rows: Rows) -> Figure:
 
 
 def savings(rows: Rows) -> Figure:
-  """Draws the time of early exit against that of the final exit, per batch size.
+  """Draws the time of early exit in % of the time of the final exit, per batch size.
 
   Args:
     rows: the table `savings`.
   """
   figure, (axes,), _ = style.panels(1, 1, 3.2)
   at, width = np.arange(len(rows)), 0.26
-  static = values(rows, 'static_ms')
-  for k, (column, label, look) in enumerate(BARS):
-    taken = values(rows, column)
-    bars = axes.bar(
-      at + (k - 1) * width, 100 * taken / static, width, label=label, edgecolor='black', **look
-    )
-    written = [f'{percent:.0f}' for percent in 100 * taken / static]
-    axes.bar_label(bars, written, size='small', padding=1)
+  percent = [100 * values(rows, column) / values(rows, 'static_ms') for column, _, _ in BARS]
+  for k, (heights, (_, label, look)) in enumerate(zip(percent, BARS, strict=True)):
+    place = at + (k - 1) * width
+    bars = axes.bar(place, heights, width, label=label, edgecolor='black', **look)
+    axes.bar_label(bars, fmt='%.0f', size='small', padding=1)
   macs = 100 * (1 - values(rows, 'macs_saving'))
   ends = (at - 1.6 * width, at + 1.6 * width)
   axes.hlines(
-    macs, *ends, color=COLOURS[1], linestyle='--', linewidth=2, label='early exit, in MACs'
+    macs,
+    *ends,
+    color=COLOURS[1],
+    linestyle='--',
+    linewidth=2,
+    label='early exit, from MACs',
   )
   axes.set_xticks(at, [f'batch of {batch}' for batch in texts(rows, 'batch')])
-  axes.set(ylabel='of the final exit (%)', ylim=(0, 118))
+  axes.set(
+    ylabel='time, relative to the final exit (%)', ylim=(0, 1.18 * max(100, np.max(percent)))
+  )
   axes.grid(visible=False, axis='x')
   style.write_legend(figure, None, axes.get_legend_handles_labels()[0])
   return figure

@@ -1,4 +1,4 @@
-"""The figure of how training went, and of what the curriculum showed when."""
+"""The figure of training: loss, validation accuracy, and the share that the curriculum shows."""
 
 from typing import Any
 
@@ -8,25 +8,24 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mecl_jax.report import style
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.plots import COLOURS
-from mecl_jax.report.style import values
+from mecl_jax.report.rows import Rows, columns_of, groups, values
+from mecl_jax.report.style import COLOURS
 
 PREFIX = 'validation:'
 
 
-def training(rows: Rows) -> Figure:
-  """Draws loss, validation accuracy of every exit and, if `paced`, visible share against the step.
+def training_curves(rows: Rows) -> Figure:
+  """Draws loss, validation accuracy of each exit and, if `paced`, visible share over the steps.
 
   Args:
-    rows: the table `training`; a cell without a number was not measured at that step.
+    rows: the table `training`; None in a cell means not measured at that step.
   """
-  exits = style.columns_of(rows, PREFIX)
+  exits = columns_of(rows, PREFIX)
   heights = (2, 3, 2) if paced(rows) else (2, 3)
   figure = Figure(figsize=(style.WIDTH, 6 * sum(heights) / 7), layout='constrained')
   panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
   loss, accuracy, *visible = panels
-  for (phase,), mine in style.groups(rows, 'phase').items():
+  for (phase,), mine in groups(rows, 'phase').items():
     _draw(loss, mine, 'loss', 1)
     for axes in visible:
       _draw(axes, mine, 'visible', 100, drawstyle='steps-pre')
@@ -43,7 +42,7 @@ def training(rows: Rows) -> Figure:
   loss.set(ylabel='training loss')
   accuracy.set(ylabel='validation accuracy (%)')
   for axes in visible:
-    axes.set(ylabel='visible share (%)', ylim=(0, 105))
+    axes.set(ylabel='visible training\nimages (%)', ylim=(0, 105))
   panels[-1].set_xlabel('step')
   panels[-1].xaxis.set_major_locator(MaxNLocator(6, integer=True))
   panels[-1].xaxis.set_major_formatter('{x:,.0f}')
@@ -54,12 +53,12 @@ def training(rows: Rows) -> Figure:
 
 
 def paced(rows: Rows) -> bool:
-  """Whether a curriculum ever showed a part of the training images."""
+  """Returns whether a curriculum hid a part of the training images at any step."""
   return bool((values(rows, 'visible') < 1).any())
 
 
 def _draw(axes: Axes, rows: Rows, column: str, factor: float, **look: Any) -> None:
-  """A line through the steps at which a column was measured."""
+  """Draws a line through the steps at which a column was measured."""
   measured = [row for row in rows if row[column] is not None]
   x, y = values(measured, 'step'), factor * values(measured, column)
   plain: dict[str, Any] = {'color': COLOURS[0], 'linewidth': 1}

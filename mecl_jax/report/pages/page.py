@@ -1,7 +1,7 @@
-"""The page to read a run by: one HTML file that needs no other, beside its tables as CSV.
+"""Writes a page: one HTML file that needs no other file, and its tables as CSV files beside it.
 
-A figure names the tables that it is drawn from, and the page links them: whatever is seen can be
-followed to its numbers.
+Every figure names the tables that it shows, and the page links them, so that each number can be
+looked up.
 """
 
 import base64
@@ -11,7 +11,7 @@ import io
 import os
 import pathlib
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -20,54 +20,12 @@ from matplotlib.figure import Figure
 
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
-from mecl_jax.report.cells import (
-  Cell,
-  estimates,
-  heading,
-  is_number,
-  show,
-)
+from mecl_jax.report.cells import estimates, heading, is_number, show
+from mecl_jax.report.pages.blocks import Block, Drawing, Listing, Picture, Section, Text
+from mecl_jax.report.rows import Rows
 
-Rows = list[dict[str, Cell]]
-MARK = '<meta name="generator" content="mecl_jax">'  # of pages that may be written over
+MARK = '<meta name="generator" content="mecl_jax">'  # marks a page that may be overwritten
 TABLES = 'tables'  # folder of the CSV files, beside the page
-
-
-class Text(NamedTuple):
-  """Paragraphs with an empty line between them; what stands in `backticks` is set as code."""
-
-  text: str
-
-
-class Drawing(NamedTuple):
-  """A figure of vectors, and the names of the tables that it is drawn from."""
-
-  figure: Figure
-  caption: str
-  tables: tuple[str, ...]
-
-
-class Picture(NamedTuple):
-  """A figure of pixels, and the names of the tables that it is made of."""
-
-  png: bytes
-  caption: str
-  tables: tuple[str, ...]
-
-
-class Listing(NamedTuple):
-  """A table to read; of the columns that it names, or of all. Its CSV always has all."""
-
-  table: str
-  caption: str
-  columns: tuple[str, ...] | None = None
-
-
-class Section(NamedTuple):
-  """A heading with what stands below it."""
-
-  title: str
-  blocks: Sequence[Text | Drawing | Picture | Listing]
 
 
 def write_page(
@@ -78,27 +36,27 @@ def write_page(
   sections: Sequence[Section],
   tables: Mapping[str, Rows],
 ) -> pathlib.Path:
-  """Writes folder/index.html, and folder/tables/<name>.csv of every table.
+  """Writes folder/index.html, and folder/tables/NAME.csv of every table.
 
-  Equal arguments write equal bytes. CSV files of an earlier page that this one has not are removed,
-  as nothing on the page speaks of them.
+  Equal arguments give equal bytes. CSV files of the page that is overwritten are removed if this
+  page does not have them.
 
   Args:
-    folder: of the page; made where it is not there.
+    folder: of the page; created if missing.
     title: of the page.
-    facts: shown on top, name to value.
-    notes: what the reader has to know before believing a number; below the facts.
+    facts: name to value, at the top of the page.
+    notes: warnings about the numbers, below the facts.
     sections: in order.
-    tables: by name, of small letters, digits and underscores; all rows of a table have the same
-      keys in the same order.
+    tables: by name, of lower-case letters, digits and underscores. All rows of a table have the
+      same keys in the same order.
 
   Returns:
     the path of the page.
 
   Raises:
-    UserError: there is a page of somebody else's.
-    ValueError: a figure names no table, or one that is not there, or a listing a column that is
-      not; a table has another name or uneven rows. Nothing is written then.
+    UserError: folder/index.html is a file that mecl_jax did not write.
+    ValueError: a figure names no table or an unknown one, a listing names an unknown column, the
+      name of a table is not valid, or its rows have different keys. Nothing is written then.
   """
   folder = pathlib.Path(folder)
   files = {name: _csv(name, rows) for name, rows in tables.items()}
@@ -119,10 +77,10 @@ def write_page(
 
 
 def remove_page(folder: str | os.PathLike) -> None:
-  """Removes what `write_page` wrote, if anything.
+  """Removes the files that `write_page` wrote, if any.
 
   Raises:
-    UserError: there is a page of somebody else's.
+    UserError: folder/index.html is a file that mecl_jax did not write.
   """
   path = pathlib.Path(folder, 'index.html')
   for name in _tables_of(path):
@@ -131,12 +89,14 @@ def remove_page(folder: str | os.PathLike) -> None:
 
 
 def _tables_of(path: pathlib.Path) -> set[str]:
-  """Names of the tables that the page there names; none if there is no page."""
+  """Returns the names of the tables that a page links; none if there is no page."""
   if not path.exists():
     return set()
   page = path.read_text(errors='replace')
   if MARK not in page:
-    raise UserError(f'{path} is no page of this program; move it or choose another folder')
+    raise UserError(
+      f'{path} is a file that mecl_jax did not write; move it or choose another folder'
+    )
   return set(re.findall(rf'href="{TABLES}/([a-z0-9_]+)\.csv"', page))
 
 
@@ -153,20 +113,20 @@ def _environment() -> jinja2.Environment:
 
 
 def _prose(text: str) -> Markup:
-  """Text as HTML; what stands in backticks is set as code."""
+  """Returns text as HTML; backticks mark code, and no line breaks before a % sign."""
   parts = text.split('`')
   if len(parts) % 2 == 0:
-    return escape(text)  # one backtick is alone
+    return escape(text)  # a backtick without a partner
   return Markup().join(
-    Markup('<code>{}</code>').format(part) if k % 2 else escape(part)
+    Markup('<code>{}</code>').format(part) if k % 2 else escape(re.sub(r'(?<=\d) %', '\xa0%', part))
     for k, part in enumerate(parts)
   )
 
 
 def _csv(name: str, rows: Rows) -> str:
-  """A table with a line of its keys, numbers in full precision; '' where it has no rows."""
+  """Returns a table as CSV with a line of headings, numbers in full precision; '' without rows."""
   if not re.fullmatch('[a-z0-9_]+', name):
-    raise ValueError(f'{name!r} is no name of a table: small letters, digits and underscores are')
+    raise ValueError(f'the name of table {name!r} must consist of a-z, 0-9 and _')
   if any(list(row) != list(rows[0]) for row in rows):
     raise ValueError(f'the rows of table {name} have different keys')
   text = io.StringIO()
@@ -175,8 +135,8 @@ def _csv(name: str, rows: Rows) -> str:
   return text.getvalue()
 
 
-def _view(block: Text | Drawing | Picture | Listing, tables: Mapping[str, Rows]) -> dict[str, Any]:
-  """A block as the template takes it."""
+def _view(block: Block, tables: Mapping[str, Rows]) -> dict[str, Any]:
+  """Returns the values of a block for the template."""
   match block:
     case Text(text):
       return {'kind': 'text', 'paragraphs': re.split(r'\n\s*\n', text.strip())}
@@ -196,33 +156,33 @@ def _figure(
 ) -> dict[str, Any]:
   _check(caption, names, tables)
   uri = f'data:{kind};base64,{base64.b64encode(data).decode()}'
-  # Whoever cannot see it hears what it is; the rest of the caption follows in the text.
+  # A screen reader reads the first sentence, and then the whole caption below the figure.
   alt = re.split(r'(?<=\.)\s', caption.replace('`', ''), maxsplit=1)[0]
   return {'kind': 'figure', 'uri': uri, 'alt': alt, 'caption': caption, 'tables': names}
 
 
 def _check(caption: str, names: Sequence[str], tables: Mapping[str, Rows]) -> None:
   if not names:
-    raise ValueError(f'a figure says from no table where it comes from: {caption}')
+    raise ValueError(f'a figure must name the tables that it shows; this one names none: {caption}')
   for name in names:
     if name not in tables:
-      raise ValueError(f'there is no table {name}, which is named by: {caption}')
+      raise ValueError(f'there is no table {name}, which is named by the block: {caption}')
 
 
 def _svg(figure: Figure) -> bytes:
   file = io.BytesIO()
-  # Names of parts that are drawn by chance otherwise, and no date: equal figures are equal bytes.
+  # A fixed salt for the identifiers and no date, so that equal figures are equal bytes.
   with rc_context({'svg.hashsalt': 'mecl_jax'}):
     figure.savefig(file, format='svg', metadata={'Date': None})
   return file.getvalue()
 
 
 def _cells(rows: Rows, columns: tuple[str, ...] | None) -> dict[str, Any]:
-  """Headings and cells of the columns; bounds of an interval stand beside their estimate."""
+  """Returns headings and cells; the bounds of an interval are part of their estimate's cell."""
   held = list(rows[0]) if rows else []
   for column in columns or ():
     if rows and column not in held:
-      raise ValueError(f'there is no column {column} among {", ".join(held)}')
+      raise ValueError(f'there is no column {column}; the table has {", ".join(held)}')
   chosen = [c for c in (columns or estimates(held)) if c in held]
   return {
     'headings': [heading(column) for column in chosen],

@@ -7,12 +7,11 @@ import numpy as np
 from mecl_jax.evaluation import deadlines
 from mecl_jax.evaluation.deadlines import Staircase
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.rows import row
+from mecl_jax.report.rows import Rows, row
 
-BEYOND = 1.5  # times the last change of the exit that answers: where the deadlines end
+BEYOND = 1.5  # the longest deadline of a table, as a multiple of the last change of exits
 
-Stairs = Mapping[str, Staircase]  # of the 'deepest' exit in time, and of the 'best' one
+Stairs = Mapping[str, Staircase]  # by the choice among the exits in time: 'deepest' or 'best'
 
 
 def deadline_tables(
@@ -24,24 +23,24 @@ def deadline_tables(
   fixed: Sequence[float] = (),
   trace: np.ndarray | None = None,
 ) -> dict[str, Rows]:
-  """All tables of this file by their names.
+  """Returns the tables `deadlines` and `deadline_distributions`.
 
   Args:
-    validation: says which exit is the most accurate.
-    test: says what the choice is worth.
-    latencies: float [exits], seconds; of the network up to each exit, no other head asked.
+    validation: predictions that decide which exit is the most accurate.
+    test: predictions that the accuracies are measured on.
+    latencies: float [exits], seconds, of the network up to each exit without any other head.
     names: of the exits.
-    fixed: deadlines, seconds, that get a row besides.
-    trace: deadlines that occurred, seconds [N], as from `deadlines.read_trace`.
+    fixed: further deadlines that have a row, in seconds.
+    trace: observed deadlines, float [N], in seconds; see `deadlines.read_trace`.
 
   Raises:
-    UserError: latencies are not above 0, or not one for each exit.
+    UserError: a latency is not above 0, or there is not one latency per exit.
   """
-  worth, merit = (split.right().mean(axis=0) for split in (test, validation))
+  accuracy, chosen_by = (split.right().mean(axis=0) for split in (test, validation))
   classes = test.logits.shape[-1]
   stairs = {
-    'deepest': deadlines.deepest(latencies, worth, classes),
-    'best': deadlines.most_accurate(latencies, worth, classes, merit),
+    'deepest': deadlines.deepest(latencies, accuracy, classes),
+    'best': deadlines.most_accurate(latencies, accuracy, classes, chosen_by),
   }
   return {
     'deadlines': deadlines_rows(stairs, names, fixed),
@@ -50,9 +49,9 @@ def deadline_tables(
 
 
 def deadlines_rows(stairs: Stairs, names: Sequence[str], fixed: Sequence[float] = ()) -> Rows:
-  """A row per deadline at which the answering exit changes, from 0 to past the last of them.
+  """Returns a row per deadline at which the exit that answers changes, and one at either end.
 
-  Where no exit is in time none is named, and the accuracy is that of chance.
+  Before any exit is in time the exit is None and the accuracy is that of a random guess.
   """
   changes = np.concatenate([one.starts for one in stairs.values()])
   at = np.unique(np.concatenate([[0, BEYOND * changes.max()], changes, fixed]))
@@ -65,10 +64,10 @@ def deadlines_rows(stairs: Stairs, names: Sequence[str], fixed: Sequence[float] 
 
 
 def distributions_rows(stairs: Stairs, trace: np.ndarray | None = None) -> Rows:
-  """A row per distribution of deadlines: uniform, exponential, and the trace if there is one.
+  """Returns a row per distribution of deadlines: uniform, exponential, and the trace if given.
 
-  The uniform one reaches from 0 to 1.5 times the last change, of which the exponential one has its
-  mean.
+  The uniform distribution runs from 0 to 1.5 times the last change of exits, and the last change is
+  the mean of the exponential distribution.
   """
   last = max(one.starts[-1] for one in stairs.values())
   distributions = {

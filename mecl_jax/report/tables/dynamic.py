@@ -1,4 +1,4 @@
-"""Tables of dynamic inference: accuracy against costs for every rule, and the operating points."""
+"""Tables of early exit: accuracy against cost for every rule, and the operating points."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ from mecl_jax.evaluation.intervals import difference_interval
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import confidence_of
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.rows import row, with_ends
+from mecl_jax.report.rows import Rows, row, with_ends
 
-AREAS_OF = ('budgeted', 'shared')  # ways that reach from cheap to dear; the others are few points
+# Kinds of thresholds whose policies cover the whole range of costs; the others are a few points.
+AREAS_OF = ('budgeted', 'shared')
 
 Lines = Mapping[bool, Sequence[Line]]  # before (False) and after (True) calibration
 
@@ -27,16 +27,16 @@ def dynamic_tables(
   costs: Costs,
   names: Sequence[str],
 ) -> dict[str, Rows]:
-  """All tables of this file by their names.
+  """Returns the tables `curve`, `areas` and `operating_points`.
 
   Args:
-    choice: of `choose_policy`.
-    validation, test, costs: of which it was made.
+    choice: returned by `choose_policy` or `given_policy`.
+    validation, test, costs: the arguments of that function.
     temperatures: float [exits], fitted on validation.
     names: of the exits.
 
   Raises:
-    UserError: temperatures are of another number of exits.
+    UserError: there is not one temperature per exit.
   """
   after = [calibration.scaled(temperatures, split) for split in (validation, test)]
   lines = {False: choice.lines, True: candidates(after[0], after[1], costs.macs)}
@@ -48,7 +48,7 @@ def dynamic_tables(
 
 
 def curve_rows(lines: Lines, costs: Costs, names: Sequence[str]) -> Rows:
-  """A row per policy: what it is worth on both splits, and the share of test that leaves where."""
+  """Returns a row per policy: accuracy and costs, and the share of test images per exit."""
   return [
     values
     for calibrated, of_all in lines.items()
@@ -58,7 +58,7 @@ def curve_rows(lines: Lines, costs: Costs, names: Sequence[str]) -> Rows:
 
 
 def areas_rows(lines: Lines, costs: Costs) -> Rows:
-  """A row per line: its mean test accuracy over the MACs that all lines here reach."""
+  """Returns a row per line: its mean test accuracy over the range of MACs that all lines share."""
   drawn = {
     (line.rule, line.thresholds, on): (line.curve.test.mean(costs.macs), line.curve.test.accuracy)
     for on, of_all in lines.items()
@@ -76,11 +76,11 @@ def areas_rows(lines: Lines, costs: Costs) -> Rows:
 def operating_points_rows(
   choice: Choice, test: Predicted, costs: Costs, names: Sequence[str]
 ) -> Rows:
-  """A row per rule and way of thresholds that meets the wish; one of them is the chosen.
+  """Returns a row per rule and kind of thresholds that meets the target; one row is the chosen.
 
-  `test_drop` is the final exit's accuracy less the policy's, on the test split, with the 95 %
-  interval of the paired bootstrap over its examples. What is saved is a share of what the final
-  exit takes when no other is asked; it is below 0 where asking the others costs more than that.
+  `test_drop` is the test accuracy of the final exit minus that of the policy, with a 95 % interval
+  of the paired bootstrap over images. `macs_saved` and `ms_saved` are shares of the cost of the
+  final exit alone, without any other head; they are negative if early exit costs more.
   """
   right = test.right()
   achieved = np.stack([_right_at_leaving(o, test, right) for o in choice.options], axis=-1)
@@ -126,14 +126,20 @@ def _line_rows(line: Line, costs: Costs, names: Sequence[str], calibrated: bool)
 
 
 def _right_at_leaving(option: Option, test: Predicted, right: np.ndarray) -> np.ndarray:
-  """Whether an example is right where it leaves, bool [N]; `right` is that of all exits."""
+  """Returns whether each example is right at the exit where it leaves, bool [N].
+
+  Args:
+    option: its policy decides where an example leaves.
+    test: predictions of the test split.
+    right: bool [N, exits], `test.right()`.
+  """
   policy = option.point.policy
   at = first_reached(confidence_of(test, policy.rule), policy.thresholds)
   return right[np.arange(len(at)), at]
 
 
 def _paid(option: Option, costs: Costs) -> dict[str, float]:
-  """What an example costs on average, and the share saved."""
+  """Returns the mean cost per example, and the share that is saved."""
   curve, index = option.line.curve, option.point.index
   validation, test = (p.mean(costs.macs)[index] for p in (curve.validation, curve.test))
   paid = {'validation_macs': validation, 'test_macs': test}
@@ -145,5 +151,5 @@ def _paid(option: Option, costs: Costs) -> dict[str, float]:
 
 
 def _per_exit(what: str, names: Sequence[str], values: np.ndarray) -> dict[str, Any]:
-  """A column for each exit; values [exits, ...]."""
+  """Returns a column per exit; `values` is [exits, ...]."""
   return {f'{what}:{name}': value for name, value in zip(names, values, strict=True)}

@@ -1,4 +1,4 @@
-"""Tables of what exits are worth, by themselves and together."""
+"""Tables of the exits: accuracy and cost, calibration, overthinking, agreement, ensembles."""
 
 from collections.abc import Sequence
 
@@ -8,26 +8,24 @@ from mecl_jax.evaluation import calibration, intervals, metrics, overthinking
 from mecl_jax.evaluation.operating_points import dynamic_macs
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits
 from mecl_jax.models import ExitCost
-from mecl_jax.report.cells import Cell
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.rows import row, with_ends
+from mecl_jax.report.rows import Row, Rows, row, with_ends
 from mecl_jax.report.tables.summary import TOP_5_FROM
 
-NEVER = 'never'  # in the place of the first exit that is right
+NEVER = 'never'  # in place of an exit: no exit is right
 
 
 def exit_tables(
   test: Predicted, temperatures: np.ndarray, costs: Sequence[ExitCost]
 ) -> dict[str, Rows]:
-  """All tables of this file by their names.
+  """Returns all tables of this module by name.
 
   Args:
     test: predictions of the test split.
     temperatures: float [exits], fitted on validation.
-    costs: of all exits, earliest first; their names are those of the tables.
+    costs: of all exits, earliest first; the tables take the names of the exits from here.
 
   Raises:
-    UserError: temperatures or costs are of another number of exits.
+    UserError: there is not one temperature and one cost per exit.
   """
   names = [cost.name for cost in costs]
   check_same_exits('costs', len(costs), test.exits)
@@ -43,9 +41,10 @@ def exit_tables(
 
 
 def exits_rows(test: Predicted, costs: Sequence[ExitCost]) -> Rows:
-  """A row per exit: its measures with their 95 % bootstrap intervals, and what it costs.
+  """Returns a row per exit: metrics with 95 % bootstrap intervals, and costs.
 
-  `macs` are those of the exit by itself, `dynamic_macs` those of an example that leaves there.
+  `macs` are those of the exit alone, `dynamic_macs` those of an example that leaves there and has
+  passed the heads of all earlier exits.
   """
   logits, labels = test.logits, test.labels
   per_example = {'accuracy': test.right()}
@@ -53,7 +52,7 @@ def exits_rows(test: Predicted, costs: Sequence[ExitCost]) -> Rows:
     per_example['top_5'] = metrics.in_top_k(logits, labels)
   per_example['nll'] = metrics.losses(logits, labels)
   per_example['brier'] = metrics.squared_errors(logits, labels)
-  # All at once, as drawing the resamples takes longer than weighing with them.
+  # All metrics at once, because drawing the resamples takes most of the time.
   means = intervals.mean_interval(np.stack([*per_example.values()], axis=-1))
   found = {
     name: intervals.Interval(*(ends[:, place] for ends in means))
@@ -73,9 +72,9 @@ def exits_rows(test: Predicted, costs: Sequence[ExitCost]) -> Rows:
 
 
 def calibration_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
-  """A row per exit: its temperature and the measures before and after it.
+  """Returns a row per exit: its temperature, and metrics before and after temperature scaling.
 
-  `at_bound` says that the temperature is an end of the search: the best one lies beyond.
+  `at_bound` is True if the temperature is a bound of the search: the best one lies outside.
   """
   effect = calibration.effect(temperatures, test.logits, test.labels)._asdict()
   ends = (calibration.LOWEST, calibration.HIGHEST)
@@ -89,16 +88,16 @@ def calibration_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[
 
 
 def reliability_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
-  """A row per exit, before and after calibration, and bin of confidence.
+  """Returns a row per exit, bin of confidence, and before and after calibration.
 
   Confidence and accuracy are None in an empty bin.
   """
   splits = {False: test, True: calibration.scaled(temperatures, test)}
-  said = {on: calibration.reliability(s.logits, s.labels) for on, s in splits.items()}
+  bins_of = {on: calibration.reliability(s.logits, s.labels) for on, s in splits.items()}
   edges = np.linspace(0, 1, metrics.BINS + 1)
   rows = []
   for k, name in enumerate(names):
-    for calibrated, bins in said.items():
+    for calibrated, bins in bins_of.items():
       for b, values in enumerate(zip(*(of_all[k] for of_all in bins), strict=True)):
         place = {
           'exit': name,
@@ -111,13 +110,16 @@ def reliability_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[
 
 
 def overthinking_rows(test: Predicted) -> Rows:
-  """Shares of the examples; see `overthinking.shares`."""
+  """Returns a row per measure of overthinking; see `overthinking.shares`."""
   shares = overthinking.shares(test.logits, test.labels)._asdict()
   return [row({'measure': name, 'share': share}) for name, share in shares.items()]
 
 
 def first_correct_rows(test: Predicted, names: Sequence[str]) -> Rows:
-  """The share of the examples that each exit is the first to get right; the last row: none is."""
+  """Returns the share of examples for which each exit is the first that is right.
+
+  The last row is the share for which no exit is right.
+  """
   shares = overthinking.first_correct_counts(test.logits, test.labels) / len(test.labels)
   return [
     row({'exit': name, 'share': share}) for name, share in zip([*names, NEVER], shares, strict=True)
@@ -125,11 +127,11 @@ def first_correct_rows(test: Predicted, names: Sequence[str]) -> Rows:
 
 
 def agreement_rows(test: Predicted, names: Sequence[str]) -> Rows:
-  """A row per pair of exits, both ways and with itself; see `overthinking.co_errors`."""
+  """Returns a row per ordered pair of exits, equal ones included; see `overthinking.co_errors`."""
   same = overthinking.agreement(test.logits)
   errors = overthinking.co_errors(test.logits, test.labels)
 
-  def pair(i: int, j: int) -> dict[str, Cell]:
+  def pair(i: int, j: int) -> Row:
     shares = {'same_class': same[i, j], 'both_wrong': errors.share[i, j]}
     return row({'exit': names[i], 'other': names[j]} | shares | {'ratio': errors.ratio[i, j]})
 
@@ -137,14 +139,14 @@ def agreement_rows(test: Predicted, names: Sequence[str]) -> Rows:
 
 
 def ensembles_rows(test: Predicted, names: Sequence[str]) -> Rows:
-  """A row per exit: accuracy and NLL of it by itself, and of ensembles of all up to it."""
-  said = {
+  """Returns a row per exit: accuracy and NLL of the exit alone and of all exits up to it."""
+  logits = {
     'single': test.logits,
     'arithmetic': overthinking.running_mean(test.logits),
     'geometric': overthinking.running_geometric_mean(test.logits),
   }
-  accuracies = {name: metrics.correct(z, test.labels).mean(axis=0) for name, z in said.items()}
-  nlls = {f'nll_{name}': metrics.losses(z, test.labels).mean(axis=0) for name, z in said.items()}
+  accuracies = {name: metrics.correct(z, test.labels).mean(axis=0) for name, z in logits.items()}
+  nlls = {f'nll_{name}': metrics.losses(z, test.labels).mean(axis=0) for name, z in logits.items()}
   columns = accuracies | nlls
   return [
     row({'exit': exit_name} | {name: values[k] for name, values in columns.items()})

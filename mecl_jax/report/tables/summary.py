@@ -1,4 +1,4 @@
-"""The table of what the exits of a run are worth."""
+"""The exits in summary.json, and their table in the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from mecl_jax.evaluation.operating_points import dynamic_macs
 from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
 
-TOP_5_FROM = 20  # classes from which top-5 accuracy says something
+TOP_5_FROM = 20  # least number of classes for which top-5 accuracy is reported
 
 
 def exit_rows(
   logits: np.ndarray, labels: np.ndarray, names: Sequence[str], costs: Sequence[ExitCost]
 ) -> list[dict[str, Any]]:
-  """One row per exit of a summary, earliest first.
+  """Returns the rows of the exits for summary.json, earliest exit first.
 
-  `accuracy` has the ends of its 95 % bootstrap interval beside it; `auroc` is None where it has no
-  value, at an exit that is always right or always wrong.
+  `accuracy_low` and `accuracy_high` are the ends of a 95 % bootstrap interval. `auroc` is None at
+  an exit that is always right or always wrong. `macs` are those of the exit alone, `dynamic_macs`
+  those of an image that leaves there and has passed the heads of all earlier exits.
 
   Args:
-    logits: [N, exits, classes].
+    logits: float [N, exits, classes].
     labels: int [N].
     names: of the exits.
-    costs: of the exits. `macs` are those of an exit by itself, `dynamic_macs` those of an image
-      that leaves there and was asked at all exits before.
+    costs: of the exits.
   """
   interval = intervals.mean_interval(metrics.correct(logits, labels))
   rows = []
@@ -54,10 +54,9 @@ def exit_rows(
 
 
 def exit_table(summary: Mapping[str, Any]) -> Table:
-  """The per-exit table of a run's summary, which may be of a version without intervals."""
+  """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
-  known = 'accuracy_low' in summary['exits'][0]
-  caption = '±: half of the 95 % bootstrap interval, in points' if known else None
+  caption = '±: half the width of the 95 % bootstrap interval, in points'
   table = Table(title=title, title_justify='left', caption=caption, caption_justify='left')
   table.add_column('exit')
   top_5 = 'top_5' in summary['exits'][0]
@@ -77,7 +76,5 @@ def exit_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _half(row: Mapping[str, Any]) -> str:
-  """Half the interval of an accuracy, in points."""
-  if 'accuracy_low' not in row:
-    return ''
+  """Formats half the width of the interval of an accuracy, in points."""
   return f' ±{50 * (row["accuracy_high"] - row["accuracy_low"]):.2f}'

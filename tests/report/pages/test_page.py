@@ -17,15 +17,8 @@ from PIL import Image
 import pytest
 
 import mecl_jax
-from mecl_jax.report import cells as page_cells
-from mecl_jax.report.pages.page import (
-  Drawing,
-  Listing,
-  Picture,
-  Section,
-  Text,
-  write_page,
-)
+from mecl_jax.report.pages.blocks import Drawing, Listing, Picture, Section, Text
+from mecl_jax.report.pages.page import write_page
 
 pytestmark = pytest.mark.filterwarnings('error')
 
@@ -43,7 +36,7 @@ TABLES = {
 
 
 class Page(html.parser.HTMLParser):
-  """All tags with their attributes, and the text."""
+  """Collects all tags with their attributes, and the text."""
 
   def __init__(self, path):
     super().__init__()
@@ -109,7 +102,7 @@ def page(tmp_path_factory):
   return path, Page(path)
 
 
-def test_the_page_refers_to_itself_and_its_tables_alone(page):
+def test_page_links_only_itself_and_its_tables(page):
   path, read = page
   ids = [attributes['id'] for _, attributes in read.tags if 'id' in attributes]
   assert len(set(ids)) == len(ids)
@@ -132,14 +125,14 @@ def test_the_page_refers_to_itself_and_its_tables_alone(page):
       assert 'href="http' not in svg and 'url(http' not in svg and '<script' not in svg
 
 
-def test_what_is_written_stays_text(page):
+def test_html_in_texts_is_escaped(page):
   _, read = page
   # The title twice, the fact, the note, the section twice, the paragraph, the caption, the cell.
   assert read.text.count(NASTY) == 9
   assert '<script' not in read.source
 
 
-def test_figures_say_what_they_are_and_where_they_come_from(page):
+def test_figures_have_a_description_and_sources(page):
   _, read = page
   first, second = read.all('img')
   assert first['alt'] == 'Lines go up.' and second['alt'] == 'A picture.'
@@ -149,7 +142,7 @@ def test_figures_say_what_they_are_and_where_they_come_from(page):
   assert 'Figure 1.' in read.text and 'Figure 2.' in read.text and 'Table 2.' in read.text
 
 
-def test_sections_are_listed_and_code_is_code(page):
+def test_sections_are_listed_and_code_is_marked(page):
   _, read = page
   targets = [a['href'] for a in read.all('a') if a['href'].startswith('#')]
   assert targets == ['#section-1', '#section-2', '#tables']
@@ -157,7 +150,7 @@ def test_sections_are_listed_and_code_is_code(page):
   assert '<p>One <code>' in read.source and '<p>Two: &lt;script&gt;' in read.source
 
 
-def test_listings_are_written_for_people(page):
+def test_listings_have_headings_and_few_digits(page):
   _, read = page
   rows = re.findall(r'<tr>\s*(.*?)\s*</tr>', read.source, re.S)
   cells = [
@@ -169,7 +162,7 @@ def test_listings_are_written_for_people(page):
   assert cells[3:] == [['median (ms)', 'batch size'], ['0.123', '1']]
 
 
-def test_tables_hold_everything_in_full_precision(page):
+def test_csv_files_have_full_precision(page):
   path, _ = page
   with (path.parent / 'tables' / 'exits.csv').open(newline='') as file:
     read = list(csv.DictReader(file))
@@ -186,7 +179,7 @@ def test_equal_pages_are_equal_bytes(tmp_path, page):
   assert again.read_bytes() == page[0].read_bytes()
 
 
-def test_tables_of_an_earlier_page_go_and_nothing_else_is_left(tmp_path):
+def test_tables_of_an_older_page_are_removed(tmp_path):
   write(tmp_path)
   tables = {'exits': TABLES['exits']}
   (tmp_path / 'other.csv').write_text('mine')
@@ -198,14 +191,14 @@ def test_tables_of_an_earlier_page_go_and_nothing_else_is_left(tmp_path):
 @pytest.mark.parametrize(
   'block, message',
   [
-    (Drawing(Figure(), 'Made up.', ()), 'from no table.*Made up'),
+    (Drawing(Figure(), 'Made up.', ()), 'names none.*Made up'),
     (Drawing(Figure(), 'Made up.', ('exits', 'none')), 'no table none.*Made up'),
     (Picture(b'', 'Made up.', ('none',)), 'no table none'),
     (Listing('none', 'Made up.'), 'no table none'),
     (Listing('exits', 'Made up.', ('exit', 'none')), 'no column none'),
   ],
 )
-def test_a_figure_that_cannot_be_traced_is_refused(tmp_path, block, message):
+def test_a_block_without_its_table_is_rejected(tmp_path, block, message):
   path = write(tmp_path)
   before = path.read_bytes()
   with pytest.raises(ValueError, match=message):
@@ -216,45 +209,23 @@ def test_a_figure_that_cannot_be_traced_is_refused(tmp_path, block, message):
 @pytest.mark.parametrize(
   'tables, message',
   [
-    ({'../exits': []}, 'no name'),
+    ({'../exits': []}, 'must consist of'),
     ({'exits': [{'a': 1, 'b': 2}, {'b': 2, 'a': 1}]}, 'different keys'),
   ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path, tables, message):
+def test_an_invalid_table_is_rejected(tmp_path, tables, message):
   with pytest.raises(ValueError, match=message):
     write(tmp_path, tables, sections=[])
   assert not list(tmp_path.iterdir())
 
 
-def test_a_page_may_be_almost_empty(tmp_path):
+def test_facts_notes_and_rows_are_optional(tmp_path):
   block = Listing('training', 'Nothing yet.', ('step',))
   path = write(tmp_path, facts={}, notes=[], sections=[Section('Training', [block])])
   assert 'Nothing yet.' in Page(path).text and not Page(path).all('dl')
 
 
-@pytest.mark.parametrize(
-  'column, value, text',
-  [
-    ('accuracy', 0.61494, '61.49'), ('nll', 1.08523, '1.085'), ('macs', 40_551_808, '40.6 M'),
-    ('p50_ms', 12.345, '12.3'), ('p50_ms', 1234.5, '1,234'), ('p50_ms', 0.01234, '0.0123'),
-    ('p50_ms', 99.99, '100'), ('leave:stage1', 0.5, '50.00'), ('threshold:stage1', math.inf, '∞'),
-    ('threshold:stage1', 0.87654321, '0.8765'), ('id', 12345, '12345'), ('step', 12345, '12,345'),
-    ('ece', math.nan, '–'), ('ece', None, '–'), ('chosen', True, 'yes'), ('chosen', False, 'no'),
-    ('wish_value', 20_000_000, '20,000,000'), ('wish_value', 0.005, '0.005'),
-    ('label', 'cat', 'cat'),
-  ],
-)  # fmt: skip
-def test_cells_have_few_digits(column, value, text):
-  assert page_cells.show({column: value}, column) == (text, '')
-
-
-def test_headings_have_units_and_name_the_exit():
-  headings = [page_cells.heading(c) for c in ('accuracy', 'leave:a{}b', 'some_thing', 'x:y')]
-  assert headings == ['accuracy (%)', 'leave at a{}b (%)', 'some thing', 'x:y']
-  assert page_cells.estimates(['ece', 'ece_low', 'bin_low', 'ece_high']) == ['ece', 'bin_low']
-
-
-def test_the_template_is_part_of_the_package():
+def test_template_is_part_of_the_package():
   root = pathlib.Path(mecl_jax.__file__).parent
   settings = tomllib.loads((root.parent / 'pyproject.toml').read_text())
   listed = [
@@ -266,39 +237,43 @@ def test_the_template_is_part_of_the_package():
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'chrome'))), None)
-needs_chromium = pytest.mark.skipif(not CHROMIUM, reason='there is no Chromium to open pages with')
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason='needs Chromium')
 QUIET = ('background-networking', 'component-update', 'default-apps', 'gpu', 'quic', 'sync')
 
 
 def browse(path, folder):
-  """What a browser writes to its console, the addresses that a page asks for, and a picture."""
+  """Returns console messages, requested addresses and a screenshot of a page in a browser."""
   log, picture = folder / 'net.json', folder / 'page.png'
   command = [
     *(CHROMIUM, '--headless', '--no-sandbox', '--no-first-run', '--hide-scrollbars'),
     *(f'--disable-{what}' for what in QUIET),
     *(f'--user-data-dir={folder / "profile"}', '--window-size=900,3000'),
     *('--enable-logging=stderr', '--v=0', f'--log-net-log={log}', f'--screenshot={picture}'),
-    *('--proxy-server=127.0.0.1:9', path.as_uri()),  # nobody is there
+    *('--proxy-server=127.0.0.1:9', path.as_uri()),  # no proxy listens there
   ]
   done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
   events = [event.get('params', {}) for event in json.loads(log.read_text())['events']]
-  # Whatever the browser asks for by itself, as whether there is a newer one, has no page as origin.
-  asked = [e['url'] for e in events if e.get('initiator', 'not an origin') != 'not an origin']
-  return [line for line in done.stderr.splitlines() if 'CONSOLE' in line], asked, imread(picture)
+  # Requests of the browser itself, for example for updates, have no page as origin.
+  requested = [e['url'] for e in events if e.get('initiator', 'not an origin') != 'not an origin']
+  return (
+    [line for line in done.stderr.splitlines() if 'CONSOLE' in line],
+    requested,
+    imread(picture),
+  )
 
 
 @needs_chromium
-def test_a_browser_shows_the_page_without_a_complaint_or_a_request(tmp_path, page):
-  console, asked, picture = browse(page[0], tmp_path)
-  assert not console and not asked
+def test_browser_reports_no_error_and_no_request(tmp_path, page):
+  console, requested, picture = browse(page[0], tmp_path)
+  assert not console and not requested
   pixels = (picture[..., :3] * 255).round().astype(int)
   for colour in (BLUE, GREEN):  # of the drawing and of the picture
     assert (np.abs(pixels - colour).max(axis=-1) <= 2).sum() > 1000
 
 
 @needs_chromium
-def test_a_complaint_and_a_request_would_be_noticed(tmp_path):
+def test_browser_notices_errors_and_requests(tmp_path):
   page = tmp_path / 'bad.html'
   page.write_text('<img src="http://example.org/a.png"><script>console.error("oops")</script>')
-  console, asked, _ = browse(page, tmp_path)
-  assert any('oops' in line for line in console) and asked == ['http://example.org/a.png']
+  console, requested, _ = browse(page, tmp_path)
+  assert any('oops' in line for line in console) and requested == ['http://example.org/a.png']

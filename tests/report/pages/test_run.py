@@ -3,13 +3,8 @@ import io
 from PIL import Image
 import pytest
 
-from mecl_jax.report.pages.page import (
-  Drawing,
-  Listing,
-  Picture,
-  Text,
-  write_page,
-)
+from mecl_jax.report.pages.blocks import Drawing, Listing, Picture, Text
+from mecl_jax.report.pages.page import write_page
 from mecl_jax.report.pages.run import run_sections
 from tests.report import run_rows
 
@@ -20,14 +15,14 @@ EXAMPLES = [
   {'exit': 'stage1', 'side': 'surest', 'rank': 0, 'id': 'a', 'confidence': 1.0, 'right': True}
 ]
 TITLES = [
-  'What each exit is worth',
-  'Where to stop',
-  'On the clock',
+  'Accuracy and cost of each exit',
+  'Early exit',
+  'Measured time',
   'Deadlines',
   'Calibration',
   'Overthinking',
-  'How training went',
-  'Which images leave where',
+  'Training',
+  'Images by exit',
 ]
 
 
@@ -41,31 +36,31 @@ def only(*names):
   return {name: TABLES[name] for name in names}
 
 
-def said(section):
+def texts(section):
   return ' '.join(block.text for block in section.blocks if isinstance(block, Text))
 
 
 def named(sections):
-  """The tables that figures and listings name."""
+  """Returns the tables that figures and listings name."""
   blocks = [block for section in sections for block in section.blocks]
   of_figures = [t for b in blocks if isinstance(b, Drawing | Picture) for t in b.tables]
   return {*of_figures, *(b.table for b in blocks if isinstance(b, Listing))}
 
 
-def test_a_whole_run_is_told_in_order_and_every_table_is_shown(tmp_path):
+def test_sections_are_ordered_and_show_every_table(tmp_path):
   tables = TABLES | {'examples': EXAMPLES}
   sections = run_sections(tables, {'network': picture(), 'examples': picture()})
   assert [section.title for section in sections] == TITLES
   assert named(sections) == set(tables)
   for section in sections:
-    assert isinstance(section.blocks[0], Text)  # which says how to read what follows
+    assert isinstance(section.blocks[0], Text)  # explains the section
     for block in section.blocks:
       assert isinstance(block, Text) or block.caption.endswith('.')
   path = write_page(tmp_path, 'A run', {}, [], sections, tables)
   assert path.read_text().count('<img') == 15
 
 
-def test_what_was_not_measured_is_left_out():
+def test_sections_without_tables_are_left_out():
   wanted = {
     ('exits',): [0, 2],
     ('exits', 'curve'): [0, 1, 2],
@@ -82,55 +77,68 @@ def test_what_was_not_measured_is_left_out():
     assert named(found) <= set(names)
 
 
-def test_training_tells_of_the_curriculum_that_there_was():
+def test_training_explains_the_curriculum():
   whole = [row | {'visible': row['visible'] and 1.0} for row in TABLES['training']]
-  for training, weights, told in (
-    (TABLES['training'], [], 'harder images come in'),
-    (whole, TABLES['weights'], 'the less it counts'),
+  for training, weights, expected in (
+    (TABLES['training'], [], 'harder images are added'),
+    (whole, TABLES['weights'], 'the lower its weight'),
     (whole, [], ''),
   ):
     _, section = run_sections({'training': training, 'weights': weights}, {})
-    text = said(section)
-    assert told in text
-    assert ('harder' in text, 'counts' in text) == ('harder' in told, 'counts' in told)
+    text = texts(section)
+    assert expected in text
+    assert ('harder images' in text, 'lower its weight' in text) == (
+      'harder images' in expected,
+      'lower' in expected,
+    )
     captions = [block.caption for block in section.blocks if isinstance(block, Drawing)]
-    assert ('that the curriculum showed' in captions[0]) == ('harder' in told)
+    assert ('that the curriculum shows' in captions[0]) == ('harder' in expected)
 
 
-def test_an_empty_table_is_as_none():
+def test_an_empty_table_counts_as_missing():
   found = run_sections({name: [] for name in TABLES}, {})
-  assert [section.title for section in found] == ['On the clock']
+  assert [section.title for section in found] == ['Measured time']
 
 
-def test_without_latencies_the_page_says_how_to_measure_them():
+def test_page_without_latencies_explains_measuring():
   (clock,) = run_sections({}, {})
-  assert '--mode=latency' in said(clock) and len(clock.blocks) == 1
+  assert '--mode=latency' in texts(clock) and len(clock.blocks) == 1
   (clock,) = run_sections(only('latency', 'savings'), {})
-  assert '--mode=latency' not in said(clock)
+  assert '--mode=latency' not in texts(clock)
   tables = run_rows.make(3, latency=False) | only('latency')
-  assert 'curve' not in named([run_sections(tables, {})[2]])  # latencies came later than it
+  assert 'curve' not in named(
+    [run_sections(tables, {})[2]]
+  )  # the curve was made before the latencies
 
 
 @pytest.mark.parametrize(
-  'drop, told', [(0.0042, '0.42 points below'), (-0.01, '1.00 points above')]
+  'drop, low, high, expected',
+  [
+    (0.0042, 0.001, 0.007, ('0.42 points below', 'drop is 0.10 to 0.70')),
+    (-0.0056, -0.01, 0.002, ('0.56 points above', 'gain is -0.20 to 1.00')),
+  ],
 )
-def test_the_chosen_operating_point_is_told_in_a_sentence(drop, told):
-  points = [row | {'test_drop': drop} for row in TABLES['operating_points']]
+def test_chosen_operating_point_is_described(drop, low, high, expected):
+  points = [
+    row | {'test_drop': drop, 'test_drop_low': low, 'test_drop_high': high}
+    for row in TABLES['operating_points']
+  ]
   stop = run_sections(only('exits', 'curve') | {'operating_points': points}, {})[1]
   chosen = next(row for row in points if row['chosen'])
-  assert f'`{chosen["rule"]}` with thresholds `{chosen["thresholds"]}`' in said(stop)
-  assert told in said(stop) and 'saves 43.21 %' in said(stop)
+  assert f'`{chosen["rule"]}` with thresholds `{chosen["thresholds"]}`' in texts(stop)
+  assert all(part in texts(stop) for part in expected)
+  assert '43.2 % less than the final exit' in texts(stop)
   captions = [block.caption for block in stop.blocks if isinstance(block, Listing)]
   assert '`max_accuracy_drop=0.005`' in captions[0]
 
 
-def test_a_policy_that_was_given_has_no_wish():
+def test_a_given_policy_has_no_target():
   points = [row | {'wish': None, 'wish_value': None} for row in TABLES['operating_points'][:1]]
   stop = run_sections(only('exits', 'curve') | {'operating_points': points}, {})[1]
   captions = [block.caption for block in stop.blocks if isinstance(block, Listing)]
-  assert 'wish' not in captions[0]
+  assert 'target' not in captions[0]
 
 
-def test_a_picture_without_a_place_is_refused():
-  with pytest.raises(ValueError, match='place for the picture scores'):
+def test_unknown_picture_is_rejected():
+  with pytest.raises(ValueError, match='no section for picture scores'):
     run_sections(TABLES, {'scores': b''})

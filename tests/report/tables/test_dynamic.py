@@ -26,19 +26,19 @@ def tables(choice):
   return dynamic_tables(choice, VALIDATION, TEST, TEMPERATURES, TIMED, NAMES)
 
 
-def worth(policy, split, costs):
+def accuracy_and_cost(policy, split, costs):
   at = policy.leaves_at(split.logits)
   return split.right()[np.arange(len(at)), at].mean(), costs[at].mean()
 
 
-def test_tables_are_rows_of_plain_values_with_the_same_columns(tables):
+def test_rows_hold_plain_values_and_equal_columns(tables):
   assert [*tables] == ['curve', 'areas', 'operating_points']
   for name, rows in tables.items():
     assert len({tuple(row) for row in rows}) == 1, name
     assert {type(v) for row in rows for v in row.values()} <= {str, int, float, bool}, name
 
 
-def test_columns_are_those_that_the_figures_read(tables):
+def test_columns_have_fixed_names(tables):
   leave = [f'leave:{name}' for name in NAMES]
   assert [*tables['curve'][0]] == [
     *('rule', 'thresholds', 'index', 'calibrated'),
@@ -63,22 +63,22 @@ def test_without_latencies_there_are_no_times():
   assert {row['wish'] for row in tables['operating_points']} == {'target_macs'}
 
 
-def test_the_curve_has_every_candidate_as_it_is_worth(choice, tables):
+def test_curve_has_accuracy_and_cost_of_every_policy(choice, tables):
   rows = [row for row in tables['curve'] if not row['calibrated']]
   policies = [policy for line in choice.lines for policy in line.curve.policies]
   assert len(rows) == len(policies)
   for row, policy in list(zip(rows, policies, strict=True))[::10]:
     assert row['rule'] == policy.rule.name
     for name, split in (('validation', VALIDATION), ('test', TEST)):
-      accuracy, macs = worth(policy, split, MACS)
+      accuracy, macs = accuracy_and_cost(policy, split, MACS)
       assert row[f'{name}_accuracy'] == pytest.approx(accuracy)
       assert row[f'{name}_macs'] == pytest.approx(macs)
-      assert row[f'{name}_ms'] == pytest.approx(worth(policy, split, TIMED.ms)[1])
+      assert row[f'{name}_ms'] == pytest.approx(accuracy_and_cost(policy, split, TIMED.ms)[1])
     leaving = np.bincount(policy.leaves_at(TEST.logits), minlength=3) / 150
     assert [row[f'leave:{name}'] for name in NAMES] == pytest.approx(leaving)
 
 
-def test_calibration_moves_confidences_but_not_whether_exits_agree(tables):
+def test_calibration_does_not_change_patience(tables):
   def points(rule, way, calibrated):
     return [
       (row['test_accuracy'], row['test_macs'])
@@ -91,7 +91,7 @@ def test_calibration_moves_confidences_but_not_whether_exits_agree(tables):
   assert before != after
 
 
-def test_areas_are_those_of_whole_lines_over_what_all_reach(tables):
+def test_areas_cover_the_macs_that_all_lines_share(tables):
   areas = tables['areas']
   keys = {(row['rule'], row['thresholds'], row['calibrated']) for row in areas}
   assert len(keys) == len(areas) == 2 * (5 + 4)
@@ -112,7 +112,7 @@ def test_areas_are_those_of_whole_lines_over_what_all_reach(tables):
     assert row['area'] == pytest.approx(np.interp(fine, at, mean).mean(), abs=2e-4)
 
 
-def test_operating_points_say_what_a_policy_costs_and_saves(choice, tables):
+def test_operating_points_have_costs_and_savings(choice, tables):
   rows = tables['operating_points']
   assert sum(row['chosen'] for row in rows) == 1
   right = TEST.right()
@@ -120,7 +120,7 @@ def test_operating_points_say_what_a_policy_costs_and_saves(choice, tables):
     policy = option.point.policy
     assert row['chosen'] == (option is choice.chosen)
     assert (row['wish'], row['wish_value']) == ('max_accuracy_drop', 0.05)
-    accuracy, macs = worth(policy, TEST, MACS)
+    accuracy, macs = accuracy_and_cost(policy, TEST, MACS)
     assert row['test_accuracy'] == pytest.approx(accuracy)
     assert row['test_drop'] == pytest.approx(right[:, -1].mean() - accuracy)
     achieved = right[np.arange(150), policy.leaves_at(TEST.logits)]
@@ -128,14 +128,14 @@ def test_operating_points_say_what_a_policy_costs_and_saves(choice, tables):
     assert row['test_drop_low'] == pytest.approx(paired.low)
     assert row['test_drop_high'] == pytest.approx(paired.high)
     assert row['test_macs'] == pytest.approx(macs)
-    assert row['validation_macs'] == pytest.approx(worth(policy, VALIDATION, MACS)[1])
+    assert row['validation_macs'] == pytest.approx(accuracy_and_cost(policy, VALIDATION, MACS)[1])
     assert row['macs_saved'] == pytest.approx(1 - macs / 32)
     assert row['ms_saved'] == pytest.approx(1 - row['test_ms'] / 3.5)
     assert [row['threshold:stage1'], row['threshold:stage2']] == policy.thresholds.tolist()
     assert sum(row[f'leave:{name}'] for name in NAMES) == pytest.approx(1)
 
 
-def test_a_given_policy_is_the_one_row():
+def test_a_given_policy_is_the_only_row():
   policy = Policy(Rule('margin'), np.array([np.inf, 0.5]))
   given = given_policy(policy, VALIDATION, TEST, BY_MACS)
   (row,) = operating_points_rows(given, TEST, BY_MACS, NAMES)
@@ -143,4 +143,4 @@ def test_a_given_policy_is_the_one_row():
     *('given', True, None, None),
   )
   assert row['threshold:stage1'] == np.inf and row['leave:stage1'] == 0
-  assert row['macs_saved'] == pytest.approx(1 - worth(policy, TEST, MACS)[1] / 32)
+  assert row['macs_saved'] == pytest.approx(1 - accuracy_and_cost(policy, TEST, MACS)[1] / 32)

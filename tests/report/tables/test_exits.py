@@ -22,8 +22,8 @@ TEMPERATURES = np.array([2.0, calibration.HIGHEST, 0.5])
 
 # Two exits, four examples of classes 0, 0, 1, 2.
 LABELS = np.array([0, 0, 1, 2])
-SAID = np.array([[0, 0], [0, 1], [2, 2], [0, 2]])
-BY_HAND = Predicted('test', np.log(np.eye(3)[SAID] * 0.7 + 0.1), LABELS)
+PREDICTIONS = np.array([[0, 0], [0, 1], [2, 2], [0, 2]])
+BY_HAND = Predicted('test', np.log(np.eye(3)[PREDICTIONS] * 0.7 + 0.1), LABELS)
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +31,7 @@ def tables():
   return exit_tables.exit_tables(TEST, TEMPERATURES, COSTS)
 
 
-def test_tables_are_rows_of_plain_values_with_the_same_columns(tables):
+def test_rows_hold_plain_values_and_equal_columns(tables):
   assert [*tables] == [
     *('exits', 'calibration', 'reliability', 'overthinking', 'first_correct'),
     *('agreement', 'ensembles'),
@@ -42,7 +42,7 @@ def test_tables_are_rows_of_plain_values_with_the_same_columns(tables):
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
 
 
-def test_columns_are_those_that_the_figures_read(tables):
+def test_columns_have_fixed_names(tables):
   def ends(name):
     return [name, f'{name}_low', f'{name}_high']
 
@@ -55,14 +55,14 @@ def test_columns_are_those_that_the_figures_read(tables):
   assert [*tables['reliability'][0]] == ['exit', 'calibrated', *bins]
 
 
-def test_exits_are_what_the_metrics_say(tables):
+def test_exits_match_the_metrics(tables):
   for k, row in enumerate(tables['exits']):
     logits = TEST.logits[:, k]
     assert (row['exit'], row['stage'], row['head']) == (NAMES[k], f'block{k + 1}', COSTS[k].head)
     for name in ('accuracy', 'nll', 'brier', 'ece', 'auroc'):
       assert row[name] == pytest.approx(getattr(metrics, name)(logits, TEST.labels), abs=1e-12)
       assert row[f'{name}_low'] < row[f'{name}_high']
-      if name != 'ece':  # whose resamples are biased upwards
+      if name != 'ece':  # resamples of the ECE are biased upwards
         assert row[f'{name}_low'] < row[name] < row[f'{name}_high']
     expected = 1.96 * np.sqrt(row['accuracy'] * (1 - row['accuracy']) / len(logits))
     assert (row['accuracy_high'] - row['accuracy_low']) / 2 == pytest.approx(expected, rel=0.15)
@@ -74,17 +74,17 @@ def test_exits_are_what_the_metrics_say(tables):
   ]
 
 
-@pytest.mark.parametrize(('classes', 'told'), [(19, False), (20, True)])
-def test_top_5_is_told_of_many_classes(classes, told):
+@pytest.mark.parametrize(('classes', 'expected'), [(19, False), (20, True)])
+def test_top_5_needs_20_classes(classes, expected):
   split = make('test', n=60, exits=3, classes=classes)
   row = exit_tables.exits_rows(split, COSTS)[1]
-  assert all((column in row) == told for column in ('top_5', 'top_5_low', 'top_5_high'))
-  if told:
+  assert all((column in row) == expected for column in ('top_5', 'top_5_low', 'top_5_high'))
+  if expected:
     assert row['top_5'] == metrics.top_k_accuracy(split.logits[:, 1], split.labels)
     assert row['top_5_low'] < row['top_5'] < row['top_5_high']
 
 
-def test_what_has_no_value_is_none():
+def test_undefined_values_are_none():
   always = Predicted('test', np.tile(np.eye(2), (20, 1, 1)), np.tile([0], 20))
   first, last = exit_tables.exits_rows(always, COSTS[:2])
   assert first['accuracy'] == 1 and last['accuracy'] == 0
@@ -94,7 +94,7 @@ def test_what_has_no_value_is_none():
   assert ratio['a', 'b'] is None and ratio['b', 'b'] == 1
 
 
-def test_calibration_is_before_and_after_the_temperatures(tables):
+def test_calibration_before_and_after_temperatures(tables):
   for k, row in enumerate(tables['calibration']):
     before = TEST.logits[:, k].astype(float)
     for side, logits in (('before', before), ('after', before / TEMPERATURES[k])):
@@ -104,7 +104,7 @@ def test_calibration_is_before_and_after_the_temperatures(tables):
   assert [row['at_bound'] for row in tables['calibration']] == [False, True, False]
 
 
-def test_bins_agree_with_scikit_learn_and_add_up_to_the_ece(tables):
+def test_bins_match_scikit_learn_and_the_ece(tables):
   for k, name in enumerate(NAMES):
     for calibrated, scale in ((False, 1), (True, TEMPERATURES[k])):
       logits = TEST.logits[:, k].astype(float) / scale
@@ -128,7 +128,7 @@ def test_bins_agree_with_scikit_learn_and_add_up_to_the_ece(tables):
       assert all(row['accuracy'] is row['confidence'] is None for row in empty)
 
 
-def test_overthinking_by_hand():
+def test_overthinking_matches_hand_computed_values():
   shares = {row['measure']: row['share'] for row in exit_tables.overthinking_rows(BY_HAND)}
   assert shares == {'oracle': 0.75, 'last': 0.5, 'wasteful': 0.5, 'destructive': 0.25}
   assert exit_tables.first_correct_rows(BY_HAND, ['early', 'final']) == [
@@ -138,7 +138,7 @@ def test_overthinking_by_hand():
   ]
 
 
-def test_agreement_by_hand():
+def test_agreement_matches_hand_computed_values():
   rows = exit_tables.agreement_rows(BY_HAND, ['early', 'final'])
   assert [[*row.values()] for row in rows] == [
     ['early', 'early', 1, 0.5, 2],
@@ -148,7 +148,7 @@ def test_agreement_by_hand():
   ]
 
 
-def test_ensembles_agree_with_means_of_probabilities(tables):
+def test_ensembles_are_means_of_probabilities(tables):
   p = np.exp(TEST.logits.astype(float))
   p /= p.sum(axis=-1, keepdims=True)
   for k, row in enumerate(tables['ensembles']):
@@ -165,7 +165,7 @@ def test_ensembles_agree_with_means_of_probabilities(tables):
       assert row[f'nll_{name}'] == pytest.approx(loss)
 
 
-def test_what_is_of_another_network_is_refused():
+def test_wrong_number_of_exits_is_rejected():
   with pytest.raises(UserError, match='costs of 2 exits for predictions of 3'):
     exit_tables.exit_tables(TEST, TEMPERATURES, COSTS[:2])
   with pytest.raises(UserError, match='2 temperatures and 3 exits'):

@@ -29,7 +29,7 @@ def printed(rows, width=80):
   return console.export_text()
 
 
-def test_rows_are_what_the_metrics_say():
+def test_rows_match_the_metrics():
   split, rows = rows_of()
   for k, row in enumerate(rows):
     for name in ('accuracy', 'nll', 'brier', 'ece', 'auroc'):
@@ -49,7 +49,7 @@ def test_an_exit_without_errors_has_no_auroc():
 
 
 @pytest.mark.parametrize('classes', [5, 30])
-def test_the_table_fits_a_terminal(classes):
+def test_table_fits_a_terminal(classes):
   _, rows = rows_of(classes)
   text = printed(rows)
   for row in rows:
@@ -58,12 +58,3 @@ def test_the_table_fits_a_terminal(classes):
     assert f'{row["accuracy"]:.2%} ±{half:.2f}' in line and '40.0 M' in line
   assert ('top-5' in text) == (classes == 30)
   assert '95 % bootstrap interval' in text
-
-
-def test_a_summary_of_an_older_version_is_still_printed():
-  _, rows = rows_of()
-  for row in rows:
-    for added in ('accuracy_low', 'accuracy_high', 'brier', 'auroc'):
-      del row[added]
-  text = printed(rows)
-  assert '±' not in text and f'{rows[0]["accuracy"]:.2%}' in text

@@ -2,23 +2,10 @@ import numpy as np
 
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.rules import Rule
-from mecl_jax.report.tables.run import examples_rows, training_rows
+from mecl_jax.report.tables.examples import examples_rows
 from tests.evaluation.predictions import make
 
 NAMES = ('first', 'second', 'final')
-
-
-def test_training_is_told_line_by_line():
-  records = [
-    {'step': 5, 'phase': 'joint', 'loss': 2.5, 'visible': 0.25, 'accuracy': {'final': 0.5}},
-    {'step': 6, 'phase': 'joint', 'validation': {'final': 0.75}},
-  ]
-  assert training_rows(records, ('stage1', 'final')) == [
-    {'step': 5, 'phase': 'joint', 'loss': 2.5, 'visible': 0.25,
-     'validation:stage1': None, 'validation:final': None},
-    {'step': 6, 'phase': 'joint', 'loss': None, 'visible': None,
-     'validation:stage1': None, 'validation:final': 0.75},
-  ]  # fmt: skip
 
 
 def examples(columns):
@@ -29,7 +16,7 @@ def examples(columns):
   return test, policy, ids.tolist(), rows
 
 
-def test_examples_are_the_surest_and_the_least_sure_of_those_that_leave():
+def test_examples_have_highest_and_lowest_confidence():
   test, policy, ids, rows = examples(columns=2)
   leaves, sure = policy.leaves_at(test.logits), policy.rule.confidence(test.logits)
   for k, name in enumerate(NAMES):
@@ -47,7 +34,7 @@ def test_examples_are_the_surest_and_the_least_sure_of_those_that_leave():
         assert row['right'] is (row['label'] == row['predicted'])
 
 
-def test_no_example_stands_on_both_sides():
+def test_no_example_is_on_both_sides():
   test, policy, _, rows = examples(columns=50)
   assert len({row['id'] for row in rows}) == len(rows) == len(test.labels)
   leaving = np.bincount(policy.leaves_at(test.logits))

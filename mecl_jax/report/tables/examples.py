@@ -1,33 +1,15 @@
-"""Tables of how a run trained, and of the images that leave at each exit."""
+"""The table of images that leave at each exit."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.contact_sheet import SIDES
-from mecl_jax.report.rows import row
+from mecl_jax.report.rows import Rows, row
 
-COLUMNS = 8  # examples of each side
-
-
-def training_rows(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Rows:
-  """A row per line of metrics.jsonl; what a line does not tell is None.
-
-  Args:
-    records: the lines.
-    names: of the exits.
-  """
-  return [
-    row(
-      {key: record.get(key) for key in ('step', 'phase', 'loss', 'visible')}
-      | {f'validation:{name}': record.get('validation', {}).get(name) for name in names}
-    )
-    for record in records
-  ]
+SIDES = ('surest', 'least sure')  # the highest and the lowest confidences at an exit
+COLUMNS = 8  # images of each side
 
 
 def examples_rows(
@@ -38,18 +20,18 @@ def examples_rows(
   names: Sequence[str],
   columns: int = COLUMNS,
 ) -> Rows:
-  """The images of which each exit is surest and least sure, of those that leave there.
+  """Returns the images with the highest and lowest confidence among those that leave at each exit.
 
   Args:
-    policy: that says who leaves where, and how sure an exit is.
+    policy: decides where an image leaves, and with which confidence.
     test: predictions of the test split.
-    ids: str [N], of its images.
-    class_names: of every label.
-    names: of the exits; one at which nobody leaves has no row.
-    columns: images of a side; fewer where less than twice as many leave. None is in both.
+    ids: str [N], of the test images.
+    class_names: by label.
+    names: of the exits. An exit at which no image leaves has no row.
+    columns: images of each side; fewer if fewer than twice as many leave. No image is in both.
 
   Returns:
-    rows by exit and side; the rank of a side counts from 0, the surest or the least sure of all.
+    rows by exit and side. The rank counts from 0, the highest or the lowest confidence.
   """
   confidence, exits = policy.rule.confidence(test.logits), policy.leaves_at(test.logits)
   predicted, right = test.logits.argmax(axis=-1), test.right()

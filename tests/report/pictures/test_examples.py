@@ -5,21 +5,27 @@ from matplotlib.image import imread
 import numpy as np
 import pytest
 
-from mecl_jax.report.pictures import contact_sheet as plots
-from mecl_jax.report.pictures.plots import evenly
+from mecl_jax.report.pictures.examples import (
+  FRAME,
+  GUTTER,
+  draw_contact_sheet,
+  exit_sheet,
+  mosaic,
+  pick,
+)
 from tests.report.png import size
 
 RNG = np.random.default_rng(0)
-ORANGE = np.array([213, 94, 0])  # of COLOURS[1], the frame
 
+ORANGE = np.array([213, 94, 0])  # of COLOURS[1], the frame
 
 pytestmark = pytest.mark.filterwarnings('error')
 
 
-def test_layout_picks_the_easiest_and_the_hardest_of_each_class():
+def test_picks_easiest_and_hardest_of_each_class():
   labels = RNG.integers(0, 5, 400)
   score = RNG.normal(size=400)
-  grid = plots.layout(score, labels, np.array([1, 3]), 8)
+  grid = pick(score, labels, np.array([1, 3]), 8)
   assert grid.shape == (2, 2, 8)
   assert len(np.unique(grid)) == grid.size
   for row, label in zip(grid, (1, 3), strict=True):
@@ -30,9 +36,9 @@ def test_layout_picks_the_easiest_and_the_hardest_of_each_class():
 
 
 @pytest.mark.parametrize('members', range(1, 10))
-def test_layout_shows_all_of_a_small_class_once(members):
+def test_picks_all_of_a_small_class_once(members):
   score = np.arange(members)[::-1].astype(float)
-  (easy, hard) = plots.layout(score, np.zeros(members, int), np.array([0]), 4)[0]
+  (easy, hard) = pick(score, np.zeros(members, int), np.array([0]), 4)[0]
   shown = np.concatenate((easy[easy >= 0], hard[hard >= 0]))
   assert len(set(shown)) == len(shown) == min(members, 8)
   assert (np.diff(score[shown]) > 0).all()
@@ -42,8 +48,8 @@ def test_layout_shows_all_of_a_small_class_once(members):
   assert (np.diff((hard >= 0).astype(int)) >= 0).all()
 
 
-def test_layout_breaks_ties_by_position_without_repeats():
-  grid = plots.layout(np.zeros(20), np.zeros(20, int), np.array([0]), 3)
+def test_ties_keep_the_order_of_examples():
+  grid = pick(np.zeros(20), np.zeros(20, int), np.array([0]), 3)
   assert grid.tolist() == [[[0, 1, 2], [17, 18, 19]]]
 
 
@@ -54,50 +60,50 @@ def test_layout_breaks_ties_by_position_without_repeats():
 )  # fmt: skip
 def test_mosaic_places_and_scales_images(shape, tile):
   images = np.stack([np.full(shape, value, np.uint8) for value in (10, 20, 30)])
-  sheet = plots.mosaic(images, np.array([[2, -1], [0, 1]]), np.array([False, True, False]))
-  height, width = (side + plots.GUTTER for side in tile)
+  sheet = mosaic(images, np.array([[2, -1], [0, 1]]), np.array([False, True, False]))
+  height, width = (side + GUTTER for side in tile)
   assert sheet.shape == (2 * height, 2 * width, 3) and sheet.dtype == np.uint8
   cells = {
     (r, k): sheet[r * height : (r + 1) * height, k * width : (k + 1) * width]
     for r, k in itertools.product(range(2), range(2))
   }
-  inside = np.s_[plots.GUTTER // 2 : -plots.GUTTER // 2, plots.GUTTER // 2 : -plots.GUTTER // 2]
+  inside = np.s_[GUTTER // 2 : -GUTTER // 2, GUTTER // 2 : -GUTTER // 2]
   assert (cells[0, 0][inside] == 30).all() and (cells[1, 0][inside] == 10).all()
   assert (cells[0, 1] == 255).all()
   assert (cells[1, 1][inside] == 20).all()
   framed = {at: int((cell == ORANGE).all(-1).sum()) for at, cell in cells.items()}
-  area = (tile[0] + 2 * plots.FRAME) * (tile[1] + 2 * plots.FRAME) - tile[0] * tile[1]
+  area = (tile[0] + 2 * FRAME) * (tile[1] + 2 * FRAME) - tile[0] * tile[1]
   assert framed == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): area}
 
 
 def test_small_images_stay_crisp():
   image = RNG.integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
-  sheet = plots.mosaic(image, np.array([[0]]))
-  half = plots.GUTTER // 2
+  sheet = mosaic(image, np.array([[0]]))
+  half = GUTTER // 2
   np.testing.assert_array_equal(sheet[half + 4 : -half : 8, half + 4 : -half : 8, :1], image[0])
 
 
-def test_contact_sheet_shows_the_mosaic_pixel_by_pixel(tmp_path):
+def test_contact_sheet_keeps_the_pixels(tmp_path):
   images = RNG.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
   labels, score = np.arange(60) % 3, RNG.normal(size=60)
-  plots.contact_sheet(images, labels, ['a', 'b$', 'c'], score, tmp_path / 'a.png', columns=4)
+  draw_contact_sheet(images, labels, ['a', 'b$', 'c'], score, tmp_path / 'a.png', columns=4)
   picture = pixels(tmp_path / 'a.png')
-  easy = plots.mosaic(images, plots.layout(score, labels, np.arange(3), 4)[:, 0])
-  first = easy[plots.GUTTER // 2, plots.GUTTER // 2 : plots.GUTTER // 2 + 64]
+  easy = mosaic(images, pick(score, labels, np.arange(3), 4)[:, 0])
+  first = easy[GUTTER // 2, GUTTER // 2 : GUTTER // 2 + 64]
   rows = [y for y in range(len(picture)) if first[:8].tobytes() in picture[y].tobytes()]
   assert rows
-  top, left = rows[0] - plots.GUTTER // 2, None
-  left = picture[rows[0]].tobytes().index(first.tobytes()) // 3 - plots.GUTTER // 2
+  top, left = rows[0] - GUTTER // 2, None
+  left = picture[rows[0]].tobytes().index(first.tobytes()) // 3 - GUTTER // 2
   part = picture[top : top + easy.shape[0], left : left + easy.shape[1]]
   np.testing.assert_array_equal(part, easy)
 
 
-def test_contact_sheet_of_many_classes_stops_at_twenty(tmp_path):
+def test_contact_sheet_shows_at_most_20_classes(tmp_path):
   names = [f'a class with a rather long name {k}' for k in range(100)]
   images = np.zeros((300, 8, 8, 1), np.uint8)
   labels, flipped = np.arange(300) % 100, np.arange(300) % 7 == 0
   path = tmp_path / 'new' / 'sheet.png'
-  plots.contact_sheet(images, labels, names, RNG.normal(size=300), path, flipped=flipped)
+  draw_contact_sheet(images, labels, names, RNG.normal(size=300), path, flipped=flipped)
   width, height = size(path)
   assert 20 * 76 < height < 20 * 76 + 200 and 16 * 76 < width < 16 * 76 + 600
 
@@ -110,7 +116,7 @@ def example(name, side, rank, position, right=True):
   return {'exit': name, 'side': side, 'rank': rank, 'id': f'test_{position}', 'right': right}
 
 
-def test_exit_sheet_shows_the_surest_on_the_left_and_the_least_sure_on_the_right():
+def test_exit_sheet_orders_images_by_confidence():
   colours = np.array([(20 * k, 200, 100) for k in range(9)], np.uint8)  # which no text has
   images = np.broadcast_to(colours[:, None, None], (9, 32, 32, 3))
   ids = np.array([f'test_{k}' for k in range(9)])
@@ -119,7 +125,7 @@ def test_exit_sheet_shows_the_surest_on_the_left_and_the_least_sure_on_the_right
     *(example('stage1', 'least sure', rank, 6 - rank) for rank in range(2)),
     example('final', 'surest', 0, 7),
   ]
-  picture = pixels(io.BytesIO(plots.exit_sheet(examples, images[::-1], ids[::-1])))
+  picture = pixels(io.BytesIO(exit_sheet(examples, images[::-1], ids[::-1])))
   found = [np.argwhere((picture == colour).all(-1)) for colour in colours]
   middle = {k: at.mean(axis=0) for k, at in enumerate(found) if len(at)}
   assert set(middle) == {1, 2, 5, 6, 7}
@@ -128,26 +134,18 @@ def test_exit_sheet_shows_the_surest_on_the_left_and_the_least_sure_on_the_right
   assert middle[7][0] > middle[1][0] and middle[7][1] == middle[1][1]
 
 
-def test_exit_sheet_frames_wrong_answers():
+def test_exit_sheet_frames_wrong_predictions():
   images, ids = np.zeros((4, 28, 28, 1), np.uint8), np.arange(4).astype(str)
   found = []
   for wrong in (0, 1, 3):
     examples = [example('a', 'surest', k, k, right=k >= wrong) for k in range(3)]
     examples = [row | {'id': str(k)} for k, row in enumerate(examples)]
-    picture = pixels(io.BytesIO(plots.exit_sheet(examples, images, ids)))
+    picture = pixels(io.BytesIO(exit_sheet(examples, images, ids)))
     found.append(int((picture == ORANGE).all(-1).sum()))
-  frame = (56 + 2 * plots.FRAME) ** 2 - 56**2
+  frame = (56 + 2 * FRAME) ** 2 - 56**2
   assert found[1] - found[0] == frame and found[2] - found[0] == 3 * frame
 
 
-def test_an_exit_sheet_wants_all_its_images():
+def test_missing_image_is_rejected():
   with pytest.raises(ValueError, match='test_5'):
-    plots.exit_sheet([example('a', 'surest', 0, 5)], np.zeros((1, 8, 8, 1), np.uint8), ['test_4'])
-
-
-def test_evenly_keeps_the_ends():
-  assert evenly(np.arange(7), 20).tolist() == list(range(7))
-  chosen = evenly(np.arange(100), 20)
-  assert len(set(chosen)) == 20 and chosen[0] == 0 and chosen[-1] == 99
-  assert set(np.diff(chosen)) <= {5, 6}
-  assert len(set(evenly(np.arange(21), 20))) == 20
+    exit_sheet([example('a', 'surest', 0, 5)], np.zeros((1, 8, 8, 1), np.uint8), ['test_4'])

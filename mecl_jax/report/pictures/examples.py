@@ -1,4 +1,4 @@
-"""Contact sheets: the easiest and hardest of every class, the surest and least sure of exits."""
+"""Contact sheets: examples of each class by difficulty, and of each exit by confidence."""
 
 from collections.abc import Sequence
 import io
@@ -11,26 +11,26 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 import numpy as np
 
-from mecl_jax.report.pages.page import Rows
-from mecl_jax.report.pictures.plots import COLOURS, DPI, evenly, save
-from mecl_jax.report.style import texts, values
+from mecl_jax.report.rows import Rows, texts, values
+from mecl_jax.report.style import COLOURS, DPI, evenly, save
+from mecl_jax.report.tables.examples import SIDES
 
 MOST_CLASSES = 20
 FRAMED = COLOURS[1]
-SIDES = ('surest', 'least sure')  # of an exit
-TILE, LARGEST_TILE = 64, 96  # pixels a side: aimed at, and the most before an image is shrunk
-GUTTER, FRAME = 12, 5  # pixels between tiles, and the thickness of a frame within the gutter
-EDGE = np.array((190, 190, 190))  # of an image without a frame
+TILE, LARGEST_TILE = 64, 96  # pixels per side: small images are enlarged to about, large shrunk to
+GUTTER, FRAME = 12, 5  # pixels between images, and thickness of a frame, which lies in the gutter
+TITLES = ('highest confidence', 'lowest confidence')  # of `SIDES`
+EDGE = np.array((190, 190, 190))  # RGB, of the thin edge of an image without a frame
 
 
 class _Frames(NamedTuple):
-  """Which images get a frame, bool [N], and what it says of them."""
+  """Which images have a frame, bool [N], and what the frame means."""
 
   around: np.ndarray
   meaning: str
 
 
-def contact_sheet(
+def draw_contact_sheet(
   images: np.ndarray,
   labels: np.ndarray,
   class_names: Sequence[str],
@@ -44,16 +44,16 @@ def contact_sheet(
 
   Args:
     images: uint8 [N, H, W, C], C is 1 or 3.
-    labels: int [N], the class whose row an example belongs to.
-    class_names: of every label; at most 20 classes, evenly chosen, are drawn.
+    labels: int [N].
+    class_names: by label. Of more than 20 classes, 20 at even distances are drawn.
     score: float [N], larger is harder.
     path: of the picture.
-    flipped: bool [N], whose label is wrong by label noise: these get a frame.
-    columns: examples in each half of a row; fewer where a class has less than two halves.
+    flipped: bool [N], True where label noise changed the label; these get a frame.
+    columns: examples in each half of a row; fewer where a class has fewer than twice as many.
   """
   present = np.unique(labels)
   chosen = evenly(present, MOST_CLASSES)
-  grid = layout(score, labels, chosen, columns)
+  grid = pick(score, labels, chosen, columns)
   count = f'{len(chosen)} of {len(present)}' if len(chosen) < len(present) else f'{len(chosen)}'
   classes = 'classes' if len(present) > 1 else 'class'
   title = f'{count} {classes}: the easiest and the hardest examples of each'
@@ -63,24 +63,25 @@ def contact_sheet(
 
 
 def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
-  """Draws the images that leave at each exit, a row per exit: the surest, then the least sure.
+  """Draws images that leave at each exit, a row per exit, as a PNG.
+
+  The images with the highest confidence are on the left, those with the lowest on the right.
 
   Args:
-    examples: the table of that name; ranks of a side count from 0, the surest of all or the least
-      sure of all. Wrong answers get a frame.
+    examples: the table of that name; see `examples_rows`. Wrong predictions get a frame.
     images: uint8 [N, H, W, C], C is 1 or 3.
-    ids: [N], of the images; those of the table are among them, as text.
+    ids: [N], of the images; the table names them as text.
 
   Returns:
-    a PNG.
+    the bytes of a PNG.
 
   Raises:
-    ValueError: an image of the table is not there.
+    ValueError: an image of the table is not among `ids`.
   """
   place = {str(name): k for k, name in enumerate(ids)}
   missing = [name for name in texts(examples, 'id') if name not in place]
   if missing:
-    raise ValueError(f'there is no image {missing[0]}')
+    raise ValueError(f'image {missing[0]} of the table of examples is not among the images')
   names = list(dict.fromkeys(texts(examples, 'exit')))
   ranks = values(examples, 'rank').astype(int)
   grid = np.full((len(names), 2, ranks.max() + 1), -1)
@@ -89,9 +90,9 @@ def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
     grid[names.index(str(row['exit'])), side, -1 - rank if side else rank] = k
   shown = images[[place[name] for name in texts(examples, 'id')]]
   wrong = np.array([not row['right'] for row in examples])
-  frames = _Frames(wrong, 'wrong answer')
+  frames = _Frames(wrong, 'wrong prediction')
   file = io.BytesIO()
-  figure = _draw(shown, grid, names, 'The images that leave at each exit', SIDES, frames)
+  figure = _draw(shown, grid, names, 'Images that leave at each exit', TITLES, frames)
   figure.savefig(file, format='png', dpi=DPI)
   return file.getvalue()
 
@@ -104,15 +105,15 @@ def _draw(
   ends: tuple[str, str],
   frames: _Frames | None,
 ) -> Figure:
-  """Lays the images out in whole pixels, so that a pixel of the sheet is one of the picture.
+  """Draws images in whole pixels, so that they are not resampled.
 
   Args:
     images: uint8 [N, H, W, C].
-    grid: int [rows, 2, columns], which image goes where in either half; -1 for none.
+    grid: int [rows, 2, columns], the image at each place of either half; -1 for none.
     names: of the rows.
-    title: above all.
-    ends: what stands over the left end and over the right one.
-    frames: None where nothing is to be said by them.
+    title: of the figure.
+    ends: headings of the left and of the right end.
+    frames: None if no image can have a frame.
   """
   framed = None if frames is None else frames.around
   first, last = (mosaic(images, grid[:, side], framed) for side in (0, 1))
@@ -151,18 +152,20 @@ def _draw(
   return figure
 
 
-def layout(score: np.ndarray, labels: np.ndarray, classes: np.ndarray, columns: int) -> np.ndarray:
-  """Picks the easiest and the hardest examples of each class, none twice, ties by position.
+def pick(score: np.ndarray, labels: np.ndarray, classes: np.ndarray, columns: int) -> np.ndarray:
+  """Picks the easiest and the hardest examples of each class, none twice.
+
+  Equal scores keep the order of the examples.
 
   Args:
     score: float [N], larger is harder.
     labels: int [N].
     classes: int [R], labels that occur.
-    columns: how many to pick for each half, of a class with at least twice as many.
+    columns: examples in each half; fewer if a class has fewer than twice as many.
 
   Returns:
-    Positions, int [R, 2, columns], from easier to harder: the easy half begins at the left, the
-    hard half ends at the right, and -1 stands where an example is wanting.
+    indices of examples, int [R, 2, columns], from easier to harder. The easy half is filled from
+    the left, the hard half from the right; -1 where there is no example.
   """
   grid = np.full((len(classes), 2, columns), -1)
   for row, label in zip(grid, classes, strict=True):
@@ -175,21 +178,22 @@ def layout(score: np.ndarray, labels: np.ndarray, classes: np.ndarray, columns: 
 
 
 def mosaic(images: np.ndarray, grid: np.ndarray, framed: np.ndarray | None = None) -> np.ndarray:
-  """Pastes images into one: small ones magnified without blur, large ones shrunk.
+  """Joins images into one; small images are enlarged without blur, large ones are shrunk.
 
   Args:
     images: uint8 [N, H, W, C], C is 1 or 3.
-    grid: int [R, K], which image goes where, -1 for none.
-    framed: bool [N], which images get a frame.
+    grid: int [R, K], the image at each place, -1 for none.
+    framed: bool [N], True for images with a frame.
 
   Returns:
-    uint8 [R * tile height, K * tile width, 3], on white; a tile has half a gutter all round.
+    uint8 [R * tile height, K * tile width, 3], on white; a tile is an image with half a gutter
+    on each side.
   """
   height, width = (side + GUTTER for side in _resize(images[0]).shape[:2])
   sheet = np.full((grid.shape[0] * height, grid.shape[1] * width, 3), 255, np.uint8)
   for r, k in np.argwhere(grid >= 0):
     tile = sheet[r * height : (r + 1) * height, k * width : (k + 1) * width]
-    # Every image has a thin edge, as white ones would run into the paper.
+    # Every image has a thin edge, because white images would run into the paper.
     frame = framed is not None and framed[grid[r, k]]
     thickness, colour = (FRAME, np.multiply(to_rgb(FRAMED), 255).round()) if frame else (1, EDGE)
     outer, inner = GUTTER // 2 - thickness, GUTTER // 2
@@ -199,7 +203,7 @@ def mosaic(images: np.ndarray, grid: np.ndarray, framed: np.ndarray | None = Non
 
 
 def _resize(image: np.ndarray) -> np.ndarray:
-  """Magnifies [H, W, C] by a whole number, or shrinks it by the mean of blocks, to RGB."""
+  """Enlarges [H, W, C] by a whole number, or shrinks it by averaging blocks; returns RGB."""
   height, width, channels = image.shape
   block = -(-max(height, width) // LARGEST_TILE)
   if block > 1:

@@ -1,0 +1,59 @@
+from matplotlib.patches import Rectangle
+import numpy as np
+import pytest
+
+from mecl_jax.report.figures.accuracy import KINDS, accuracy_against_macs
+from mecl_jax.report.rows import values
+from tests.report import run_rows
+from tests.report.figures.drawings import THREE, draw, lines
+
+pytestmark = pytest.mark.filterwarnings('error')
+
+
+@pytest.mark.parametrize(
+  'name, costs', [('against MACs', [2e6, 4e6, 6e6]), ('against latency', [3, 4, 5])]
+)
+def test_a_panel_per_kind_of_thresholds(name, costs):
+  panels = [axes for axes in draw(name).axes if axes.get_title()]
+  column = 'test_macs' if name == 'against MACs' else 'test_ms'
+  assert [axes.get_title() for axes in panels] == list(KINDS.values())[:3]
+  for axes, kind in zip(panels, run_rows.KINDS, strict=True):
+    static, *rules = lines(axes)
+    np.testing.assert_allclose(static, np.column_stack((costs, [60, 62, 64])))
+    assert len(rules) == 5  # what is calibrated has its own figure
+    for drawn, rule in zip(rules, run_rows.RULES, strict=True):
+      rows = [r for r in THREE['curve'] if (r['rule'], r['thresholds']) == (rule, kind)][:20]
+      x, y = values(rows, column), values(rows, 'test_accuracy')
+      np.testing.assert_allclose(drawn, np.column_stack((x, 100 * y)))
+
+
+def test_exits_have_intervals():
+  axes = draw('against MACs').axes[0]
+  bars = axes.containers[0].lines[2][0].get_segments()
+  np.testing.assert_allclose([bar[:, 1] for bar in bars], [[59, 61], [61, 63], [63, 65]])
+
+
+def test_chosen_point_has_a_star_others_have_rings():
+  axes = draw('against MACs').axes[:3]
+  marks = [(line.get_marker(), line.get_xydata()) for a in axes for line in a.lines]
+  marks = [(marker, *xy[0]) for marker, xy in marks if len(xy) == 1]
+  stars = [mark[1:] for mark in marks if mark[0] == '*']
+  chosen = next(row for row in THREE['operating_points'] if row['chosen'])
+  assert stars == [(chosen['test_macs'], 100 * chosen['test_accuracy'])]
+  assert len(marks) == len(THREE['operating_points'])
+
+
+def test_operating_points_are_optional():
+  figure = accuracy_against_macs(THREE['exits'], THREE['curve'], [])
+  assert len(lines(figure.axes[0])) == 6
+
+
+def test_bars_of_leaving_images_add_up_to_100():
+  axes = draw('leaving').axes[0]
+  bars = [p for p in axes.patches if isinstance(p, Rectangle)]
+  widths = np.reshape([bar.get_width() for bar in bars], (3, -1))
+  np.testing.assert_allclose(widths.sum(axis=0), 100)
+  column = values(THREE['operating_points'], 'leave:stage2')
+  np.testing.assert_allclose(widths[1], 100 * column)
+  bold = [t.get_text() for t in axes.get_yticklabels() if t.get_fontweight() == 'bold']
+  assert bold == ['★ entropy, budgeted']
