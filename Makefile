@@ -1,6 +1,9 @@
-# Two commands on a fresh machine with Python 3.11 or newer:
+# On a machine with Python 3.11 or newer:
 #   make train [CONFIG=configs/cifar10.py] [ARGS='--config.seed=1']
-#   make test
+#   make test        the tests that a change needs, a few minutes
+#   make test-all    those and the slow ones
+#   make lint        format, style and types
+#   make docs        writes the documents that are made from the code
 # EXTRA=cuda12, cuda13 or tpu installs JAX for an accelerator.
 PYTHON ?= python3
 CONFIG ?= configs/digits.py
@@ -9,7 +12,7 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint clean
+.PHONY: train test test-all lint docs clean
 
 train: .venv/installed$(EXTRA)
 	$(BIN)/python -m mecl_jax.main --config=$(CONFIG) $(ARGS)
@@ -17,12 +20,19 @@ train: .venv/installed$(EXTRA)
 test: .venv/tested-with
 	$(BIN)/python -m pytest
 
+test-all: test
+	$(BIN)/python -m pytest -m slow
+
 lint: .venv/tested-with
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# requirements.txt pins what was tested; pyproject.toml says what is needed at least.
+docs: .venv/tested-with
+	$(BIN)/python -m mecl_jax.config.document > docs/configuration.md
+	$(BIN)/python -m experiments.results
+
+# requirements.txt has the tested versions, pyproject.toml the oldest ones that are supported.
 .venv/installed$(EXTRA): pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv

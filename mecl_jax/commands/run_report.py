@@ -17,7 +17,7 @@ from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, 
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
 from mecl_jax.models import exit_costs
-from mecl_jax.report.cells import below_or_above, curriculum_name, less_or_more
+from mecl_jax.report.cells import below_or_above, curriculum_name
 from mecl_jax.report.pages import run as run_page
 from mecl_jax.report.pages.page import remove_page, write_page
 from mecl_jax.report.pictures.examples import exit_sheet
@@ -168,7 +168,7 @@ def _sentence(points: Rows) -> str:
   return (
     f'early exit by {chosen["rule"]}, {chosen["thresholds"]} thresholds: accuracy'
     f' {chosen["test_accuracy"]:.2%}, {below_or_above(drop)} the final exit ({ends[0]:.2f} to'
-    f' {ends[1]:.2f}), with {less_or_more(saved)} MACs{worth}'
+    f' {ends[1]:.2f}), with {abs(saved):.1%} {"fewer" if saved >= 0 else "more"} MACs{worth}'
   )
 
 
