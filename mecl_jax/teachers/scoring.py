@@ -19,19 +19,7 @@ from mecl_jax.training.run import Run
 
 TrainRun = Callable[[ConfigDict, pathlib.Path, Dataset], object]
 
-_OF_LOGITS = tuple(scores.MEASURES)  # 'confidence' first
-
-# teacher: what its opinion can be boiled down to; the first is what 'auto' stands for.
-MEASURES_OF = {
-  'final_exit': _OF_LOGITS,
-  'self_taught': _OF_LOGITS,
-  'checkpoint': _OF_LOGITS,
-  'transfer': _OF_LOGITS,
-  'cross_validated': ('loss', *(m for m in _OF_LOGITS if m != 'loss')),
-  'learning_speed': tuple(scores.SPEEDS),
-  'prediction_depth': ('depth',),
-  'file': ('score',),
-}
+MEASURES_OF = scores.MEASURES_OF_TEACHER
 
 
 def wanted(config: ConfigDict) -> bool:

@@ -11,19 +11,19 @@ from mecl_jax import config as config_lib
 from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
+from mecl_jax.models.pretrained import RUN
+from mecl_jax.models.pretrained import is_workdir as _is_run
 from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
 from mecl_jax.teachers import scoring as teachers
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints
-from mecl_jax.training.run import DATASET, RUN, Run
+from mecl_jax.training.run import Run
 from mecl_jax.training.workdir import read_identity
 
 
 def preprocessing(model: ConfigDict) -> str:
   """What 'auto' stands for in the `model` part of a configuration."""
-  if not model.pretrained:
-    return DATASET
-  return RUN if _is_run(model.pretrained) else pretrained.style(model.pretrained, model.backbone)
+  return pretrained.default_preprocessing(model.pretrained, model.backbone)
 
 
 def check(config: ConfigDict) -> None:
@@ -85,10 +85,6 @@ def begin(run: Run) -> str:
   parts = sorted({'.'.join(name.split('.')[:2]) for name in report.fresh})  # a head is one part
   fresh = f'; fresh: {", ".join(parts)}' if parts else ''
   return f'{report.taken} arrays from {source}{fresh}{_other_cut(source, run)}'
-
-
-def _is_run(source: str) -> bool:
-  return bool(source) and source != IMAGENET and not source.endswith(FILES)
 
 
 def _other_cut(source: str, run: Run) -> str:

@@ -23,10 +23,7 @@ from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
 
-# What pixels are normalised with: the training images' mean and deviation, what published weights
-# want, or what another run does.
-DATASET, RUN = 'dataset', 'run'
-PREPROCESSING = (DATASET, *pretrained.STYLES, RUN)
+PREPROCESSING, RUN = pretrained.PREPROCESSING, pretrained.RUN
 
 _OF_WEIGHTS = ('pretrained', 'pretrained_skip', 'preprocessing')  # what a network does not ask for
 

@@ -6,7 +6,7 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, conv3x3, global_average, linear
+from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, global_average, linear
 
 X = np.random.default_rng(0).normal(3, 2, (6, 4, 5, 3)).astype(np.float32)
 
@@ -81,16 +81,16 @@ def test_batch_norm_keeps_float32_statistics_for_bfloat16(train):
 
 
 def test_a_stride_of_two_pads_alike_on_all_sides():
-  conv = conv3x3(1, 1, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
-  conv.kernel[...] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+  layer = conv(1, 1, 3, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  layer.kernel[...] = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
   x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-  np.testing.assert_array_equal(conv(x)[0, :, :, 0], [[0, 2], [8, 10]])
+  np.testing.assert_array_equal(layer(x)[0, :, :, 0], [[0, 2], [8, 10]])
 
 
 def test_kernels_are_he_initialised():
-  conv = conv3x3(64, 64, dtype=jnp.float32, rngs=nnx.Rngs(0))
-  assert conv.bias is None
-  assert np.std(conv.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
+  layer = conv(64, 64, 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  assert layer.bias is None
+  assert np.std(layer.kernel[...]) == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
 
 
 def test_a_depthwise_kernel_has_a_fan_in_of_its_size():
@@ -101,7 +101,7 @@ def test_a_depthwise_kernel_has_a_fan_in_of_its_size():
 
 def test_kernels_are_the_same_where_they_are_made_in_a_compiled_program():
   def make():
-    return nnx.state(conv3x3(2, 3, dtype=jnp.float32, rngs=nnx.Rngs(7)))
+    return nnx.state(conv(2, 3, 3, dtype=jnp.float32, rngs=nnx.Rngs(7)))
 
   jax.tree.map(np.testing.assert_array_equal, make(), jax.jit(make)())
 

@@ -1,8 +1,7 @@
-"""Published weights of a plain backbone for a network with exits.
+"""Loading published weights into the backbone and the final exit of a network.
 
-`read` opens a source, `convert` gives its arrays our names and layouts, `fit` puts them into the
-network and says what does not match; `load` is the three in turn. `style` says how the weights want
-their pixels.
+`read` reads a source, `convert` changes its arrays to the names and layouts of this package, and
+`fit` checks them and puts them into the network; `load` does all three.
 """
 
 from collections.abc import Sequence
@@ -12,11 +11,32 @@ from mecl_jax.models.pretrained.convert import convert
 from mecl_jax.models.pretrained.files import read
 from mecl_jax.models.pretrained.fit import Report, fit
 from mecl_jax.models.pretrained.names import name_of, named
+from mecl_jax.models.pretrained.preprocessing import (
+  DATASET,
+  PREPROCESSING,
+  RUN,
+  default_preprocessing,
+  is_workdir,
+)
 from mecl_jax.models.pretrained.publishers import PUBLISHED, STYLES, style
 
 __all__ = [
-  'PUBLISHED', 'STYLES', 'Report', 'convert', 'fit', 'load', 'name_of', 'named', 'read', 'style',
-]  # fmt: skip
+  'DATASET',
+  'PREPROCESSING',
+  'PUBLISHED',
+  'RUN',
+  'STYLES',
+  'Report',
+  'convert',
+  'default_preprocessing',
+  'fit',
+  'is_workdir',
+  'load',
+  'name_of',
+  'named',
+  'read',
+  'style',
+]
 
 
 def load(model: MultiExit, source: str, backbone: str, *, skip: Sequence[str]) -> Report:
@@ -24,12 +44,12 @@ def load(model: MultiExit, source: str, backbone: str, *, skip: Sequence[str]) -
 
   Args:
     model: changed in place.
-    source: 'imagenet', a .weights.h5 or a .safetensors, see `read`.
-    backbone: the model's.
-    skip: patterns of names to leave as they are, see `fit`.
+    source: 'imagenet', or the path of a .weights.h5 or .safetensors file; see `read`.
+    backbone: name of the backbone of the model.
+    skip: glob patterns of names that need not match; see `fit`.
 
   Raises:
-    UserError: as of `read` and `fit`.
+    UserError: see `read` and `fit`.
   """
   arrays = convert(read(source, backbone), model, source, backbone)
   return fit(model, arrays, skip=skip, source=source)
