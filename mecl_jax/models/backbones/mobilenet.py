@@ -20,19 +20,6 @@ from mecl_jax.models.backbones.imagenet import SETTINGS, Origin, Stem, grouped_s
 from mecl_jax.models.backbones.inverted import InvertedBlock
 from mecl_jax.models.layers import ConvNorm
 
-# channels, blocks, stride
-V1_GROUPS = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
-V2_GROUPS = (  # expansion, channels, blocks, stride
-  (1, 16, 1, 1),
-  (6, 24, 2, 2),
-  (6, 32, 3, 2),
-  (6, 64, 4, 2),
-  (6, 96, 3, 1),
-  (6, 160, 3, 2),
-  (6, 320, 1, 1),
-)
-V2_TOP = 1280  # channels of the last convolution
-
 conv_relu6 = functools.partial(ConvNorm, activation=nnx.relu6)
 
 
@@ -72,22 +59,22 @@ class SeparableBlock(nnx.Module):
     return self.pointwise(self.depthwise(x))
 
 
-class MobileNetV1(Backbone):
-  """MobileNet without its classifier: a stem and thirteen depthwise separable blocks.
-
-  The stages are `stem`, `stage1_block1`, `stage2_block1`, .., `stage5_block2`. All blocks of a
-  group have the same number of channels.
+class MobileNet(Backbone):
+  """The common parts of `MobileNetV1` and `MobileNetV2`.
 
   Args:
     in_channels: channels of the images.
     stem: 'imagenet', which halves height and width five times; or 'cifar', where the stem and the
       second group keep them, so that they are halved three times.
-    origin: publisher of compatible weights: 'keras' (MobileNet) or 'torch' (mobilenetv1_100 of
-      timm).
-    width: channels of the stem, 32 in the paper; all other channels are scaled with it.
+    origin: publisher of compatible weights, 'keras' or 'torch'.
+    width: channels of the stem, 32 in the papers; all other channels are scaled with it.
     dtype: of the computation; parameters are at least float32.
     rngs: random keys of the initial parameters.
   """
+
+  GROUPS: Sequence[tuple[int, ...]]
+  BLOCK: type[nnx.Module]
+  TOP = 0  # channels of the last convolution; 0 for none
 
   def __init__(
     self,
@@ -100,45 +87,46 @@ class MobileNetV1(Backbone):
     rngs: nnx.Rngs,
   ):
     make_conv = functools.partial(conv_relu6, dtype=dtype, rngs=rngs, **SETTINGS[origin])
-    make_block = functools.partial(SeparableBlock, origin=origin, dtype=dtype, rngs=rngs)
-    groups = groups_for(stem, V1_GROUPS)
-    stages, _ = grouped_stages(
-      in_channels, groups, make_conv=make_conv, make_block=make_block, stem=stem, width=width
-    )
-    super().__init__(stages)
-
-
-class MobileNetV2(Backbone):
-  """MobileNetV2 without its classifier.
-
-  The stages are `stem`, the inverted residuals `stage1_block1`, `stage2_block1`, ..,
-  `stage7_block1`, and `top`, a last 1x1 convolution with batch norm and ReLU6.
-
-  Args:
-    in_channels: channels of the images.
-    stem: see `MobileNetV1`.
-    origin: publisher of compatible weights: 'keras', or 'torch' (torchvision and timm).
-    width: channels of the stem, 32 in the paper; all other channels are scaled with it. The paper
-      does not scale `top` below 1280 channels, this class does.
-    dtype: of the computation; parameters are at least float32.
-    rngs: random keys of the initial parameters.
-  """
-
-  def __init__(
-    self,
-    in_channels: int,
-    *,
-    stem: Stem = 'imagenet',
-    origin: Origin = 'keras',
-    width: int,
-    dtype: DTypeLike,
-    rngs: nnx.Rngs,
-  ):
-    make_conv = functools.partial(conv_relu6, dtype=dtype, rngs=rngs, **SETTINGS[origin])
-    make_block = functools.partial(InvertedBlock, origin=origin, dtype=dtype, rngs=rngs)
-    groups = groups_for(stem, V2_GROUPS)
+    make_block = functools.partial(self.BLOCK, origin=origin, dtype=dtype, rngs=rngs)
+    groups = groups_for(stem, self.GROUPS)
     stages, channels = grouped_stages(
       in_channels, groups, make_conv=make_conv, make_block=make_block, stem=stem, width=width
     )
-    stages['top'] = make_conv(channels, scaled(V2_TOP, width), 1)
+    if self.TOP:
+      stages['top'] = make_conv(channels, scaled(self.TOP, width), 1)
     super().__init__(stages)
+
+
+class MobileNetV1(MobileNet):
+  """MobileNet without its classifier: a stem and thirteen depthwise separable blocks.
+
+  The stages are `stem`, `stage1_block1`, `stage2_block1`, .., `stage5_block2`. All blocks of a
+  group have the same number of channels. The arguments are those of `MobileNet`; compatible weights
+  are those of Keras (MobileNet) or timm (mobilenetv1_100).
+  """
+
+  # channels, blocks, stride
+  GROUPS = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
+  BLOCK = SeparableBlock
+
+
+class MobileNetV2(MobileNet):
+  """MobileNetV2 without its classifier.
+
+  The stages are `stem`, the inverted residuals `stage1_block1`, `stage2_block1`, ..,
+  `stage7_block1`, and `top`, a last 1x1 convolution with batch norm and ReLU6. The arguments are
+  those of `MobileNet`; compatible weights are those of Keras, or of torchvision and timm. The paper
+  does not scale `top` below 1280 channels, this class does.
+  """
+
+  GROUPS = (  # expansion, channels, blocks, stride
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+  )
+  BLOCK = InvertedBlock
+  TOP = 1280
