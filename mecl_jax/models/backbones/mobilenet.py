@@ -73,7 +73,7 @@ class MobileNet(Backbone):
   """
 
   GROUPS: Sequence[tuple[int, ...]]
-  BLOCK: type[nnx.Module]
+  BLOCK: type[SeparableBlock | InvertedBlock]
   TOP = 0  # channels of the last convolution; 0 for none
 
   def __init__(
