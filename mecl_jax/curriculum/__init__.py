@@ -1,6 +1,6 @@
-"""Which training examples are shown when: difficulty, order, pacing, and the batch of every step.
+"""Difficulty scores, the order and pacing of training examples, and the batch of every step.
 
-NumPy only: a curriculum knows no model and no JAX.
+This package uses NumPy only; it does not depend on JAX or on a model.
 """
 
 from mecl_jax.curriculum import pacing, scores, weights

@@ -1,4 +1,4 @@
-"""The difficulty of the training examples, and the files that it is kept in and read from."""
+"""The difficulty of the training examples, and its files."""
 
 import dataclasses
 import json
@@ -14,15 +14,19 @@ from mecl_jax.files import write_npz
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Difficulty:
-  """What a teacher thinks of every training example.
+  """The difficulty score of every training example.
+
+  >>> difficulty = Difficulty(np.array(['a', 'b']), np.array([0.9, 0.1]), 'file', 'score', '', '')
+  >>> difficulty.align(np.array(['b', 'a']), 'scores.csv').tolist()
+  [0.1, 0.9]
 
   Attributes:
-    ids: str [N], the examples' ids in the data set.
+    ids: str [N], ids of the examples in the data set.
     score: float64 [N], larger is harder.
-    teacher: who scored.
-    measure: what the teacher's opinion was boiled down to, as 'confidence'.
-    dataset: name of the data set; '' where a file does not tell.
-    fingerprint: of the training split that was scored (`Dataset.fingerprint`); or ''.
+    teacher: name of the teacher that scored the examples.
+    measure: name of the measure, for example 'confidence'; see `scores`.
+    dataset: name of the data set, or '' if unknown.
+    fingerprint: `Dataset.fingerprint` of the scored training split, or '' if unknown.
   """
 
   ids: np.ndarray
@@ -33,7 +37,7 @@ class Difficulty:
   fingerprint: str
 
   def save(self, path: str | os.PathLike) -> None:
-    """Writes `id`, `score`, `rank` (0 is easiest) and a JSON `header`; see `load`."""
+    """Writes an .npz file with `id`, `score`, `rank` (0 is easiest) and a JSON `header`."""
     rank = np.empty(len(self.score), np.int64)
     rank[np.argsort(self.score, kind='stable')] = np.arange(len(rank))
     header = {key: getattr(self, key) for key in ('teacher', 'measure', 'dataset', 'fingerprint')}
@@ -49,10 +53,13 @@ class Difficulty:
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Difficulty':
-    """Reads what `save` wrote, or any .npz, .csv or .parquet with an `id` and a `score` per row.
+    """Reads a file that `save` wrote, or any table with the columns `id` and `score`.
+
+    Args:
+      path: of a .csv or .parquet file; any other ending is read as .npz.
 
     Raises:
-      UserError: there is none, or it is no such file.
+      UserError: the file is missing or invalid.
     """
     path = pathlib.Path(path)
     columns = {'.csv': _read_csv, '.parquet': _read_parquet}.get(path.suffix, _read_npz)
@@ -64,34 +71,37 @@ class Difficulty:
       score = score.astype(np.float64)
       return cls(ids=ids, score=score, **facts)
     except FileNotFoundError:
-      raise UserError(f'there is no difficulty file {path}') from None
+      raise UserError(f'difficulty file not found: {path}') from None
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
       reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-      raise UserError(f'{path} is no difficulty file: {reason}') from None
+      raise UserError(f'{path} is not a valid difficulty file: {reason}') from None
 
   def align(self, ids: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-    """Scores in the order of `ids`, joined by id and never by position.
+    """Returns the scores in the order of `ids`; examples are matched by id, not by position.
 
     Args:
-      ids: str [N] of the training split.
-      path: where this came from, for the message.
+      ids: str [N], ids of the training split.
+      path: of the difficulty file, for error messages.
+
+    Returns:
+      float64 [N].
 
     Raises:
-      UserError: ids are missing, unknown or double, or scores are not finite; counts each.
+      UserError: ids are missing, unknown or duplicate, or scores are not finite.
     """
     known = set(self.ids.tolist())
     wanted = set(ids.tolist())
     faults = {
       'missing': len(wanted - known),
       'unknown': len(known - wanted),
-      'double': len(self.ids) - len(known),
+      'duplicate': len(self.ids) - len(known),
       'not finite': int((~np.isfinite(self.score)).sum()),
     }
     if any(faults.values()):
       counts = ', '.join(f'{count} {fault}' for fault, count in faults.items() if count)
-      made_for = f' (it was made by {self.teacher} for {self.dataset})' if self.dataset else ''
+      made_for = f' (it has scores of {self.teacher} for {self.dataset})' if self.dataset else ''
       raise UserError(
-        f'{path} does not fit the training split of {len(ids)} examples: {counts}{made_for}'
+        f'{path} does not match the training split of {len(ids)} examples: {counts}{made_for}'
       )
     by_id = np.argsort(self.ids)
     return self.score[by_id[np.searchsorted(self.ids[by_id], ids)]]
@@ -110,7 +120,7 @@ def _read_csv(path: pathlib.Path) -> Columns:
   import pyarrow
   from pyarrow import csv
 
-  # As text: an id like 00042 must not become the number 42.
+  # Read as text, because an id like 00042 must not become the number 42.
   types = {'id': pyarrow.string(), 'score': pyarrow.float64()}
   options = csv.ConvertOptions(column_types=types, include_columns=['id', 'score'])
   return _from_table(csv.read_csv(path, convert_options=options))

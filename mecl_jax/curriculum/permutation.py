@@ -1,30 +1,32 @@
-"""A seeded permutation of 0..n-1, evaluated at any positions in O(1) memory.
+"""A seeded permutation of 0..n-1 that is evaluated at single positions, in O(1) memory.
 
-A Feistel network permutes the numbers of `bits` bits, where 2^bits < 2n; numbers that fall outside
-0..n-1 are sent through again until they come back inside ("cycle walking"), which keeps it a
-permutation (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002).
+A Feistel network permutes the numbers of `bits` bits, where 2^bits < 2n. It is applied again to
+results outside of 0..n-1 until they fall inside. This "cycle walking" keeps it a permutation.
+
+References:
+  Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002.
 """
 
 import numpy as np
 
 _ROUNDS = 8
-_BLOCK = 16384  # values at a time
-_FEW = 8  # as many as this are quicker one by one than as an array
+_BLOCK = 16384  # values per block
+_FEW = 8  # up to this many values are faster in a Python loop than as an array
 
-# Arrays without dimensions: NumPy's own scalars take it longer, which counts when few values are
-# asked for.
-_MULTIPLIER = np.array(0x9E3779B97F4A7C15, np.uint64)  # 2^64 / golden ratio: spreads neighbours
+# Arrays without dimensions, because NumPy is slower with its own scalar types. That matters for
+# calls with few values.
+_MULTIPLIER = np.array(0x9E3779B97F4A7C15, np.uint64)  # 2^64 / golden ratio: separates neighbours
 _HALF = np.array(32, np.uint64)
-_DROPPED = np.array(29, np.uint64)  # the low bits of the last product, which are mixed least
+_DROPPED = np.array(29, np.uint64)  # low bits of the last product, the least mixed ones
 
 
 def permute(positions: np.ndarray, size: int, *seed: int) -> np.ndarray:
-  """Returns where a permutation of 0..size-1 sends `positions`.
+  """Returns the images of `positions` under a random permutation of 0..size-1.
 
   Args:
     positions: integers in 0..size-1, any shape.
-    size: length of what is permuted.
-    *seed: whole numbers, at least 0, that choose the permutation.
+    size: number of permuted elements.
+    *seed: integers, at least 0, that determine the permutation.
 
   Returns:
     int64 array of the same shape; distinct positions give distinct results.
@@ -47,11 +49,12 @@ def permute(positions: np.ndarray, size: int, *seed: int) -> np.ndarray:
 
 
 def _feistel(values: np.ndarray, bits: int, keys: np.ndarray) -> None:
-  """Permutes the numbers of `bits` bits, in place: each half is changed by a hash of the other.
+  """Permutes the numbers of `bits` bits, in place.
+
+  In each round, one half of the bits is combined with a hash of the other half.
 
   Args:
-    values: uint64 [n], overwritten; taken block by block, so that what a block needs stays in the
-      processor's cache.
+    values: uint64 [n], overwritten. It is processed in blocks that fit into the processor's cache.
     bits: at least 2.
     keys: uint64 [rounds].
   """
@@ -74,12 +77,12 @@ def _feistel(values: np.ndarray, bits: int, keys: np.ndarray) -> None:
 def _hash(
   values: np.ndarray, key: np.ndarray, mask: np.ndarray, mixed: np.ndarray, shifted: np.ndarray
 ) -> np.ndarray:
-  """Mixes 64 bits (wrapping), so that the low bits of the result depend on all of the input.
+  """Hashes 64-bit numbers with wrapping products; every input bit affects the low bits.
 
   Args:
     values: uint64 [n].
-    key: uint64 [1], chooses the hash.
-    mask: uint64 [], the bits of the result to keep.
+    key: uint64 [1], determines the hash.
+    mask: uint64 [], bits of the result to keep.
     mixed: uint64 [n], overwritten by the result.
     shifted: uint64 [n], overwritten.
 
@@ -97,7 +100,7 @@ def _hash(
 
 
 def _walk(value: int, size: int, bits: int, keys: list[int]) -> int:
-  """Applies `_feistel` to a single number until it is below `size`, without NumPy's overhead."""
+  """Applies `_feistel` to one number until it is below `size`, without the overhead of NumPy."""
   low_bits, factor, all_bits = bits // 2, int(_MULTIPLIER), (1 << 64) - 1
   masks = (1 << low_bits) - 1, (1 << (bits - low_bits)) - 1
   while value >= size:

@@ -1,4 +1,4 @@
-"""The curriculum iterator: the batch of any step, without a hidden state."""
+"""The batch of every training step, computed from the step number alone."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -12,29 +12,48 @@ from mecl_jax.errors import UserError
 
 
 def visible_count(share: float, size: int, batch_size: int) -> int:
-  """How many of `size` examples a share makes visible: rounded up, and at least one batch."""
-  # 1,800 of 45,000 at a share of 0.04, although 45,000 * 0.04 is a little more in floating point.
+  """Returns the number of visible examples: share * size, rounded up, and at least one batch.
+
+  Args:
+    share: of the training set, in (0, 1].
+    size: number of training examples.
+    batch_size: number of examples in a batch.
+  """
+  # 45,000 * 0.04 is a little more than 1,800 in floating point and must not become 1,801.
   return min(max(math.ceil(size * share * (1 - 1e-12)), batch_size), size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curriculum:
-  """Draws the batch of step t from the examples that are visible at t; a pure function of t.
+  """The training examples of every step, drawn from the examples that are visible at that step.
 
-  While the visible prefix stays the same it is passed through again and again, each time in another
-  seeded order, no example twice within a pass. Asking for step 10,000,000 costs what step 0 costs.
+  The batch is a pure function of the step, with the same cost for all steps. While the visible
+  prefix stays the same, it is shown in passes: each pass has its own random order and shows every
+  visible example once.
 
-  Several hosts share a batch without talking to each other: host h of H computes only the h-th of H
-  contiguous parts of every batch, and the parts of all, one behind the other, are the batch of one.
+  Several hosts share a batch without communication. With H hosts a batch has H contiguous parts of
+  equal size, and host h computes part h only.
+
+  >>> curriculum = Curriculum(np.arange(100), lambda step: 0.1, batch_size=5, seed=0)
+  >>> curriculum.visible(0)
+  10
+  >>> curriculum.batch_ids(range(2)).shape  # one pass through the visible examples
+  (2, 5)
+  >>> sorted(curriculum.batch_ids(range(2)).ravel().tolist())
+  [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
   Attributes:
-    order: int [N], positions in the training split, first shown first. May be memory-mapped: only
-      the entries that a batch asks for are read.
-    pacing: step -> share of the training set that is visible, in (0, 1].
-    batch_size: examples per step, over all hosts.
-    seed: of the order within the passes; the same on all hosts.
-    host: which of the hosts this is, from 0.
-    hosts: how many hosts there are; divides `batch_size`.
+    order: int [N], positions in the training split, first shown first. It may be memory-mapped;
+      only the entries of a batch are read.
+    pacing: function from a step to the visible share of the training set, in (0, 1].
+    batch_size: examples per step, of all hosts together.
+    seed: of the random order within each pass; the same on all hosts.
+    host: index of this host, from 0.
+    hosts: number of hosts; must divide `batch_size`.
+
+  Raises:
+    UserError: `batch_size` is larger than the training split or not divisible by `hosts`, or
+      `host` is out of range.
   """
 
   order: np.ndarray
@@ -47,33 +66,42 @@ class Curriculum:
   def __post_init__(self):
     if not 1 <= self.batch_size <= len(self.order):
       raise UserError(
-        f'batch_size is {self.batch_size}; the training split has {len(self.order)} examples'
+        f'batch_size is {self.batch_size}; it must be between 1 and the {len(self.order)} examples'
+        ' of the training split'
       )
     if self.hosts < 1 or self.batch_size % self.hosts:
-      raise UserError(f'batch_size is {self.batch_size}; {self.hosts} hosts do not divide it')
+      raise UserError(
+        f'batch_size is {self.batch_size}; it must be divisible by the number of hosts,'
+        f' {self.hosts}'
+      )
     if not 0 <= self.host < self.hosts:
-      raise UserError(f'host is {self.host}; with {self.hosts} hosts it is 0 to {self.hosts - 1}')
+      raise UserError(
+        f'host is {self.host}; with {self.hosts} hosts it must be between 0 and {self.hosts - 1}'
+      )
 
   def visible(self, step: int) -> int:
-    """How many examples are visible at `step`."""
+    """Returns the number of visible examples at `step`."""
     return visible_count(self.pacing(step), len(self.order), self.batch_size)
 
   def ranks(self, steps: int | Sequence[int]) -> np.ndarray:
-    """Places in the order (0 is first shown) of this host's examples of a step, or of several.
+    """Returns the ranks in the order (0 is shown first) of this host's examples.
 
     Args:
-      steps: one step, for int64 [batch_size // hosts], or several, for int64 [steps, batch_size //
-        hosts]: cheaper than one by one, since neighbours that see the same prefix share their work.
+      steps: one step, or several. A call for several steps is faster than several calls, because
+        neighbouring steps with the same visible prefix share one permutation.
+
+    Returns:
+      int64 [batch_size // hosts] for one step, int64 [steps, batch_size // hosts] for several.
     """
-    each = np.atleast_1d(np.asarray(steps, np.int64)).tolist()  # Python's integers: no overflow
+    each = np.atleast_1d(np.asarray(steps, np.int64)).tolist()  # Python integers do not overflow
     part = self.batch_size // self.hosts
     ranks = np.empty((len(each), part), np.int64)
-    runs: list[tuple[int, int, int]] = []  # visible, number of the pass, where in `ranks` it begins
+    runs: list[tuple[int, int, int]] = []  # visible examples, number of the pass, start in `ranks`
     for row, step in enumerate(each):
       size = self.visible(step)
       number, place = divmod(step * self.batch_size + self.host * part, size)
       ranks[row] = np.arange(place, place + part)
-      left = size - place  # of the pass; no batch reaches into a third one, being at most `size`
+      left = size - place  # examples left in the pass; a batch spans two passes at most
       ranks[row, left:] -= size
       if not runs or runs[-1][:2] != (size, number):
         runs.append((size, number, row * part))
@@ -86,8 +114,12 @@ class Curriculum:
     return ranks.reshape(*np.shape(steps), part)
 
   def batch_ids(self, steps: int | Sequence[int]) -> np.ndarray:
-    """Positions in the training split of this host's examples of a step, or of several.
+    """Returns the positions in the training split of this host's examples.
 
-    The same shapes as `ranks`, in the dtype of `order`.
+    Args:
+      steps: one step, or several; see `ranks`.
+
+    Returns:
+      array of the shape that `ranks` returns, in the dtype of `order`.
     """
     return self.order[self.ranks(steps)]

@@ -1,22 +1,22 @@
-"""How much an example counts in the loss of an exit: arrays [.., batch, exits].
+"""Weights of the examples in the loss of every exit: arrays [.., batch, exits].
 
-Exit weights, the exits' own visible shares and the weighting of easy examples are all this one
-array; the training step multiplies losses by it and knows no more.
+The visible prefix of each exit and the weighting of easy examples both end in one such array, by
+which the training step multiplies the losses.
 """
 
 import numpy as np
 
 
 def inside(ranks: np.ndarray, visible: np.ndarray) -> np.ndarray:
-  """Counts for each exit only the examples inside its own visible prefix.
+  """Returns weights that are 0 for the examples outside of an exit's own visible prefix.
 
-  A batch is drawn from the largest prefix; an exit that sees a smaller one has fewer examples in
-  it, which count more in turn: over a pass through the largest prefix every example of an exit's
-  own prefix has the same weight, and the mean over the pass is 1 for every exit.
+  A batch is drawn from the largest prefix. An exit with a smaller prefix uses fewer examples of it,
+  and their weights are larger in proportion. In one pass through the largest prefix, all examples
+  of an exit's own prefix have the same total weight, and the mean weight is 1 for every exit.
 
   Args:
-    ranks: int [.., batch], places of the batch's examples in the order.
-    visible: int [.., exits], the exits' visible counts.
+    ranks: int [.., batch], ranks of the batch's examples in the order, 0 is shown first.
+    visible: int [.., exits], number of visible examples of every exit.
 
   Returns:
     float64 [.., batch, exits].
@@ -27,31 +27,38 @@ def inside(ranks: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def favour_easy(easiness: np.ndarray, depth: np.ndarray, strength: float) -> np.ndarray:
-  """Weights easy examples up and hard ones down, the more the earlier the exit.
+  """Returns weights above 1 for easy and below 1 for hard examples, strongest at the first exit.
 
-  `1 + strength (1 - depth) (2 easiness - 1)`. A fixed schedule with the bounds of the weights that
-  L2W-DEN learns (Han et al., ECCV 2022, arXiv 2209.08310: strength 0.8 on CIFAR).
+  The weight is `1 + strength * (1 - depth) * (2 * easiness - 1)`. L2W-DEN learns weights within
+  the same bounds; this schedule is fixed.
 
   Args:
-    easiness: [.., batch], from 0, the hardest training example, to 1, the easiest.
-    depth: [exits], from 0, the first exit of the network, to 1, the last.
-    strength: in [0, 1].
+    easiness: float [.., batch], from 0 (the hardest training example) to 1 (the easiest).
+    depth: float [exits], from 0 (the first exit of the network) to 1 (the last).
+    strength: in [0, 1]; the paper uses 0.8 on CIFAR.
 
   Returns:
-    float64 [.., batch, exits].
+    float64 [.., batch, exits], in [1 - strength, 1 + strength].
+
+  References:
+    Han et al., "Learning to Weight Samples for Dynamic Early-exiting Networks", ECCV 2022, arXiv
+    2209.08310.
   """
   return 1 + strength * (1 - depth) * (2 * easiness[..., None] - 1)
 
 
 def reweighted(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-  """Weights the examples that count for an exit, so that its loss keeps its size.
+  """Multiplies two weightings and keeps the sum of the first over the batch.
+
+  The size of an exit's loss therefore does not depend on the second weighting.
 
   Args:
-    counted: [.., batch, exits], at least 0, as of `inside`.
-    weights: [.., batch, exits], at least 0; only their proportions among what counts matter.
+    counted: float [.., batch, exits], at least 0, as returned by `inside`.
+    weights: float [.., batch, exits], at least 0; only their ratios matter.
 
   Returns:
-    [.., batch, exits], with the sums over the batch of `counted`; 0 where nothing has a weight.
+    float [.., batch, exits]. Its sums over the batch are those of `counted`, or 0 for an exit where
+    the product is 0 for all examples.
   """
   product = counted * weights
   total, kept = (array.sum(axis=-2, keepdims=True) for array in (product, counted))

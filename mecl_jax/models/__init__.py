@@ -1,4 +1,4 @@
-"""Backbones as named stages, exit heads, and the network that joins them."""
+"""Multi-exit networks: backbones as named stages, exit heads, and their costs."""
 
 from mecl_jax.models.factory import build
 from mecl_jax.models.macs import ExitCost, StageCost, count_macs, exit_costs, stage_costs

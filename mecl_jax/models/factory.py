@@ -1,4 +1,4 @@
-"""From the fields of a configuration to a network."""
+"""Building a network from the fields of a configuration."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,29 +33,40 @@ def build(
   image_size: int = 0,
   dtype: str = 'float32',
 ) -> MultiExit:
-  """Makes a multi-exit network with fresh parameters, in evaluation mode.
+  """Builds a multi-exit network with initial parameters, in evaluation mode.
+
+  >>> model = build(
+  ...   backbone='resnet8', exits=['stage1'], head='conv', num_classes=10, image_shape=(32, 32, 3),
+  ...   mean=[0.5], std=[0.25], seed=0,
+  ... )
+  >>> model.exit_names
+  ('stage1', 'final')
+  >>> jax.eval_shape(model, jax.ShapeDtypeStruct((4, 32, 32, 3), 'uint8')).shape
+  (4, 2, 10)
 
   Args:
     backbone: one of `BACKBONES`.
-    exits: of the early exits, see `placement.place_exits`, each with a head of its own if it is
-      written as 'stage1=vit'; the final one comes by itself.
-    head: one of `HEADS`, of the other early exits; the first one, which has none before it, is
-      `conv` where this is `cascade_conv`. The final exit's is the backbone's own.
-    num_classes: of the data set.
-    image_shape: (height, width, channels) of its images.
-    mean, std: per channel of its images, pixels in 0..1.
-    seed: of the parameters; equal arguments make equal networks.
-    stem: of the backbone, one of `STEMS`.
-    width: channels of the backbone's first stages, 16 for those of the published network; see
+    exits: places of the early exits, see `placement.place_exits`. An entry such as 'stage1=vit'
+      also sets the head of that exit. The final exit is always added.
+    head: one of `HEADS`, for early exits without their own head. The first exit has no exit before
+      it; for example, its head is 'conv' if `head` is 'cascade_conv'. The head of the final exit is
+      the classifier of the backbone.
+    num_classes: number of classes of the data set.
+    image_shape: (height, width, channels) of the images.
+    mean, std: float [channels], of pixel values in 0..1, to normalise images with.
+    seed: of the initial parameters; equal arguments build equal networks.
+    stem: one of `STEMS`; 'auto' is that of the published network.
+    width: 16 for the published network, other values scale its channels; see
       `registry.BackboneEntry`.
     head_width: channels inside a head.
-    input_channels: that the backbone takes; 0: as many as the images have; 3 repeats gray images.
-    image_size: side in pixels that images are resized to within the network; 0: not at all.
+    input_channels: channels of the input of the backbone. 0 is the number of channels of the
+      images; 3 repeats grayscale images.
+    image_size: side in pixels to which the network resizes images; 0 for no resizing.
     dtype: of the computation, one of `DTYPES`. Parameters, statistics and logits are float32, or
-      float64 with 'float64', which needs JAX_ENABLE_X64.
+      float64 with 'float64', which needs JAX_ENABLE_X64=1.
 
   Raises:
-    UserError: one line that says what is wrong and what would be right.
+    UserError: an argument is unknown, or not valid for this backbone or these images.
   """
   entry = _entry(backbone, stem)
   choose('model.head', head, HEADS)
@@ -94,15 +105,15 @@ def _entry(backbone: str, stem: str) -> BackboneEntry:
   if choose('model.stem', stem, STEMS) == 'auto':
     return entry
   if entry.stem is None:
-    raise UserError(f'model.stem is {stem!r}, but {backbone} has one stem only; choose auto')
+    raise UserError(f'model.stem is {stem!r}, but {backbone} has only one stem; choose auto')
   return entry.with_stem('cifar' if stem == 'cifar' else 'imagenet')
 
 
 def _place(
   exits: Sequence[str | float], head: str, macs: Mapping[str, int]
 ) -> tuple[dict[str, str], dict[str, str]]:
-  """The stage and the kind of head of every early exit by its name, earliest first."""
-  pairs = [split_head(wanted) for wanted in exits]
+  """Returns the stage and the kind of head of every early exit by name, earliest first."""
+  pairs = [split_head(entry) for entry in exits]
   placed = place_exits([place for place, _ in pairs], macs)
   owned = {name: own for place, own in pairs for name in place_exits([place], macs)}
   kinds = {name: head if own is None else own for name, own in owned.items()}
@@ -112,7 +123,7 @@ def _place(
     if kinds[first].startswith(CASCADE):
       if len(placed) == 1 or owned[first] is not None:
         raise UserError(
-          f'the head of exit {first} is {kinds[first]}, but there is no exit before it to see;'
+          f'the head of exit {first} is {kinds[first]}, but there is no exit before it;'
           f' choose {kinds[first].removeprefix(CASCADE)}'
         )
       kinds[first] = kinds[first].removeprefix(CASCADE)
@@ -122,13 +133,13 @@ def _place(
 def _make_head(
   kind: str, exit_name: str, shape: tuple[int, int, int], num_classes: int, **settings: Any
 ) -> Head | CascadeHead:
-  """Raises UserError for a feature map that is too small for the head."""
+  """Makes a head; raises UserError if the feature map is too small for it."""
   height, width, _ = shape
   side = HEADS[kind].smallest
   if min(height, width) < side:
     raise UserError(
-      f'exit {exit_name}: the feature map there is {height}x{width}, and head {kind} takes'
-      f' {side}x{side} and up; choose linear, an earlier stage, or a larger data.image_size'
+      f'exit {exit_name}: the feature map is {height}x{width}, but head {kind} needs at least'
+      f' {side}x{side}; choose head linear, an earlier stage, or a larger data.image_size'
     )
   return HEADS[kind](shape, num_classes, **settings)
 
@@ -137,20 +148,20 @@ def _check_size(backbone: str, smallest: int, shape: tuple[int, int, int]) -> No
   height, width, _ = shape
   if min(height, width) < smallest:
     raise UserError(
-      f'images are {height}x{width}; model.backbone={backbone} takes {smallest}x{smallest} and up:'
-      f' data.image_size={smallest} enlarges them'
+      f'images are {height}x{width}, but model.backbone={backbone} needs at least'
+      f' {smallest}x{smallest}; set data.image_size={smallest} to enlarge them'
     )
 
 
 def _input_shape(
   image_shape: tuple[int, int, int], image_size: int, input_channels: int
 ) -> tuple[int, int, int]:
-  """(height, width, channels) that the backbone sees."""
+  """Returns (height, width, channels) of the input of the backbone."""
   height, width, channels = image_shape
   if input_channels not in (0, channels) and channels != 1:
     raise UserError(
-      f'model.input_channels is {input_channels}, but the images have {channels};'
-      f' choose 0 or {channels} (only gray images can be repeated)'
+      f'model.input_channels is {input_channels}, but the images have {channels} channels;'
+      f' choose 0 or {channels} (only grayscale images can be repeated)'
     )
   return image_size or height, image_size or width, input_channels or channels
 

@@ -1,4 +1,4 @@
-"""The layers that backbones and heads are made of."""
+"""Layers of backbones and heads."""
 
 from collections.abc import Callable
 import math
@@ -12,21 +12,26 @@ import numpy as np
 
 from mecl_jax.models.convolution import conv_general_dilated
 
-MOMENTUM = 0.9  # of the moving averages
-EPSILON = 1e-5
+MOMENTUM = 0.9  # share of the old value in the moving averages of batch norm
+EPSILON = 1e-5  # added to the variance by batch norm
 
 
 def parameter_dtype(dtype: DTypeLike) -> jnp.dtype:
-  """Of parameters and batch statistics for a compute dtype: at least float32."""
+  """Returns the dtype of parameters and batch statistics for a compute dtype, at least float32."""
   return jnp.promote_types(dtype, jnp.float32)
 
 
 def normal(gain: float) -> nnx.Initializer:
-  """Initialises kernels [.., in, out] from a normal distribution of variance gain / fan-in.
+  """Returns an initialiser of kernels [.., in, out]: normal, with variance gain / fan-in.
 
-  A gain of 2 suits what a ReLU follows (He et al. 2015, arXiv 1502.01852), 1 anything else. The
-  numbers come from NumPy: they are the same on all devices, and nothing is compiled, where
-  `jax.random` compiles a program for every shape and takes seconds before a network exists.
+  NumPy draws the numbers. They are the same on all devices, and nothing is compiled; `jax.random`
+  compiles a program for every shape, which takes seconds for a network.
+
+  Args:
+    gain: 2 for a layer before a ReLU, 1 for any other.
+
+  References:
+    He et al., "Delving Deep into Rectifiers", ICCV 2015, arXiv 1502.01852.
   """
 
   def draw(seed, shape, dtype):
@@ -34,9 +39,9 @@ def normal(gain: float) -> nnx.Initializer:
     return np.random.default_rng(np.asarray(seed)).normal(0, deviation, shape).astype(dtype)
 
   def initialise(key, shape, dtype=jnp.float32, out_sharding=None):
-    del out_sharding  # a part of the signature
+    del out_sharding  # required by the signature of initialisers
     seed = jax.random.key_data(key)
-    if isinstance(seed, jax.core.Tracer):  # as in `nnx.eval_shape`, which draws nothing
+    if isinstance(seed, jax.core.Tracer):  # under `jax.jit` or `nnx.eval_shape`
       form = jax.ShapeDtypeStruct(shape, dtype)
       return jax.pure_callback(lambda seed: draw(seed, shape, dtype), form, seed)
     return jnp.asarray(draw(seed, shape, dtype))
@@ -55,17 +60,19 @@ def conv(
   dtype: DTypeLike,
   rngs: nnx.Rngs,
 ) -> nnx.Conv:
-  """A convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
+  """Makes a convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
 
   Args:
-    in_channels, out_channels: of the feature maps; both multiples of `groups`.
-    size: (height, width) of the kernel [height, width, in / groups, out], or one for both.
+    in_channels, out_channels: channels of the feature maps, multiples of `groups`.
+    size: (height, width) of the kernel [height, width, in / groups, out], or one number for both.
     stride: in both directions.
-    padding: pixels on every side, or 'SAME', which divides an odd number of them as TensorFlow
-      does: the larger part on the right and at the bottom. None: size // 2, as PyTorch nets have.
-    groups: of channels that do not see one another; `in_channels` makes it depthwise.
+    padding: pixels on every side; or 'SAME', which pads one pixel more on the right and at the
+      bottom if the number is odd, as TensorFlow does; or None for size // 2, as in PyTorch's
+      networks and the published CIFAR ResNets. With None, a stride of 2 rounds odd sizes up.
+    groups: number of channel groups that are convolved separately; `in_channels` of them make the
+      convolution depthwise.
     dtype: of the computation; the kernel is at least float32.
-    rngs: of the initial kernel.
+    rngs: random keys of the initial kernel.
   """
   sides = (size, size) if isinstance(size, int) else size
   return nnx.Conv(
@@ -84,29 +91,17 @@ def conv(
   )
 
 
-def conv3x3(
-  in_channels: int, out_channels: int, *, stride: int = 1, dtype: DTypeLike, rngs: nnx.Rngs
-) -> nnx.Conv:
-  """A 3x3 convolution without bias, He-initialised; [B, H, W, in] -> [B, H/stride, W/stride, out].
-
-  One pixel of padding on every side whatever the stride, as in the published CIFAR ResNets; 'SAME'
-  would put it on the right and at the bottom only where the stride is 2. Odd sizes round up.
-  """
-  return conv(in_channels, out_channels, 3, stride=stride, dtype=dtype, rngs=rngs)
-
-
-def linear(in_features: int, out_features: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-  """A dense layer, [..., in] -> [..., out]; it computes in at least float32, as logits deserve."""
-  dtype = parameter_dtype(dtype)
-  return nnx.Linear(
-    in_features, out_features, kernel_init=normal(1), dtype=dtype, param_dtype=dtype, rngs=rngs
-  )
-
-
 def dense(
   in_features: int, out_features: int, *, gain: float = 1, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> nnx.Linear:
-  """A dense layer with bias that computes in `dtype`, [..., in] -> [..., out]; see `normal`."""
+  """Makes a dense layer with bias that computes in `dtype`; [.., in] -> [.., out].
+
+  Args:
+    in_features, out_features: sizes of the last axis.
+    gain: of the initial kernel, see `normal`.
+    dtype: of the computation; parameters are at least float32.
+    rngs: random keys of the initial kernel.
+  """
   return nnx.Linear(
     in_features,
     out_features,
@@ -117,29 +112,38 @@ def dense(
   )
 
 
+def linear(in_features: int, out_features: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
+  """Makes a dense layer that computes in at least float32, for logits; see `dense`."""
+  return dense(in_features, out_features, dtype=parameter_dtype(dtype), rngs=rngs)
+
+
 def global_average(x: jax.Array) -> jax.Array:
-  """The mean over height and width, [B, H, W, C] -> [B, C], in at least float32."""
+  """Returns the mean over height and width, [B, H, W, C] -> [B, C], in at least float32."""
   return x.mean(axis=(1, 2), dtype=parameter_dtype(x.dtype))
 
 
 class BatchNorm(nnx.Module):
-  """Batch normalisation of feature maps [B, H, W, C] (Ioffe & Szegedy 2015, arXiv 1502.03167).
+  """Batch normalisation of feature maps [B, H, W, C].
 
-  Statistics are computed and kept in at least float32 whatever the dtype of the input, in training
-  and in evaluation alike; a batch that is split over devices is one batch. The variance is the
-  biased one, in the normalisation and in the moving average.
+  Statistics are computed and stored in at least float32 for any dtype of the input. A batch that is
+  split over several devices has common statistics. The variance is the biased estimate, in the
+  normalisation and in the moving average.
 
   Args:
     channels: C.
-    epsilon: added to the variance; what Keras's networks have differs from the default.
-    momentum: share of the old value that a moving average keeps.
+    epsilon: added to the variance; the networks of Keras use other values than the default.
+    momentum: share of the old value in the moving averages.
     dtype: of the computation.
 
   Attributes:
     scale, bias: nnx.Param [C].
     mean, var: nnx.BatchStat [C], the moving averages.
-    use_running_average: normalise with the moving averages and leave them alone, instead of with
-      the batch's own; `set_trainable`, `train()` and `eval()` switch it.
+    use_running_average: if true, normalise with the moving averages and do not change them; if
+      false, normalise with the statistics of the batch. `set_trainable`, `train()` and `eval()`
+      set it.
+
+  References:
+    Ioffe and Szegedy, "Batch Normalization", ICML 2015, arXiv 1502.03167.
   """
 
   def __init__(
@@ -159,8 +163,8 @@ class BatchNorm(nnx.Module):
     self.epsilon, self.momentum = epsilon, momentum
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    # A row of a feature map at once, [.., W * C]: the sums over the batch, those of the backward
-    # pass among them, then run along long rows; over few channels they are slow on the CPU.
+    # Whole rows of a feature map, [.., W * C]: on the CPU, sums over the batch are fast along long
+    # rows and slow along few channels, in the forward and the backward pass.
     width, channels = x.shape[-2:]
     rows = x.reshape(-1, width * channels).astype(self.mean.dtype)
     if self.use_running_average:
@@ -179,18 +183,18 @@ class BatchNorm(nnx.Module):
 
 
 def _moments(rows: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]:
-  """Mean and variance per channel, [C] each, of rows [N, W * C]."""
+  """Returns mean and variance per channel, [C] each, of rows [N, W * C]."""
 
   def average(rows):
     return rows.mean(0).reshape(-1, channels).mean(0)
 
   mean = average(rows)
-  # Rounding can make the difference negative.
+  # The maximum is needed because rounding can make the difference negative.
   return mean, jnp.maximum(average(jnp.square(rows)) - jnp.square(mean), 0)
 
 
 class NormReLU(nnx.Module):
-  """Batch norm and ReLU, as at the end of a pre-activation network; [B, H, W, C] -> the same."""
+  """Batch norm and ReLU, as in pre-activation networks; [B, H, W, C] -> [B, H, W, C]."""
 
   def __init__(self, channels: int, *, epsilon: float = EPSILON, dtype: DTypeLike):
     self.norm = BatchNorm(channels, epsilon=epsilon, dtype=dtype)
@@ -203,9 +207,10 @@ class ConvNorm(nnx.Module):
   """Convolution, batch norm, activation; [B, H, W, in] -> [B, H', W', out].
 
   Args:
-    activation: what follows the norm.
+    in_channels, out_channels, size, dtype, rngs: see `conv`.
+    activation: applied after the batch norm.
     epsilon: of the batch norm.
-    others: as of `conv`; `settings` are its stride, padding and groups.
+    **settings: `stride`, `padding` and `groups` of `conv`.
   """
 
   def __init__(

@@ -1,8 +1,7 @@
-"""Multiply-accumulates (MACs), counted exactly from what JAX would run.
+"""Multiply-accumulates (MACs) and parameters, counted from the program that JAX would run.
 
-One MAC is one multiplication with its addition, half of a FLOP count. Convolutions and matrix
-products count and, as is usual, nothing else: no normalisation, activation or pooling. Products
-with padding are counted.
+One MAC is one multiplication with its addition, that is two FLOPs. As is usual, only convolutions
+and matrix products count, not normalisation, activation or pooling. Products with padding count.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +21,13 @@ from mecl_jax.models.multi_exit import MultiExit
 
 @dataclasses.dataclass(frozen=True)
 class StageCost:
-  """One stage by itself.
+  """The cost of one stage.
 
   Attributes:
-    name: of the stage.
-    shape: (height, width, channels) of the feature map that a head takes there.
+    name: name of the stage.
+    shape: (height, width, channels) of its feature map for heads.
     macs: per image.
-    parameters: trainable ones.
+    parameters: number of trainable parameters.
   """
 
   name: str
@@ -39,17 +38,17 @@ class StageCost:
 
 @dataclasses.dataclass(frozen=True)
 class ExitCost:
-  """Answering at one exit: the stages up to it and its head, for an image of the network's size.
+  """The cost of a prediction at one exit: all stages up to the exit, and its head.
 
-  Heads of earlier exits are not included, unless this exit's head needs what they say.
+  Heads of earlier exits are not included, except those whose logits the head of this exit uses.
 
   Attributes:
-    name: of the exit.
-    stage: at which it sits.
-    head: kind of its head, as 'conv'.
-    macs: per image, cumulative.
-    parameters: trainable ones in that path.
-    head_macs, head_parameters: the share of both that is not the backbone's.
+    name: name of the exit.
+    stage: name of its stage.
+    head: kind of its head, for example 'conv'.
+    macs: per image, of stages and heads.
+    parameters: number of trainable parameters of these stages and heads.
+    head_macs, head_parameters: the part of `macs` and `parameters` that is in heads.
   """
 
   name: str
@@ -62,7 +61,15 @@ class ExitCost:
 
 
 def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCost, ...]:
-  """Every stage of a backbone for images of (height, width, channels), first to last."""
+  """Returns the cost of every stage of a backbone.
+
+  Args:
+    backbone: not changed.
+    image_shape: (height, width, channels) of the input of the first stage.
+
+  Returns:
+    one `StageCost` per stage, first to last.
+  """
   x: Any = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
   costs = []
   for name in backbone.stage_names:
@@ -74,7 +81,15 @@ def stage_costs(backbone: Backbone, image_shape: Sequence[int]) -> tuple[StageCo
 
 
 def exit_costs(model: MultiExit, image_shape: Sequence[int]) -> tuple[ExitCost, ...]:
-  """Every exit for images of (height, width, channels), earliest first."""
+  """Returns the cost of every exit of a network.
+
+  Args:
+    model: not changed.
+    image_shape: (height, width, channels) of the images, before the network resizes them.
+
+  Returns:
+    one `ExitCost` per exit, earliest first.
+  """
   stages = {c.name: c for c in stage_costs(model.backbone, model.input_shape(image_shape))}
   maps = {
     name: jax.ShapeDtypeStruct((1, *stages[stage].shape), model.dtype)
@@ -86,15 +101,19 @@ def exit_costs(model: MultiExit, image_shape: Sequence[int]) -> tuple[ExitCost, 
   for (name, stage, kind), segment in zip(exits, model.segments, strict=True):
     macs += sum(stages[passed].macs for passed in segment)
     parameters += sum(stages[passed].parameters for passed in segment)
-    asked = [heads[needed] for needed in model.needed((name,))]
-    of_heads, in_heads = (sum(cost) for cost in zip(*asked, strict=True))
-    total, held = macs + of_heads, parameters + in_heads
-    costs.append(ExitCost(name, stage, kind, total, held, of_heads, in_heads))
+    used = [heads[needed] for needed in model.needed((name,))]
+    head_macs, head_parameters = (sum(cost) for cost in zip(*used, strict=True))
+    total, total_parameters = macs + head_macs, parameters + head_parameters
+    costs.append(ExitCost(name, stage, kind, total, total_parameters, head_macs, head_parameters))
   return tuple(costs)
 
 
 def quantity(number: float) -> str:
-  """Three digits and a unit: 40551808 as '40.6 M'."""
+  """Formats a number with three digits and a unit.
+
+  >>> quantity(40551808)
+  '40.6 M'
+  """
   for power, unit in ((9, 'G'), (6, 'M'), (3, 'k')):
     if number >= 0.9995 * 10**power:
       return f'{number / 10**power:#.3g}'.rstrip('.') + f' {unit}'
@@ -102,40 +121,44 @@ def quantity(number: float) -> str:
 
 
 def _head_cost(head: nnx.Module, features: jax.ShapeDtypeStruct) -> tuple[int, int]:
-  """MACs and parameters of a head by itself."""
+  """Returns MACs and number of parameters of a head."""
   inputs = [features]
-  if isinstance(head, CascadeHead):  # which takes the logits of the exit before, too
+  if isinstance(head, CascadeHead):  # its second input are the logits of the exit before
     inputs.append(jax.ShapeDtypeStruct((1, head.linear.in_features), jnp.float32))
   macs, _ = _trace(head, *inputs)
   return macs, count_parameters(head)
 
 
 def count_parameters(module: nnx.Module) -> int:
-  """How many numbers are trained."""
+  """Returns the number of trainable parameters of a module."""
   return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
 def count_macs(function: Callable, *args: Any) -> int:
-  """MACs of one call of a function that JAX can trace.
+  """Counts the MACs of one call of a function that JAX can trace; nothing is computed.
+
+  >>> count_macs(jnp.matmul, jnp.ones((3, 4)), jnp.ones((4, 5)))
+  60
 
   Args:
-    args: arrays, or jax.ShapeDtypeStruct in their place; nothing is computed.
+    function: traced once.
+    *args: arrays, or instances of jax.ShapeDtypeStruct.
 
   Returns:
-    the exact number; of the branches of a `cond` the dearest counts.
+    the exact number. For a `cond` it is that of the branch with the most MACs.
 
   Raises:
-    ValueError: a `while_loop` holds products; how often it runs is not known.
+    ValueError: a `while_loop` contains products, so that the number of MACs is unknown.
   """
   return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _trace(module: Callable, *inputs: Any) -> tuple[int, Any]:
-  """MACs of `module(*inputs)`, and the form of what it returns."""
+  """Returns the MACs of `module(*inputs)`, and shapes and dtypes of its result."""
   graphdef, state = nnx.split(module)
 
   def pure(state, *inputs):
-    return nnx.merge(graphdef, state)(*inputs)  # a copy, whose statistics may move
+    return nnx.merge(graphdef, state)(*inputs)  # a copy, because statistics may change
 
   jaxpr, out = jax.make_jaxpr(pure, return_shape=True)(state, *inputs)
   return _count(jaxpr.jaxpr), out
@@ -157,10 +180,10 @@ def _count_equation(equation: JaxprEqn) -> int:
     return math.prod(out) * math.prod(kernel) // kernel[params['dimension_numbers'].rhs_spec[0]]
   inner = [_count(jaxpr) for jaxpr in _sub_jaxprs(params)]
   if name == 'while' and any(inner):
-    raise ValueError('cannot count the MACs of a while_loop: how often it runs is not known')
+    raise ValueError('cannot count the MACs of a while_loop: its number of iterations is unknown')
   if name == 'cond':
     return max(inner)
-  return sum(inner) * params.get('length', 1)  # a scan's length
+  return sum(inner) * params.get('length', 1)  # iterations of a scan
 
 
 def _sub_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:

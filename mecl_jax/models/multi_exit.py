@@ -1,4 +1,4 @@
-"""A backbone with a head at some of its stages."""
+"""The multi-exit network: a backbone with heads at some of its stages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import itertools
@@ -14,32 +14,36 @@ from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
 
-FINAL = 'final'  # name of the last exit, the backbone's own classifier
+FINAL = 'final'  # name of the last exit, whose head is the classifier of the backbone
 
 
 class PixelStatistic(nnx.Variable):
-  """Of the training images; part of every checkpoint, never trained."""
+  """Mean or standard deviation of pixels; saved in checkpoints, never trained."""
 
 
 class MultiExit(nnx.Module):
-  """A network with several exits (BranchyNet, Teerapittayanon et al. 2016, arXiv 1709.01686).
+  """A network with several exits.
+
+  State paths are ('backbone', 'stages', <stage>, ..), ('heads', <exit>, ..), ('mean',), ('std',).
 
   Args:
-    backbone: its stages.
-    heads: exit name -> head [B, H, W, C] -> [B, classes], earliest exit first.
-    exit_stages: per exit the stage whose feature map its head takes.
-    head_kinds: per exit what people call its head, as 'conv'.
-    channels: that the backbone takes; gray images are repeated to as many.
-    image_size: side in pixels that images are resized to; 0: they stay as they are.
-    mean, std: per channel of the images, pixels in 0..1.
+    backbone: the stages.
+    heads: exit name -> head, earliest exit first.
+    exit_stages: name of the stage of every exit.
+    head_kinds: kind of head of every exit, for example 'conv'.
+    channels: channels of the input of the backbone; grayscale images are repeated.
+    image_size: side in pixels to which images are resized; 0 for no resizing.
+    mean, std: float [channels], of pixel values in 0..1, to normalise images with.
     dtype: of the computation.
 
   Attributes:
     exit_names: earliest first; the last is 'final'.
     exit_stages, head_kinds: as given.
-    segments: per exit, the stages that it needs beyond those of the exit before it.
+    segments: for every exit, names of the stages after the exit before it and up to this exit.
 
-  State paths are ('backbone', 'stages', <stage>, ..), ('heads', <exit>, ..), ('mean',), ('std',).
+  References:
+    Teerapittayanon et al., "BranchyNet: Fast Inference via Early Exiting from Deep Neural
+    Networks", ICPR 2016, arXiv 1709.01686.
   """
 
   def __init__(
@@ -67,29 +71,29 @@ class MultiExit(nnx.Module):
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
 
   def __call__(self, images: jax.Array, exits: Sequence[str] | None = None) -> jax.Array:
-    """Logits of the exits; stages that none of them needs do not run.
+    """Returns the logits of exits; stages after the last of these exits do not run.
 
     Args:
-      images: uint8, or float from 0 to 255, [B, H, W, C].
-      exits: names of the exits wanted, in the wanted order; None: all, earliest first.
+      images: uint8 or float [B, H, W, C], pixel values in 0..255.
+      exits: names of exits, in any order; None for all, earliest first.
 
     Returns:
-      float32 [B, exits, classes]; float64 where the model computes in it.
+      float32 [B, exits, classes], in the order of `exits`; float64 if the model computes in it.
 
     Raises:
-      UserError: no such exit.
+      UserError: an exit is unknown.
     """
     return self.classify(self.features(images, exits), exits)
 
   def input_shape(self, image_shape: Sequence[int]) -> tuple[int, int, int]:
-    """(height, width, channels) that the first stage sees of images of such a shape."""
+    """Returns (height, width, channels) of the input of the first stage for images of a shape."""
     height, width, _ = image_shape
     return self.image_size or height, self.image_size or width, self.channels
 
   def needed(self, exits: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Names of the exits whose heads run for an answer at these, earliest first.
+    """Returns the names of the exits whose heads run for a prediction at `exits`, earliest first.
 
-    Those themselves and, where one of them is a cascade, the exit before it.
+    These are `exits` and, for a cascade head, the exit before it.
     """
     wanted = set(self._chosen(exits))
     for before, name in reversed([*itertools.pairwise(self.exit_names)]):
@@ -100,7 +104,7 @@ class MultiExit(nnx.Module):
   def features(
     self, images: jax.Array, exits: Sequence[str] | None = None
   ) -> tuple[jax.Array, ...]:
-    """The feature maps of the `needed` exits, [B, H, W, C] each in the compute dtype."""
+    """Returns the feature maps [B, H, W, C] of the `needed` exits, in the compute dtype."""
     wanted = [self.exit_names.index(name) for name in self.needed(exits)]
     x: Features = self._preprocess(images)
     maps = []
@@ -113,23 +117,23 @@ class MultiExit(nnx.Module):
   def classify(
     self, features: Sequence[jax.Array], exits: Sequence[str] | None = None
   ) -> jax.Array:
-    """Logits [B, exits, classes] from what `features` returns for the same exits."""
+    """Returns logits [B, exits, classes] from the result of `features` for the same exits."""
     return self.read(self.summarise(features, exits), exits)
 
   def summarise(
     self, features: Sequence[jax.Array], exits: Sequence[str] | None = None
   ) -> tuple[jax.Array, ...]:
-    """What the heads make of `features` before anything is learnt, see `Head.summarise`."""
+    """Returns `Head.summarise` of the feature maps of the `needed` exits."""
     needed = self.needed(exits)
     return tuple(self.heads[n].summarise(x) for n, x in zip(needed, features, strict=True))
 
   def read(self, summaries: Sequence[jax.Array], exits: Sequence[str] | None = None) -> jax.Array:
-    """Logits [B, exits, classes] from what `summarise` returns for the same exits."""
-    needed, said = self.needed(exits), list[jax.Array]()
+    """Returns logits [B, exits, classes] from the result of `summarise` for the same exits."""
+    needed, logits = self.needed(exits), list[jax.Array]()
     for name, x in zip(needed, summaries, strict=True):
       head = self.heads[name]
-      said.append(head.read(x, said[-1]) if isinstance(head, CascadeHead) else head.read(x))
-    return jnp.stack([said[needed.index(name)] for name in self._chosen(exits)], axis=1)
+      logits.append(head.read(x, logits[-1]) if isinstance(head, CascadeHead) else head.read(x))
+    return jnp.stack([logits[needed.index(name)] for name in self._chosen(exits)], axis=1)
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
     names = self.exit_names if exits is None else exits
@@ -151,19 +155,19 @@ def _segments(
 
 
 def set_trainable(model: MultiExit, prefixes: Iterable[Sequence[str]]) -> None:
-  """Puts the parts under the given paths into training mode and everything else out of it.
+  """Sets training mode for the parts with the given paths, and evaluation mode for all others.
 
-  In training mode batch norm uses the statistics of the batch and moves its averages; out of it the
-  averages are used and stay as they are, bit for bit. Which parameters move is the optimiser's
-  affair.
+  In training mode, batch norm uses the statistics of the batch and updates its moving averages. In
+  evaluation mode, it uses the moving averages and does not change them. This function does not
+  select the parameters that an optimiser updates.
 
   Args:
-    model: changed in place; the mode is static and survives `nnx.split` and `nnx.merge`.
-    prefixes: of state paths, as `('backbone',)`, `('backbone', 'stages', 'stem')`,
-      `('heads', 'final')`.
+    model: changed in place; the mode is static and `nnx.split` and `nnx.merge` keep it.
+    prefixes: beginnings of state paths, for example `('backbone',)`,
+      `('backbone', 'stages', 'stem')` or `('heads', 'final')`.
 
   Raises:
-    ValueError: a prefix is no part of the model.
+    ValueError: the model has no part with such a path.
   """
   model.eval()
   for prefix in prefixes:
@@ -176,12 +180,16 @@ def set_trainable(model: MultiExit, prefixes: Iterable[Sequence[str]]) -> None:
 
 
 def draw_dropout(model: MultiExit, key: jax.Array) -> None:
-  """Lets dropout leave out what `key` says, in place; every layer draws by itself.
+  """Sets the random keys of all dropout layers, in place.
 
-  The keys are no part of a checkpoint: a step sets them from its own number.
+  Keys are not saved in checkpoints; every training step derives them from its own number.
+
+  Args:
+    model: changed in place.
+    key: from which every layer gets a different key.
   """
   keys, form = jax.tree.flatten(nnx.state(model, nnx.RngKey))
   drawn = [jax.random.fold_in(key, index) for index in range(len(keys))]
   nnx.update(model, jax.tree.unflatten(form, drawn))
-  # How often each has been used since: flax draws from both.
+  # Reset the counts as well, because flax derives its random numbers from key and count.
   nnx.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.RngCount)))

@@ -1,4 +1,7 @@
-"""What a configuration may name: a new backbone or head is one file and one line here."""
+"""Backbones, heads, stems and dtypes by their names in a configuration.
+
+A new backbone or head needs one file, and one line here.
+"""
 
 from collections.abc import Callable, Iterator
 import dataclasses
@@ -39,16 +42,16 @@ from mecl_jax.models.heads.tokens import MixerHead, ViTHead
 
 @dataclasses.dataclass(frozen=True)
 class BackboneEntry:
-  """A backbone by its name: (in_channels, *, width, dtype, rngs) -> backbone.
+  """A factory of one backbone: (in_channels, *, width, dtype, rngs) -> backbone.
 
   Attributes:
-    make: as the entry itself, but its `width` is what the backbone's class means by it, and it
-      takes a `stem` if there is a choice of stems.
-    published: that width in the published network.
-    smallest: side of an image, in pixels, from which on the network makes sense.
-    stem: 'imagenet', for large images; 'cifar', which keeps small images large; or None, where the
-      network has one stem only.
-    final_head: name of the head that is the backbone's own classifier.
+    make: class of the backbone; it has the arguments of the entry, and `stem` if the backbone has
+      several stems. Its `width` has the meaning that is documented in the class.
+    published: `width` of the published network, in the meaning of `make`.
+    smallest: height and width of the smallest valid image, in pixels.
+    stem: 'imagenet', for large images; 'cifar', which keeps the size of small images; or None if
+      the backbone has one stem only.
+    final_head: name of the head of the final exit, the classifier of the published network.
   """
 
   make: Callable[..., Backbone]
@@ -58,18 +61,22 @@ class BackboneEntry:
   final_head: str = 'linear'
 
   def __call__(self, in_channels: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs) -> Backbone:
-    """Makes the backbone; a `width` of 16 is the published one, whatever the network.
+    """Makes the backbone.
 
-    Any other scales it by width / 16, rounded, and leaves at least 1: a width of 8 halves the
-    channels of every stage. ResNets have 16 channels in their first stage, so that `width` is just
-    their number; a DenseNet's is its growth rate, and stages follow from it.
+    Args:
+      in_channels: channels of the images.
+      width: 16 for the published network of any backbone; another value scales its channels by
+        width / 16, rounded and at least 1. For CIFAR ResNets it is the channels of the first stage.
+        For a DenseNet it scales the growth rate.
+      dtype: of the computation; parameters are at least float32.
+      rngs: random keys of the initial parameters.
     """
     stem = {} if self.stem is None else {'stem': self.stem}
     scaled = max(1, round(self.published * width / 16))
     return self.make(in_channels, width=scaled, dtype=dtype, rngs=rngs, **stem)
 
   def with_stem(self, stem: Stem) -> 'BackboneEntry':
-    """The same network behind another stem, if there is a choice."""
+    """Returns the entry with another stem."""
     if stem == self.stem:
       return self
     side = math.ceil(self.smallest / 4) if stem == 'cifar' else 4 * self.smallest
@@ -115,7 +122,7 @@ def _imagenet_resnets() -> Iterator[tuple[str, BackboneEntry]]:
       make = functools.partial(ImageNetResNet, depth=depth, origin=origin)
       yield f'resnet{depth}{suffix}', _for_imagenet(make, published=64)
   for depth in RESNET_BLOCKS:
-    if depth not in BOTTLENECKS:  # there the two origins have their strides in one place
+    if depth not in BOTTLENECKS:  # basic blocks have the same strides for both origins
       make = functools.partial(ImageNetResNet, depth=depth, origin='torch')
       yield f'resnet{depth}', _for_imagenet(make, published=64)
 
@@ -148,7 +155,7 @@ def _vits() -> Iterator[tuple[str, BackboneEntry]]:
   for size, width in (('ti', 192), ('s', 384), ('b', 768)):
     make = functools.partial(ViT, depth=12, patch=16, side=224)
     yield f'vit_{size}16', BackboneEntry(make, published=width, smallest=16)
-  # The sizes of Lee et al. 2021, arXiv 2112.13492, for training on small images from scratch.
+  # The sizes of Lee et al. 2021, arXiv 2112.13492, for training from scratch on small images.
   make = functools.partial(ViT, depth=9, patch=4, side=32, mlp_ratio=2, head_size=16)
   yield 'vit9_cifar', BackboneEntry(make, published=192)
 
@@ -170,11 +177,11 @@ BACKBONES: dict[str, BackboneEntry] = dict(
 
 @dataclasses.dataclass(frozen=True)
 class HeadEntry:
-  """A head by its name: (shape, num_classes, *, width, dtype, rngs) -> head.
+  """A factory of one head: (shape, num_classes, *, width, dtype, rngs) -> head.
 
   Attributes:
-    make: the head's class.
-    smallest: side of the feature map, in pixels, from which on the head makes sense.
+    make: class of the head.
+    smallest: height and width of the smallest valid feature map, in pixels.
   """
 
   make: Callable[..., Any]
@@ -194,7 +201,7 @@ _PLAIN_HEADS = {
   'vit': HeadEntry(ViTHead),
   'mixer': HeadEntry(MixerHead),
 }
-CASCADE = 'cascade_'  # begins the names of heads that see the exit before
+CASCADE = 'cascade_'  # prefix of heads that use the logits of the exit before
 
 
 def _cascades() -> Iterator[tuple[str, HeadEntry]]:
@@ -205,7 +212,7 @@ def _cascades() -> Iterator[tuple[str, HeadEntry]]:
 
 HEADS: dict[str, HeadEntry] = {**_PLAIN_HEADS, **dict(_cascades())}
 
-STEMS = ('auto', 'cifar', 'imagenet')  # auto: the backbone's own
+STEMS = ('auto', 'cifar', 'imagenet')  # auto: the stem of the published network
 
 DTYPES: dict[str, DTypeLike] = {
   'float32': jnp.float32,

@@ -1,4 +1,4 @@
-"""What the transformers among backbones and heads have in common."""
+"""Layers that the transformer backbones and heads share."""
 
 from collections.abc import Callable
 
@@ -9,36 +9,39 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.layers import dense, normal, parameter_dtype
 
-EPSILON = 1e-6  # of layer norms
+EPSILON = 1e-6  # added to the variance by layer norm
 
 
 def layer_norm(size: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-  """Layer normalisation over the last axis; its statistics are at least float32."""
+  """Makes a layer norm over the last axis, with statistics in at least float32."""
   return nnx.LayerNorm(
     size, epsilon=EPSILON, dtype=dtype, param_dtype=parameter_dtype(dtype), rngs=rngs
   )
 
 
 def positions(count: int, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Param:
-  """Position embeddings to learn, [count, width], of a standard deviation of 0.02, as is usual."""
+  """Makes position embeddings [count, width], normal with the usual standard deviation of 0.02."""
   draw = normal(4e-4 * count)
   return nnx.Param(draw(rngs.params(), (count, width), parameter_dtype(dtype)))
 
 
-def with_token(tokens: jax.Array, token: jax.Array, places: jax.Array) -> jax.Array:
-  """The class token before all others, and positions added; [B, N, D] -> [B, 1 + N, D].
+def with_token(tokens: jax.Array, token: jax.Array, embeddings: jax.Array) -> jax.Array:
+  """Puts the class token before all others and adds position embeddings.
 
   Args:
     tokens: [B, N, D], in the compute dtype.
-    token: [1, 1, D].
-    places: position embeddings [1 + N, D].
+    token: [1, 1, D], the class token.
+    embeddings: [1 + N, D], the position embeddings.
+
+  Returns:
+    [B, 1 + N, D], in the compute dtype.
   """
   token = jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), 1, tokens.shape[-1]))
-  return jnp.concatenate([token, tokens], axis=1) + places.astype(tokens.dtype)
+  return jnp.concatenate([token, tokens], axis=1) + embeddings.astype(tokens.dtype)
 
 
 class MLP(nnx.Module):
-  """Two dense layers with an activation between them, over the last axis; its size stays."""
+  """Two dense layers with an activation between them; [.., size] -> [.., hidden] -> [.., size]."""
 
   def __init__(
     self,

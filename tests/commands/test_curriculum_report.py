@@ -90,6 +90,6 @@ def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
 
 def test_what_it_is_compared_with_must_be_there_before_training(toy_config, tmp_path):
   toy_config.report.compare_with = str(tmp_path / 'no')
-  with pytest.raises(UserError, match=r'there is no difficulty file .*no'):
+  with pytest.raises(UserError, match=r'difficulty file not found: .*no'):
     run(toy_config, tmp_path / 'a')
   assert not (tmp_path / 'a/checkpoints').exists()

@@ -56,8 +56,8 @@ def shallow(monkeypatch):
   monkeypatch.setitem(imagenet_resnet.BLOCKS, 50, (2, 2, 1, 1))
   monkeypatch.setattr(inception, 'GROUPS', tuple(group[:2] for group in inception.GROUPS))
   for module, name in (
-    (mobilenet, 'V1_GROUPS'),
-    (mobilenet, 'V2_GROUPS'),
+    (mobilenet.MobileNetV1, 'GROUPS'),
+    (mobilenet.MobileNetV2, 'GROUPS'),
     (efficientnet, 'GROUPS'),
   ):
     monkeypatch.setattr(module, name, one_block_a_group(getattr(module, name)))

@@ -22,45 +22,45 @@ def test_save_and_load(tmp_path):
     assert file['rank'].tolist() == [2, 0, 3, 1]
 
 
-def test_joins_by_id():
+def test_align_joins_by_id():
   wanted = np.array(['d', 'a', 'c', 'b'])
   assert example().align(wanted, 'f').tolist() == [0.2, 0.4, 0.9, 0.1]
 
 
-def test_counts_what_does_not_fit():
+def test_align_counts_mismatches():
   bad = dataclasses.replace(
     example(), ids=np.array(['a', 'a', 'x', 'd']), score=np.array([1, 2, np.nan, np.inf])
   )
-  with pytest.raises(UserError, match='2 missing, 1 unknown, 1 double, 2 not finite'):
+  with pytest.raises(UserError, match='2 missing, 1 unknown, 1 duplicate, 2 not finite'):
     bad.align(IDS, 'f')
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut short', b'no zip at all'])
-def test_a_damaged_file_is_an_error(tmp_path, content):
+def test_damaged_file_is_rejected(tmp_path, content):
   (tmp_path / 'd.npz').write_bytes(content)
-  with pytest.raises(UserError, match='is no difficulty file'):
+  with pytest.raises(UserError, match='is not a valid difficulty file'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
-def test_a_foreign_npz_is_an_error(tmp_path):
+def test_npz_without_ids_is_rejected(tmp_path):
   np.savez(tmp_path / 'd.npz', score=np.zeros(3))
-  with pytest.raises(UserError, match='is no difficulty file'):
+  with pytest.raises(UserError, match='is not a valid difficulty file'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
-def test_pickles_are_not_read(tmp_path):
+def test_pickled_arrays_are_rejected(tmp_path):
   np.savez(tmp_path / 'd.npz', header=np.array({'a': object}, dtype=object))
-  with pytest.raises(UserError, match='is no difficulty file'):
+  with pytest.raises(UserError, match='is not a valid difficulty file'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
-def test_a_missing_file_is_an_error(tmp_path):
-  with pytest.raises(UserError, match='there is no difficulty file'):
+def test_missing_file_is_rejected(tmp_path):
+  with pytest.raises(UserError, match='difficulty file not found'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
 def write(path, ids, score):
-  """A foreign file with the columns that are needed and one that is not."""
+  """Writes a table with the required columns and another one."""
   import pyarrow
   from pyarrow import csv, parquet
 
@@ -76,7 +76,7 @@ FORMATS = ('npz', 'csv', 'parquet')
 
 
 @pytest.mark.parametrize('suffix', FORMATS)
-def test_foreign_files_are_joined_by_id(tmp_path, suffix):
+def test_plain_tables_are_joined_by_id(tmp_path, suffix):
   path = write(tmp_path / f'scores.{suffix}', ['007', '010', '002'], [0.5, 1.5, -2.0])
   read = Difficulty.load(path)
   assert read.teacher == path.name and read.fingerprint == ''
@@ -84,14 +84,16 @@ def test_foreign_files_are_joined_by_id(tmp_path, suffix):
 
 
 @pytest.mark.parametrize('suffix', FORMATS)
-def test_faults_of_foreign_files_are_counted(tmp_path, suffix):
+def test_mismatches_of_plain_tables_are_counted(tmp_path, suffix):
   ids = ['a', 'b', 'b', 'x', 'y']
   path = write(tmp_path / f'scores.{suffix}', ids, [1.0, np.nan, 1.0, np.inf, 0.0])
-  with pytest.raises(UserError, match='4 examples: 2 missing, 2 unknown, 1 double, 2 not finite'):
+  with pytest.raises(
+    UserError, match='4 examples: 2 missing, 2 unknown, 1 duplicate, 2 not finite'
+  ):
     Difficulty.load(path).align(IDS, path)
 
 
-def test_an_empty_cell_counts_as_not_finite(tmp_path):
+def test_empty_cell_is_not_finite(tmp_path):
   path = tmp_path / 's.csv'
   path.write_text('id,score\na,1\nb,\nc,2\nd,3\n')
   with pytest.raises(UserError, match='1 not finite'):
@@ -99,19 +101,19 @@ def test_an_empty_cell_counts_as_not_finite(tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', 'id,points\na,1\n', 'id,score\na,hard\n', 'id,score\na\n'])
-def test_a_csv_that_is_none_is_an_error(tmp_path, content):
+def test_invalid_csv_is_rejected(tmp_path, content):
   (tmp_path / 's.csv').write_text(content)
-  with pytest.raises(UserError, match=r's\.csv is no difficulty file: '):
+  with pytest.raises(UserError, match=r's\.csv is not a valid difficulty file: '):
     Difficulty.load(tmp_path / 's.csv')
 
 
-def test_a_parquet_that_is_none_is_an_error(tmp_path):
+def test_invalid_parquet_is_rejected(tmp_path):
   (tmp_path / 's.parquet').write_bytes(b'PAR1 cut short')
-  with pytest.raises(UserError, match='is no difficulty file'):
+  with pytest.raises(UserError, match='is not a valid difficulty file'):
     Difficulty.load(tmp_path / 's.parquet')
 
 
-def test_a_file_of_the_first_version_is_still_read(tmp_path):
+def test_file_of_version_0_1_is_valid(tmp_path):
   header = (
     '{"teacher": "final_exit", "dataset": "toy", "fingerprint": "abc", "measure": "confidence"}'
   )
@@ -123,7 +125,7 @@ def test_a_file_of_the_first_version_is_still_read(tmp_path):
   ('ids', 'score'),
   [(IDS, np.ones((4, 1))), (IDS[:, None], np.ones((4, 1))), (IDS, np.ones(4, complex)), (IDS, IDS)],
 )
-def test_arrays_of_another_shape_or_kind_are_an_error(tmp_path, ids, score):
+def test_invalid_arrays_are_rejected(tmp_path, ids, score):
   np.savez(tmp_path / 'd.npz', id=ids, score=score)
-  with pytest.raises(UserError, match='is no difficulty file: ids of shape'):
+  with pytest.raises(UserError, match='is not a valid difficulty file: ids of shape'):
     Difficulty.load(tmp_path / 'd.npz')

@@ -12,25 +12,25 @@ def order(name, score=SCORE, labels=LABELS, **more):
   return make_order(name, score, labels, seed=0, **more).tolist()
 
 
-def test_easy_first_takes_the_easiest_of_every_class_in_turn():
+def test_easy_first_alternates_between_classes():
   assert order('easy_first') == [1, 5, 2, 4, 0, 3]
 
 
-def test_anti_takes_the_hardest_of_every_class_in_turn():
+def test_anti_alternates_between_classes():
   assert order('anti') == [3, 0, 4, 2, 5, 1]
 
 
-def test_without_class_balance_the_score_decides():
+def test_order_without_class_balance():
   assert order('easy_first', class_balanced=False) == [1, 2, 0, 5, 4, 3]
   assert order('anti', class_balanced=False) == [3, 4, 5, 0, 2, 1]
 
 
-def test_none_is_as_stored():
+def test_none_keeps_the_stored_order():
   assert order('none', None) == list(range(6))
 
 
 @pytest.mark.parametrize('name', ['easy_first', 'anti', 'random'])
-def test_every_prefix_is_balanced_and_left_overs_come_last(name):
+def test_every_prefix_is_class_balanced(name):
   rng = np.random.default_rng(1)
   labels = rng.permutation(np.repeat([0, 1, 2, 3], [30, 30, 30, 50]))
   ranking = make_order(name, rng.random(140), labels, seed=5)
@@ -40,7 +40,7 @@ def test_every_prefix_is_balanced_and_left_overs_come_last(name):
   assert (labels[ranking[120:]] == 3).all()
 
 
-def test_ties_are_broken_by_the_seed_not_by_position():
+def test_seed_breaks_ties():
   labels, score = np.zeros(100, int), np.zeros(100)
   a, b = (make_order('easy_first', score, labels, seed=s).tolist() for s in (0, 1))
   assert a != b and a != list(range(100))
@@ -50,12 +50,12 @@ def test_random_is_seeded_and_needs_no_score():
   assert order('random', None) == order('random', SCORE)
 
 
-def test_a_misspelt_order_is_an_error_that_names_the_valid_ones():
+def test_unknown_order_is_rejected():
   with pytest.raises(UserError, match='easy_first, anti, random, none'):
     order('easy-first')
 
 
 @pytest.mark.parametrize('name', NEED_TEACHER)
-def test_a_ranking_without_a_score_is_an_error(name):
-  with pytest.raises(UserError, match='ranks by a score; give one'):
+def test_missing_score_is_rejected(name):
+  with pytest.raises(UserError, match='needs difficulty scores'):
     make_order(name, None, np.zeros(4, int), seed=0)

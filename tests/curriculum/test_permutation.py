@@ -17,16 +17,16 @@ def test_depends_on_position_and_seed_alone():
   assert not np.array_equal(permute(np.arange(1000), 1000, 1, 3), whole)
 
 
-def test_sends_every_position_everywhere():
-  """Over many seeds each of 10 positions lands on each of 10 places about as often (chi-square)."""
+def test_results_are_uniform_over_seeds():
+  """Chi-square test: over many seeds, each of 10 positions has each of 10 results equally often."""
   counts = np.zeros((10, 10))
   for seed in range(2000):
     counts[np.arange(10), permute(np.arange(10), 10, seed)] += 1
   chi_square = ((counts - 200) ** 2 / 200).sum()
-  assert chi_square < 81 + 4 * np.sqrt(2 * 81)  # 81 degrees of freedom, four deviations
+  assert chi_square < 81 + 4 * np.sqrt(2 * 81)  # 81 degrees of freedom, four standard deviations
 
 
-def test_neighbours_do_not_stay_neighbours():
+def test_results_of_neighbours_are_uncorrelated():
   there = permute(np.arange(45000), 45000, 0)
   assert abs(np.corrcoef(np.arange(45000), there)[0, 1]) < 0.02
   assert abs(np.corrcoef(there[:-1], there[1:])[0, 1]) < 0.02
@@ -37,15 +37,15 @@ def test_a_billion_needs_no_memory():
   assert len(set(far.tolist())) == 5 and far.min() >= 0 and far.max() < 10**12
 
 
-def test_values_stay_what_they_were():
-  """Runs resume in the middle of a permutation, also after an update of this package."""
+def test_values_do_not_change():
+  """Runs can resume in the middle of a permutation after an update of this package."""
   assert permute(np.arange(6), 45000, 3, 1).tolist() == [21801, 7008, 16700, 26587, 5568, 35355]
   assert permute(np.arange(3) + 10**8, 10**9, 0).tolist() == [962180059, 683121630, 819909490]
   assert permute(np.arange(3), 2**40 + 1, 0).tolist() == [797441392693, 1086696789633, 904753230990]
 
 
-def test_blocks_join():
-  """More positions than fit in a block give what each gives by itself."""
+def test_blocks_equal_single_positions():
+  """Positions of several blocks have the same results as single positions."""
   size = 3 * permutation._BLOCK + 5
   whole = permute(np.arange(size), size, 1)
   assert np.array_equal(np.sort(whole), np.arange(size))
@@ -54,8 +54,8 @@ def test_blocks_join():
 
 
 @pytest.mark.parametrize('size', [3, 33, 70, 1025, 45000, 2**40 + 1])
-def test_few_positions_are_sent_where_many_are(size):
-  """The last few that are outside are sent on one by one, by other code."""
+def test_single_positions_equal_arrays(size):
+  """Few values outside of the range are handled by a Python loop instead of NumPy."""
   positions = np.arange(min(size, 500))
   together = permute(positions, size, 2)
   assert np.array_equal([permute(position, size, 2) for position in positions], together)
@@ -64,7 +64,7 @@ def test_few_positions_are_sent_where_many_are(size):
     assert np.array_equal(permute(positions, size, 2), together)
 
 
-def test_any_shape_and_leaves_its_argument_alone():
+def test_accepts_any_shape_without_side_effects():
   positions = np.arange(100, dtype=np.uint64)
   there = permute(positions, 100, 1)
   assert there.dtype == np.int64

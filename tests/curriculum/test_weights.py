@@ -3,15 +3,15 @@ import numpy as np
 from mecl_jax.curriculum import Curriculum, pacing, weights
 
 
-def test_inside_counts_only_an_exits_own_prefix():
+def test_inside_is_zero_outside_of_the_prefix():
   ranks = np.array([[0, 3, 9, 5], [2, 8, 1, 4]])
   visible = np.array([[5, 10], [10, 10]])
   result = weights.inside(ranks, visible)
-  assert result[0, :, 0].tolist() == [2, 2, 0, 0]  # half of the prefix, so twice the weight
+  assert result[0, :, 0].tolist() == [2, 2, 0, 0]  # half of the prefix, twice the weight
   assert (result[0, :, 1] == 1).all() and (result[1] == 1).all()
 
 
-def test_over_a_pass_every_example_of_an_exits_prefix_counts_alike():
+def test_inside_sums_to_equal_weights_in_a_pass():
   curriculum = Curriculum(np.arange(60), pacing.constant(), 10, seed=0)
   ranks = curriculum.ranks(range(6))  # one pass
   counted = weights.inside(ranks, np.tile([12, 30, 60], (6, 1)))
@@ -22,20 +22,20 @@ def test_over_a_pass_every_example_of_an_exits_prefix_counts_alike():
     np.testing.assert_allclose(counted[..., exit_index].mean(), 1)
 
 
-def test_favour_easy():
+def test_favour_easy_at_each_depth():
   result = weights.favour_easy(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]), 0.8)
   np.testing.assert_allclose(result[:, 0], [0.2, 1, 1.8])
   np.testing.assert_allclose(result[:, 1], [0.6, 1, 1.4])
   np.testing.assert_allclose(result[:, 2], 1)
 
 
-def test_reweighted_keeps_the_size_of_an_exits_loss_and_an_exit_without_examples():
+def test_reweighted_keeps_sums_over_the_batch():
   counted = np.array([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]])
   factors = np.array([[1.0, 0.0, 5.0, 1.0], [3.0, 0.0, 5.0, 1.0]])
   np.testing.assert_allclose(weights.reweighted(counted, factors), [[0.5, 0, 1, 0], [1.5, 0, 1, 0]])
 
 
-def test_an_exit_that_sees_the_easy_part_alone_has_a_loss_of_the_same_size():
+def test_reweighted_prefix_has_mean_weight_one():
   ranks = np.arange(10)[None]  # easiest first
   counted = weights.inside(ranks, np.array([[2, 10]]))
   result = weights.reweighted(counted, weights.favour_easy(1 - ranks / 9, np.zeros(2), 0.8))

@@ -1,10 +1,24 @@
-"""Networks small enough for tests."""
+"""Small networks and helpers for the tests of models."""
 
+from collections.abc import Collection, Iterable
+import functools
+
+import jax
 import numpy as np
+import pytest
 
 from mecl_jax import models
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+
+# Compiles without backend optimisation, which takes longer than it saves in tests.
+quick_jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+
+
+@quick_jit
+def call(module, *inputs):
+  """Returns `module(*inputs)`, compiled as one program instead of one per operation."""
+  return module(*inputs)
 
 
 def build(**changes):
@@ -21,3 +35,9 @@ def build(**changes):
     'seed': 0,
   }
   return models.build(**{**settings, **changes})
+
+
+def slow_except(quick: Collection, parameters: Iterable) -> list:
+  """Marks test parameters as slow, except those whose first value is quick."""
+  cases = [case if isinstance(case, tuple) else (case,) for case in parameters]
+  return [pytest.param(*case, marks=() if case[0] in quick else pytest.mark.slow) for case in cases]

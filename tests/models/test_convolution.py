@@ -10,7 +10,7 @@ SETTINGS = {'padding': [(1, 1), (1, 1)], 'dimension_numbers': ('NHWC', 'HWIO', '
 
 
 @pytest.mark.parametrize(('batch', 'stride'), [(64, 1), (64, 2), (66, 1)])
-def test_values_and_gradients_are_those_of_the_plain_convolution(batch, stride):
+def test_equals_plain_convolution_and_its_gradients(batch, stride):
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(batch, 6, 6, 2)), jnp.float32)
   kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)), jnp.float32)
@@ -26,7 +26,7 @@ def test_values_and_gradients_are_those_of_the_plain_convolution(batch, stride):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-2), ours, plain)
 
 
-def test_on_the_cpu_the_kernel_gradient_is_taken_in_parts():
+def test_kernel_gradient_on_cpu_is_computed_in_parts():
   x, kernel = jnp.ones((64, 6, 6, 2)), jnp.ones((3, 3, 2, 3))
 
   def convolutions(conv):

@@ -7,34 +7,34 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import images_per_call
 from mecl_jax.models import BACKBONES
 from mecl_jax.models.heads.convolutional import ConvHead, LinearHead
-from tests.models.networks import IMAGES, build
+from tests.models.networks import IMAGES, build, call
 
 
-def test_early_exits_have_the_head_asked_for_and_the_final_one_is_linear():
+def test_final_head_is_linear():
   model = build(head='conv')
   kinds = [type(model.heads[name]) for name in model.exit_names]
   assert kinds == [ConvHead, ConvHead, LinearHead]
   assert {type(head) for head in build(head='linear').heads.values()} == {LinearHead}
 
 
-def test_exits_by_share_sit_at_blocks():
+def test_exits_by_share():
   model = build(backbone='resnet20', image_shape=(32, 32, 3), exits=(0.3, 0.7))
-  # 1 % for the stem, then about 12, 12, 12, 9, 12, 12 and so on.
+  # The stem has 1 % of the MACs, the blocks about 12, 12, 12, 9, 12, 12 % and so on.
   assert model.exit_names == ('stage1_block2', 'stage2_block3', 'final')
 
 
-def test_the_seed_decides_the_parameters():
+def test_seed_determines_parameters():
   a, b, c = (jax.tree.leaves(nnx.state(build(seed=seed))) for seed in (1, 1, 2))
   for left, right in zip(a, b, strict=True):
     np.testing.assert_array_equal(left, right)
   assert any(not np.array_equal(left, right) for left, right in zip(a, c, strict=True))
 
 
-def test_every_depth_of_the_paper_is_there():
+def test_published_resnet_depths_exist():
   assert set(BACKBONES) >= {f'resnet{depth}' for depth in (8, 14, 20, 32, 44, 56, 110)}
 
 
-def test_a_stem_for_small_images_leaves_them_four_times_as_large():
+def test_cifar_stem_keeps_four_times_the_size():
   sides = {}
   for stem in ('auto', 'cifar', 'imagenet'):
     model = nnx.eval_shape(
@@ -46,28 +46,30 @@ def test_a_stem_for_small_images_leaves_them_four_times_as_large():
   assert sides == {'auto': 1, 'cifar': 4, 'imagenet': 1}
 
 
-def test_images_are_resized_inside_the_network():
+def test_network_resizes_images():
   model = build(image_size=16)
-  assert [x.shape[1:3] for x in model.features(IMAGES)] == [(16, 16), (8, 8), (4, 4)]
+  features = nnx.eval_shape(lambda model: model.features(IMAGES), model)
+  assert [x.shape[1:3] for x in features] == [(16, 16), (8, 8), (4, 4)]
   plain = build(image_shape=(16, 16, 3))
-  larger = np.repeat(np.repeat(IMAGES[:, :1, :1], 16, 1), 16, 2)  # of one colour each
-  np.testing.assert_allclose(model(larger[:, :8, :8]), plain(larger), rtol=1e-4, atol=1e-5)
+  larger = np.repeat(np.repeat(IMAGES[:, :1, :1], 16, 1), 16, 2)  # every image has one colour
+  resized, expected = call(model, larger[:, :8, :8]), call(plain, larger)
+  np.testing.assert_allclose(resized, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_fewer_images_are_predicted_at_once_where_they_are_large():
+def test_batch_of_large_images_is_smaller():
   counts = [images_per_call(build(image_size=side), (8, 8, 3)) for side in (0, 64, 128, 224, 2048)]
   assert counts == [512, 512, 128, 41, 16]
 
 
-def test_gray_images_get_the_statistics_of_three_channels():
+def test_repeated_channels_have_their_own_statistics():
   model = build(image_shape=(8, 8, 1), input_channels=3)
   gray = IMAGES[..., :1]
   np.testing.assert_array_equal(model(gray), build()(np.repeat(gray, 3, axis=-1)))
 
 
-def test_odd_and_oblong_images_work():
+def test_odd_and_oblong_images_are_valid():
   model = build(image_shape=(9, 13, 3))
-  assert model(np.resize(IMAGES, (2, 9, 13, 3))).shape == (2, 3, 5)
+  assert call(model, np.resize(IMAGES, (2, 9, 13, 3))).shape == (2, 3, 5)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_odd_and_oblong_images_work():
   [
     ({'backbone': 'resnet21'}, 'model.backbone.*resnet21.*resnet8, resnet14, resnet20'),
     ({'head': 'cone'}, 'model.head.*cone.*linear, conv'),
-    ({'stem': 'cifar'}, 'model.stem is .cifar.*resnet8 has one stem only'),
+    ({'stem': 'cifar'}, 'model.stem is .cifar.*resnet8 has only one stem'),
     ({'stem': 'small'}, 'model.stem.*small.*auto, cifar, imagenet'),
     ({'backbone': 'mobilenet_v1_cifar', 'stem': 'imagenet'}, '8x8.*32x32'),
     ({'dtype': 'float16'}, 'model.dtype.*float16.*float32, bfloat16, float64'),
@@ -85,18 +87,18 @@ def test_odd_and_oblong_images_work():
     ({'image_shape': (9, 9, 3), 'image_size': 7}, '7x7.*8x8'),
     (
       {'backbone': 'mobilenet_v1', 'image_size': 32, 'exits': ('stage5_block1',)},
-      'exit stage5_block1.* is 1x1, and head conv takes 2x2',
+      'exit stage5_block1.* is 1x1, but head conv needs at least 2x2',
     ),
-    ({'input_channels': 1}, 'model.input_channels is 1.*have 3.*0 or 3'),
+    ({'input_channels': 1}, 'model.input_channels is 1.*have 3 channels.*0 or 3'),
   ],
 )
-def test_bad_fields_are_refused_in_one_line(changes, message):
+def test_invalid_fields_are_rejected_in_one_line(changes, message):
   with pytest.raises(UserError, match=message) as error:
     build(**changes)
   assert '\n' not in str(error.value)
 
 
-def test_every_exit_can_have_its_own_head():
+def test_exits_can_have_different_heads():
   net = build(exits=('stage1=vit', '0.8=linear', 'stage2_block1'), backbone='resnet14')
   kinds = {name: type(head).__name__ for name, head in net.heads.items()}
   assert kinds == {
@@ -107,11 +109,11 @@ def test_every_exit_can_have_its_own_head():
 
 
 @pytest.mark.parametrize('own', ['', ' '])
-def test_a_head_that_is_not_named_is_an_error(own):
+def test_empty_head_is_rejected(own):
   with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is ''"):
     build(exits=(f'stage1={own}',))
 
 
-def test_a_misspelt_head_of_an_exit_is_an_error():
+def test_unknown_head_of_an_exit_is_rejected():
   with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is 'vitt'.*mixer"):
     build(exits=('stage1=vitt',))

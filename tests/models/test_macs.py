@@ -8,14 +8,14 @@ from mecl_jax.models.macs import quantity
 from tests.models.networks import build
 
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
-# What ResNet-20 takes at 32x32, by hand: pixels, kernel, channels in and out.
+# MACs of ResNet-20 at 32x32, by hand: pixels, kernel, channels in and out.
 STEM = 32 * 32 * 9 * 3 * 16
 GROUP1 = 6 * 32 * 32 * 9 * 16 * 16
 GROUP2 = 16 * 16 * 9 * (16 * 32 + 5 * 32 * 32)
 GROUP3 = 8 * 8 * 9 * (32 * 64 + 5 * 64 * 64)
 HEAD1 = 16 * 16 * 9 * 16 * 64 + 64 * 10
 HEAD2 = 8 * 8 * 9 * 32 * 64 + 64 * 10
-# Parameters: kernels, and scale and bias of every batch norm.
+# Parameters of kernels, and scale and bias of every batch norm.
 PARAMETERS1 = 9 * 3 * 16 + 6 * 9 * 16 * 16 + 7 * 32
 PARAMETERS2 = 9 * (16 * 32 + 5 * 32 * 32) + 6 * 64
 PARAMETERS3 = 9 * (32 * 64 + 5 * 64 * 64) + 6 * 128
@@ -26,7 +26,7 @@ def resnet20():
   return build(backbone='resnet20', width=16, head_width=64, num_classes=10)
 
 
-def test_exits_of_resnet20_agree_with_hand_counts(resnet20):
+def test_exits_of_resnet20_equal_hand_counts(resnet20):
   first, second, final = exit_costs(resnet20, (32, 32, 3))
   assert (first.name, second.name, final.name) == ('stage1', 'stage2', 'final')
   assert first.macs == STEM + GROUP1 + HEAD1
@@ -36,7 +36,7 @@ def test_exits_of_resnet20_agree_with_hand_counts(resnet20):
   assert final.parameters == PARAMETERS1 + PARAMETERS2 + PARAMETERS3 + 650 == 269_722
 
 
-def test_stages_add_up_to_the_final_exit(resnet20):
+def test_sum_of_stages_equals_final_exit(resnet20):
   stages = stage_costs(resnet20.backbone, (32, 32, 3))
   assert [stage.name for stage in stages] == list(resnet20.backbone.stage_names)
   assert stages[0].macs == STEM
@@ -45,7 +45,7 @@ def test_stages_add_up_to_the_final_exit(resnet20):
   assert sum(stage.parameters for stage in stages) == 269_722 - 650
 
 
-def test_counting_moves_no_statistics():
+def test_counting_does_not_change_statistics():
   model = build()
   model.train()
   before = model.backbone.stages['stem'].norm.mean[...]
@@ -66,11 +66,11 @@ def test_counting_moves_no_statistics():
     (lambda a, b: lax.while_loop(lambda c: c < 9, lambda c: c + 1, 0.0) * (a @ b), 60),
   ],
 )
-def test_products_are_found_wherever_they_are(function, macs):
+def test_counts_products_in_nested_programs(function, macs):
   assert count_macs(function, A, B) == macs
 
 
-def test_batched_products():
+def test_counts_batched_products():
   assert count_macs(jax.vmap(jnp.matmul), jnp.ones((6, 3, 4)), jnp.ones((6, 4, 5))) == 360
 
 
@@ -78,7 +78,7 @@ def test_batched_products():
   ('stride', 'groups', 'macs'),
   [(1, 1, 8 * 8 * 9 * 4 * 6), (2, 1, 4 * 4 * 9 * 4 * 6), (1, 2, 8 * 8 * 9 * 2 * 6)],
 )
-def test_convolutions_with_strides_and_groups(stride, groups, macs):
+def test_counts_strided_and_grouped_convolutions(stride, groups, macs):
   def conv(x, kernel):
     return lax.conv_general_dilated(
       x, kernel, (stride, stride), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
@@ -88,7 +88,7 @@ def test_convolutions_with_strides_and_groups(stride, groups, macs):
   assert count_macs(conv, jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 4 // groups, 6))) == macs
 
 
-def test_products_in_an_open_loop_cannot_be_counted():
+def test_while_loop_with_products_is_rejected():
   def loop(a):
     return lax.while_loop(lambda a: a.sum() < 9, lambda a: a @ a, a)
 
@@ -109,5 +109,5 @@ def test_products_in_an_open_loop_cannot_be_counted():
     (252_893_440, '253 M'),
   ],
 )
-def test_quantities_have_three_digits_and_a_unit(number, expected):
+def test_quantity_has_three_digits_and_a_unit(number, expected):
   assert quantity(number) == expected

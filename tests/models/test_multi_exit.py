@@ -15,13 +15,13 @@ def model():
 
 
 def statistics(model):
-  """Batch statistics by path."""
+  """Returns batch statistics by path."""
   flat = nnx.to_flat_state(nnx.state(model, nnx.BatchStat))
   return {path: np.asarray(variable[...]) for path, variable in flat}
 
 
 def moved(model, exits=None):
-  """Paths, without the statistic's own name, whose statistics a forward pass changes."""
+  """Returns the paths of batch norms whose statistics a forward pass changes."""
   before = statistics(model)
 
   @jax.jit
@@ -42,7 +42,7 @@ def norms(model, *prefixes):
   return {path for path in paths if any(path[: len(prefix)] == prefix for prefix in prefixes)}
 
 
-def test_logits_of_all_exits_earliest_first(model):
+def test_returns_logits_of_all_exits(model):
   assert model.exit_names == ('stage1', 'stage2', 'final')
   logits = model(IMAGES)
   assert logits.shape == (4, 3, 5)
@@ -53,31 +53,31 @@ def test_logits_of_all_exits_earliest_first(model):
     np.testing.assert_array_equal(logits[:, index], model.heads[name](features[index]))
 
 
-def test_segments_part_the_stages(model):
+def test_segments_split_the_stages(model):
   assert model.exit_stages == ('stage1_block1', 'stage2_block1', 'stage3_block1')
   assert model.segments == (('stem', 'stage1_block1'), ('stage2_block1',), ('stage3_block1',))
 
 
-def test_chosen_exits_come_in_the_order_asked(model):
+def test_keeps_the_order_of_selected_exits(model):
   logits = model(IMAGES)
   np.testing.assert_array_equal(model(IMAGES, ('final', 'stage1')), logits[:, [2, 0]])
   features = model.features(IMAGES, ('stage2',))
   np.testing.assert_array_equal(model.classify(features, ('stage2',)), logits[:, [1]])
 
 
-def test_only_the_stages_that_an_exit_needs_run(model):
+def test_later_stages_do_not_run(model):
   def macs(exits):
     return count_macs(lambda images: model(images, exits), IMAGES)
 
   assert macs(('stage1',)) < macs(('stage1', 'stage2')) < macs(None)
 
 
-def test_unknown_exits_are_refused(model):
+def test_unknown_exit_is_rejected(model):
   with pytest.raises(UserError, match=r"'stage3'.*stage1, stage2, final"):
     model(IMAGES, ('stage3',))
 
 
-def test_pixels_are_normalised_by_the_numbers_in_the_state(model):
+def test_normalises_pixels_by_statistics_in_the_state(model):
   state = nnx.state(model, PixelStatistic)
   assert set(dict(nnx.to_flat_state(state))) == {('mean',), ('std',)}
   stem = model.backbone.stages['stem']
@@ -90,7 +90,7 @@ def test_pixels_are_normalised_by_the_numbers_in_the_state(model):
   np.testing.assert_array_equal(model(IMAGES), model(IMAGES.astype(np.float32)))
 
 
-def test_gray_images_are_repeated_for_a_colour_backbone():
+def test_repeats_grayscale_images():
   gray = build(image_shape=(8, 8, 1), mean=[0.4], std=[0.2], input_channels=3)
   colour = build(mean=[0.4] * 3, std=[0.2] * 3)
   images = IMAGES[..., :1]
@@ -105,16 +105,22 @@ def test_gray_images_are_repeated_for_a_colour_backbone():
     ('float64', 'float64', 'float64', 'float64'),
   ],
 )
-def test_dtypes_in_and_after_training_mode(dtype, parameters, logits, features):
+def test_dtypes_in_training_mode(dtype, parameters, logits, features):
   with jax.enable_x64(dtype == 'float64'):
     model = build(dtype=dtype)
     model.train()
-    assert model.features(IMAGES, ('stage1',))[0].dtype == features
-    assert model(IMAGES).dtype == logits
-    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model))} == {jnp.dtype(parameters)}
+
+    def run(model):
+      return model.features(IMAGES, ('stage1',)), model(IMAGES), nnx.state(model)
+
+    (found,), answer, state = nnx.eval_shape(run, model)
+    assert found.dtype == features
+    assert answer.dtype == logits
+    for leaves in (state, nnx.state(model)):
+      assert {leaf.dtype for leaf in jax.tree.leaves(leaves)} == {jnp.dtype(parameters)}
 
 
-def test_paths_begin_with_the_part_that_they_belong_to(model):
+def test_state_paths_begin_with_stage_or_head(model):
   stages = {('backbone', 'stages', name) for name in model.backbone.stage_names}
   heads = {('heads', name) for name in model.exit_names}
   for path, _ in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
@@ -122,7 +128,7 @@ def test_paths_begin_with_the_part_that_they_belong_to(model):
     assert all(isinstance(name, str) and '/' not in name and '.' not in name for name in path)
 
 
-def test_a_new_model_is_in_evaluation_mode(model):
+def test_new_model_is_in_evaluation_mode(model):
   assert moved(model) == set()
 
 
@@ -136,13 +142,13 @@ def test_a_new_model_is_in_evaluation_mode(model):
     (),
   ],
 )
-def test_statistics_move_in_the_trainable_parts_and_nowhere_else(model, prefixes):
-  model.train()  # a mode that must not linger
+def test_only_trainable_parts_update_statistics(model, prefixes):
+  model.train()  # `set_trainable` must reset this mode
   set_trainable(model, prefixes)
   assert moved(model) == norms(model, *prefixes)
 
 
-def test_statistics_of_stages_that_do_not_run_stay(model):
+def test_unused_stages_keep_their_statistics(model):
   set_trainable(model, [()])
   expected = norms(
     model, ('backbone', 'stages', 'stem'), ('backbone', 'stages', 'stage1_block1'),
@@ -152,12 +158,12 @@ def test_statistics_of_stages_that_do_not_run_stay(model):
 
 
 @pytest.mark.parametrize('prefix', [('heads', 'stage9'), ('backbone', 'stem'), ('mean',)])
-def test_a_prefix_that_leads_nowhere_is_an_error(model, prefix):
+def test_unknown_prefix_is_rejected(model, prefix):
   with pytest.raises(ValueError, match='/'.join(prefix)):
     set_trainable(model, [prefix])
 
 
-def test_pure_state_merges_under_jit_and_keeps_the_mode(model):
+def test_mode_survives_split_and_merge_under_jit(model):
   set_trainable(model, [('heads', 'stage1')])
   graphdef, params, stats, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
   pure = tuple(map(nnx.to_pure_dict, (params, stats, rest)))
@@ -173,7 +179,7 @@ def test_pure_state_merges_under_jit_and_keeps_the_mode(model):
   assert nnx.split(nnx.merge(graphdef, *pure))[0] == graphdef
 
 
-def test_a_state_read_back_makes_another_model_the_same(model):
+def test_state_determines_the_logits(model):
   other = build(seed=1, mean=[0.0] * 3)
   state = nnx.state(other)
   nnx.replace_by_pure_dict(state, nnx.to_pure_dict(nnx.state(model)))

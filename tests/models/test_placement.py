@@ -8,14 +8,14 @@ MACS = {
 }  # fmt: skip
 
 
-def test_exits_keep_their_names_and_are_sorted():
+def test_exits_are_sorted():
   placed = place_exits(('stage2_block1', 'stage1', 'stem'), MACS)
   assert list(placed.items()) == [
     ('stem', 'stem'), ('stage1', 'stage1_block2'), ('stage2_block1', 'stage2_block1'),
   ]  # fmt: skip
 
 
-def test_shares_take_the_nearest_stage_but_never_the_stem():
+def test_shares_select_the_nearest_stage():
   # cumulative: .1 .3 .5 .7 1.
   assert place_exits((0.61, 0.05), MACS) == {
     'stage1_block1': 'stage1_block1', 'stage2_block1': 'stage2_block1',
@@ -34,24 +34,24 @@ def test_shares_take_the_nearest_stage_but_never_the_stem():
     ((1,), '1.*between 0 and 1'),
     ((-0.5,), 'between 0 and 1'),
     ((float('nan'),), 'between 0 and 1'),
-    (('stage1', 'stage1_block2'), "stage1_block2.*'stage1_block2' is the second"),
-    ((0.5, 'stage1'), 'two exits at one stage, stage1_block2'),
+    (('stage1', 'stage1_block2'), "'stage1_block2' is the second exit at stage stage1_block2"),
+    ((0.5, 'stage1'), "'stage1' is the second exit at stage stage1_block2"),
     (('stage2',), 'last stage.*choose from: stem, .*stage2_block1$'),
     (('stage2_block2',), 'last stage'),
     (('every 0',), 'N from 1 to 3'),
     (('every 4',), 'N from 1 to 3'),
     (('every',), 'N from 1 to 3'),
-    (('every 2', 'stage1'), 'two exits at one stage'),
+    (('every 2', 'stage1'), 'is the second exit at stage'),
     ((0.99,), '0.99 is the last stage, stage2_block2'),
   ],
 )
-def test_impossible_exits_are_refused_in_one_line(exits, message):
+def test_invalid_exits_are_rejected_in_one_line(exits, message):
   with pytest.raises(UserError, match=message) as error:
     place_exits(exits, MACS)
   assert '\n' not in str(error.value)
 
 
-def test_every_n_counts_from_the_first_stage_and_leaves_the_last_out():
+def test_every_n_excludes_first_and_last_stage():
   assert list(place_exits(('every 2',), MACS)) == ['stage1_block2']
   assert list(place_exits(('every 1',), MACS)) == [
     'stage1_block1',
@@ -60,14 +60,14 @@ def test_every_n_counts_from_the_first_stage_and_leaves_the_last_out():
   ]
 
 
-def test_groups_are_all_ends_of_groups_but_the_last_and_the_stem():
+def test_groups_exclude_stem_and_last_group():
   macs = {'stem_a': 1, **MACS, 'transition': 5, 'stage3_block1': 5}
   placed = place_exits(('groups',), macs)
   assert placed == {'stage1': 'stage1_block2', 'stage2': 'stage2_block2'}
 
 
-def test_groups_of_a_backbone_that_has_none_are_refused():
-  with pytest.raises(UserError, match=r"no groups of stages; write 'every N'.*: block1, block2$"):
+def test_backbone_without_groups_is_rejected():
+  with pytest.raises(UserError, match=r"no groups of stages; choose 'every N'.*: block1, block2$"):
     place_exits(('groups',), {'stem': 1, 'block1': 2, 'block2': 2, 'block3': 2})
 
 
@@ -82,5 +82,5 @@ def test_groups_of_a_backbone_that_has_none_are_refused():
     (0.3, (0.3, None)),
   ],
 )
-def test_an_exit_may_have_a_head_of_its_own(written, meant):
+def test_split_head_separates_place_and_head(written, meant):
   assert split_head(written) == meant

@@ -276,7 +276,7 @@ def test_a_difficulty_file_for_other_data_is_refused(toy_config, ended, tmp_path
   file = ended() / 'difficulty.npz'
   given = {'curriculum.teacher': 'file', 'curriculum.difficulty_file': str(file)}
   with pytest.raises(
-    UserError, match=r'210 examples: 10 missing \(it was made by final_exit for toy\)'
+    UserError, match=r'210 examples: 10 missing \(it has scores of final_exit for toy\)'
   ):
     run(toy_config, tmp_path / 'b', **{**given, 'data.validation_size': 30})
 

@@ -1,1 +1,1 @@
-"""Backbones: each a list of named stages that knows nothing of exits."""
+"""Backbones: sequences of named stages, independent of exits."""

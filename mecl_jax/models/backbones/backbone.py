@@ -1,26 +1,29 @@
-"""What every backbone is."""
+"""The base class of backbones, and the names of their stages."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from flax import nnx
 import jax
 
-# What stages hand on: a feature map [B, H, W, C], or several of them.
+# Output of a stage: a feature map [B, H, W, C], or several arrays.
 Features = jax.Array | tuple[jax.Array, ...]
 
 
 class Backbone(nnx.Module):
-  """Named stages, one after the other; it knows nothing of exits or classes.
+  """A sequence of named stages, independent of exits and classes.
+
+  A stage is a module whose input is the output of the stage before it: a feature map [B, H, W, C],
+  or a tuple of arrays whose last one is the feature map for heads (see `feature_map`). Stage names
+  may have a group, the part before the last underscore. The name of a group also refers to its last
+  stage: `stage1` is the last `stage1_block<n>` (see `place_exits`).
 
   Args:
-    stages: stage name -> module, first to last; each maps what the one before it returns to the
-      next, a feature map [B, H, W, C] or a tuple of arrays whose last is the feature map, the one
-      that `feature_map` gives to heads. `place_exits` knows the last stage of a group also by the
-      group's name, what comes before the last underscore: `stage1` for the last `stage1_block<n>`.
+    stages: stage name -> module, first to last.
 
   Attributes:
     stages: as given.
-    stage_names: first to last, an order that `nnx.Dict` loses when it is split and merged.
+    stage_names: first to last. `nnx.Dict` does not keep this order when it is split and merged.
   """
 
   def __init__(self, stages: Mapping[str, nnx.Module]):
@@ -29,5 +32,34 @@ class Backbone(nnx.Module):
 
 
 def feature_map(features: Features) -> jax.Array:
-  """What a head at a stage takes of what the stage returns, [B, H, W, C]."""
+  """Returns the feature map [B, H, W, C] for a head from the output of a stage."""
   return features[-1] if isinstance(features, tuple) else features
+
+
+def add_groups(
+  stages: dict[str, nnx.Module],
+  in_channels: int,
+  groups: Iterable[tuple[int, ...]],
+  make_block: Callable[..., nnx.Module],
+  **settings: Any,
+) -> int:
+  """Adds groups of equal blocks to the stages: `stage1_block1`, `stage1_block2`, and so on.
+
+  Args:
+    stages: stage name -> module, extended in place.
+    in_channels: channels of the input of the first block.
+    groups: (.., channels, blocks, stride) of every group. The first block of a group has its
+      stride, the others have stride 1. Values before `channels` are passed to `make_block`.
+    make_block: (in_channels, channels, .., *, stride, **settings) -> block.
+    **settings: passed to `make_block`.
+
+  Returns:
+    channels of the output of the last block.
+  """
+  for group, (*kind, channels, blocks, stride) in enumerate(groups, 1):
+    for block in range(1, blocks + 1):
+      stages[f'stage{group}_block{block}'] = make_block(
+        in_channels, channels, *kind, stride=stride if block == 1 else 1, **settings
+      )
+      in_channels = channels
+  return in_channels

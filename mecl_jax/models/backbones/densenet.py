@@ -1,9 +1,12 @@
-"""DenseNets for small and for large images (Huang et al., CVPR 2017, arXiv 1608.06993).
+"""DenseNets for small and for large images.
 
-All are of the BC kind: bottlenecks before the 3x3 convolutions, compression between the groups.
+All are DenseNet-BC: bottlenecks before the 3x3 convolutions, and compression between the groups.
+
+References:
+  Huang et al., "Densely Connected Convolutional Networks", CVPR 2017, arXiv 1608.06993.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import functools
 
 from flax import nnx
@@ -13,7 +16,7 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.backbones.imagenet import RESNET_EPSILON, ImageNetStem, Stem
-from mecl_jax.models.layers import NormReLU, conv, conv3x3
+from mecl_jax.models.layers import NormReLU, conv
 
 norm_relu = functools.partial(NormReLU, epsilon=RESNET_EPSILON['keras'])
 
@@ -21,23 +24,23 @@ IMAGENET_BLOCKS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 
 
 
 def cifar_blocks(depth: int) -> tuple[int, int, int]:
-  """Blocks per group of a DenseNet-BC of 6n + 4 layers: n in each of three groups."""
+  """Returns the blocks in each of the three groups of a DenseNet-BC with 6n + 4 layers: n."""
   n = (depth - 4) // 6
   return n, n, n
 
 
 class Block(nnx.Module):
-  """One dense layer; [B, H, W, in] -> [B, H, W, in + growth].
+  """One block; [B, H, W, in] -> [B, H, W, in + growth].
 
   Batch norm, ReLU and a 1x1 convolution to 4 * growth channels, the bottleneck; then batch norm,
-  ReLU and a 3x3 convolution, whose channels come after those of the input.
+  ReLU and a 3x3 convolution. Its channels are appended to those of the input.
   """
 
   def __init__(self, in_channels: int, growth: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
     self.norm1 = norm_relu(in_channels, dtype=dtype)
     self.conv1 = conv(in_channels, 4 * growth, 1, dtype=dtype, rngs=rngs)
     self.norm2 = norm_relu(4 * growth, dtype=dtype)
-    self.conv2 = conv3x3(4 * growth, growth, dtype=dtype, rngs=rngs)
+    self.conv2 = conv(4 * growth, growth, 3, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     y = self.conv1(self.norm1(x))
@@ -45,7 +48,7 @@ class Block(nnx.Module):
 
 
 class Transition(nnx.Module):
-  """Batch norm, ReLU, 1x1 convolution, 2x2 average; [B, H, W, in] -> [B, H/2, W/2, out]."""
+  """Batch norm, ReLU, 1x1 convolution, 2x2 average pooling; [B, H, W, in] -> [B, H/2, W/2, out]."""
 
   def __init__(self, in_channels: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
     self.norm = norm_relu(in_channels, dtype=dtype)
@@ -58,17 +61,17 @@ class Transition(nnx.Module):
 class DenseNet(Backbone):
   """A DenseNet-BC without its classifier.
 
-  The stages are `stem`, to 2 * `width` channels; groups `stage1_block1`, .., with `transition1`,
-  .. between them, each of which halves height, width and channels; and `norm`, the last norm and
-  ReLU. The group `stage1` ends before its transition.
+  The stages are `stem` with 2 * `width` channels; groups of blocks `stage1_block1`, .., with
+  `transition1`, .. between them, which halve height, width and channels; and `norm` with the last
+  batch norm and ReLU. The group `stage1` ends before `transition1`.
 
   Args:
-    in_channels: of the images.
-    blocks: in each group, see `cifar_blocks` and `IMAGENET_BLOCKS`.
-    stem: 'cifar', a 3x3 convolution; or 'imagenet', which quarters height and width.
-    width: the growth rate k, channels that every block adds; 12 or 32 in the paper's networks.
+    in_channels: channels of the images.
+    blocks: number of blocks in each group, see `cifar_blocks` and `IMAGENET_BLOCKS`.
+    stem: 'cifar', a 3x3 convolution; or 'imagenet', which divides height and width by 4.
+    width: the growth rate k, the channels that every block adds; 12 or 32 in the paper.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(
@@ -81,18 +84,18 @@ class DenseNet(Backbone):
     dtype: DTypeLike,
     rngs: nnx.Rngs,
   ):
-    make_stem: Callable[..., nnx.Module] = conv3x3 if stem == 'cifar' else ImageNetStem
     channels = 2 * width
     stages: dict[str, nnx.Module] = {
-      'stem': make_stem(in_channels, channels, dtype=dtype, rngs=rngs)
+      'stem': conv(in_channels, channels, 3, dtype=dtype, rngs=rngs)
+      if stem == 'cifar'
+      else ImageNetStem(in_channels, channels, dtype=dtype, rngs=rngs)
     }
     for group, size in enumerate(blocks, 1):
       for block in range(1, size + 1):
         stages[f'stage{group}_block{block}'] = Block(channels, width, dtype=dtype, rngs=rngs)
         channels += width
       if group < len(blocks):
-        transition = Transition(channels, channels // 2, dtype=dtype, rngs=rngs)
-        stages[f'transition{group}'] = transition
+        stages[f'transition{group}'] = Transition(channels, channels // 2, dtype=dtype, rngs=rngs)
         channels //= 2
     stages['norm'] = norm_relu(channels, dtype=dtype)
     super().__init__(stages)

@@ -1,4 +1,9 @@
-"""EfficientNet (Tan & Le, ICML 2019, arXiv 1905.11946)."""
+"""EfficientNet.
+
+References:
+  Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
+  arXiv 1905.11946.
+"""
 
 from collections.abc import Callable
 import functools
@@ -21,26 +26,26 @@ GROUPS = (  # expansion, size of the depthwise kernel, channels, blocks, stride
   (6, 5, 192, 4, 2),
   (6, 3, 320, 1, 1),
 )
-TOP = 1280
-SQUEEZE = 4  # times fewer channels inside a squeeze than a block's input has
+TOP = 1280  # channels of the last convolution
+SQUEEZE = 4  # input channels of a block, in multiples of the channels inside its squeeze
 
 
 class EfficientNet(Backbone):
   """EfficientNet-B0 without its classifier.
 
-  The stages are `stem`, the inverted residuals `stage1_block1`, `stage2_block1`, ..,
-  `stage7_block1`, each with squeeze and excitation, and `top`, a last 1x1 convolution; batch norm
-  and swish follow. There is no stochastic depth, with which the paper trains.
+  The stages are `stem`; the inverted residuals `stage1_block1`, `stage2_block1`, ..,
+  `stage7_block1` with squeeze and excitation; and `top`, a last 1x1 convolution with batch norm and
+  swish. Stochastic depth, which the paper uses for training, is not implemented.
 
   Args:
-    in_channels: of the images.
-    stem: 'imagenet', where height and width are halved five times; or 'cifar', where the stem's
-      convolution has stride 1 and they are halved four times.
-    origin: whose weights it can take, those of Keras and of timm's tf_efficientnet_b0, or those of
-      torchvision and of timm's efficientnet_b0.
-    width: channels of the stem, 32 in the paper; all others are scaled alike.
+    in_channels: channels of the images.
+    stem: 'imagenet', which halves height and width five times; or 'cifar', where the convolution of
+      the stem has stride 1 and they are halved four times.
+    origin: publisher of compatible weights: 'keras' (Keras, and tf_efficientnet_b0 of timm) or
+      'torch' (torchvision, and efficientnet_b0 of timm).
+    width: channels of the stem, 32 in the paper; all other channels are scaled with it.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(

@@ -1,5 +1,4 @@
-"""What the networks for ImageNet have in common: their stems, their widths, and the settings in
-which the published weights of Keras and of PyTorch differ."""
+"""Parts that the backbones for ImageNet share: stems, widths, and the settings of publishers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -8,31 +7,33 @@ from flax import nnx
 import jax
 from jax.typing import DTypeLike
 
+from mecl_jax.models.backbones.backbone import add_groups
 from mecl_jax.models.layers import ConvNorm
 
 Stem = Literal['cifar', 'imagenet']
 
-# Whose published weights a network can take: those of keras.applications, or those of torchvision
-# and timm. Padding and epsilon are part of a network: with those of the other, its numbers differ.
+# Publisher of the weights that a network is compatible with: keras.applications ('keras'), or
+# torchvision and timm ('torch'). They differ in padding and epsilon, which change the logits.
 Origin = Literal['keras', 'torch']
-SETTINGS: dict[Origin, dict[str, Any]] = {  # of `ConvNorm`, in MobileNets and EfficientNets
+SETTINGS: dict[Origin, dict[str, Any]] = {  # arguments of `ConvNorm` in MobileNet and EfficientNet
   'keras': {'padding': 'SAME', 'epsilon': 1e-3},
   'torch': {'padding': None, 'epsilon': 1e-5},
 }
-RESNET_EPSILON: dict[Origin, float] = {'keras': 1.001e-5, 'torch': 1e-5}  # DenseNets have it too
+RESNET_EPSILON: dict[Origin, float] = {'keras': 1.001e-5, 'torch': 1e-5}  # DenseNet as well
 
-WIDTH = 32  # channels of the published stems to which `scaled` refers
+WIDTH = 32  # channels of the published stems of MobileNet, EfficientNet and Inception
 
 
 def scaled(channels: int, width: int) -> int:
-  """Published channels for a stem of `width` of them in place of 32; rounded, at least 1."""
+  """Returns channels * width / 32, rounded and at least 1, to scale a published network."""
   return max(1, round(channels * width / WIDTH))
 
 
 class ImageNetStem(nnx.Module):
   """7x7 convolution, batch norm, ReLU, 3x3 max pooling; [B, H, W, in] -> [B, H/4, W/4, out].
 
-  Three pixels of padding and one, on every side, as in the published networks of Keras and PyTorch.
+  The convolution has three pixels of padding on every side and the pooling one, as in the published
+  networks of Keras and PyTorch.
   """
 
   def __init__(
@@ -61,27 +62,21 @@ def grouped_stages(
   stem: Stem,
   width: int,
 ) -> tuple[dict[str, nnx.Module], int]:
-  """The stages of a MobileNet or EfficientNet: `stem`, `stage1_block1`, `stage2_block1`, ...
+  """Makes the stages of a MobileNet or EfficientNet: `stem`, `stage1_block1`, and so on.
 
   Args:
-    in_channels: of the images.
-    groups: of equal blocks, each (.., published channels, blocks, stride); the stride is that of
-      its first block, and what comes before is handed to `make_block`.
+    in_channels: channels of the images.
+    groups: (.., published channels, blocks, stride) of every group; see `add_groups`.
     make_conv: (in_channels, channels, size, *, stride) -> stage, for the stem.
     make_block: (in_channels, channels, .., *, stride) -> stage.
-    stem: its stride is 1 for 'cifar', 2 for 'imagenet'.
-    width: channels of the stem; those of the groups are scaled alike.
+    stem: 'cifar' with stride 1, or 'imagenet' with stride 2.
+    width: channels of the stem, 32 in the papers; the channels of the groups are scaled with it.
 
   Returns:
-    stage name -> stage, first to last; and the channels of the last.
+    stage name -> stage, first to last; and the channels of the last stage.
   """
   stages = {'stem': make_conv(in_channels, width, 3, stride=1 if stem == 'cifar' else 2)}
-  channels = width
-  for group, (*kind, published, blocks, stride) in enumerate(groups, 1):
-    out_channels = scaled(published, width)
-    for block in range(1, blocks + 1):
-      stages[f'stage{group}_block{block}'] = make_block(
-        channels, out_channels, *kind, stride=stride if block == 1 else 1
-      )
-      channels = out_channels
-  return stages, channels
+  scaled_groups = [
+    (*kind, scaled(channels, width), blocks, stride) for *kind, channels, blocks, stride in groups
+  ]
+  return stages, add_groups(stages, width, scaled_groups, make_block)

@@ -1,4 +1,8 @@
-"""ResNets for large images (He et al., "Deep Residual Learning", CVPR 2016, arXiv 1512.03385)."""
+"""ResNets for large images.
+
+References:
+  He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385.
+"""
 
 import functools
 from typing import Any
@@ -7,25 +11,25 @@ from flax import nnx
 import jax
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.backbones.backbone import Backbone, add_groups
 from mecl_jax.models.backbones.imagenet import RESNET_EPSILON, ImageNetStem, Origin, Stem
-from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, conv3x3
+from mecl_jax.models.layers import BatchNorm, ConvNorm, conv
 
-BLOCKS = {  # depth: in each group
+BLOCKS = {  # depth: blocks in each group
   18: (2, 2, 2, 2),
   34: (3, 4, 6, 3),
   50: (3, 4, 6, 3),
   101: (3, 4, 23, 3),
   152: (3, 8, 36, 3),
 }
-BOTTLENECKS = (50, 101, 152)  # depths whose blocks are bottlenecks; the others have basic ones
-EXPANSION = 4  # channels of a bottleneck's output, in multiples of those inside
+BOTTLENECKS = (50, 101, 152)  # depths with bottleneck blocks; the others have basic blocks
+EXPANSION = 4  # output channels of a bottleneck block, in multiples of its inner channels
 
 
 def _shortcut(
   in_channels: int, channels: int, *, stride: int, epsilon: float, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> ConvNorm | None:
-  """A 1x1 convolution with batch norm where the shape changes; None: the input itself."""
+  """Returns a 1x1 convolution with batch norm, or None if the shape does not change."""
   if stride == 1 and channels == in_channels:
     return None
   settings: dict[str, Any] = {'epsilon': epsilon, 'dtype': dtype, 'rngs': rngs}
@@ -33,7 +37,7 @@ def _shortcut(
 
 
 class BasicBlock(nnx.Module):
-  """Two 3x3 convolutions with batch norm, the first with the stride, beside a shortcut."""
+  """Two 3x3 convolutions with batch norm, and a shortcut; the first has the stride."""
 
   def __init__(
     self,
@@ -46,9 +50,9 @@ class BasicBlock(nnx.Module):
     rngs: nnx.Rngs,
   ):
     epsilon = RESNET_EPSILON[origin]
-    self.conv1 = conv3x3(in_channels, channels, stride=stride, dtype=dtype, rngs=rngs)
+    self.conv1 = conv(in_channels, channels, 3, stride=stride, dtype=dtype, rngs=rngs)
     self.norm1 = BatchNorm(channels, epsilon=epsilon, dtype=dtype)
-    self.conv2 = conv3x3(channels, channels, dtype=dtype, rngs=rngs)
+    self.conv2 = conv(channels, channels, 3, dtype=dtype, rngs=rngs)
     self.norm2 = BatchNorm(channels, epsilon=epsilon, dtype=dtype)
     self.shortcut = _shortcut(
       in_channels, channels, stride=stride, epsilon=epsilon, dtype=dtype, rngs=rngs
@@ -61,10 +65,10 @@ class BasicBlock(nnx.Module):
 
 
 class BottleneckBlock(nnx.Module):
-  """1x1, 3x3 and 1x1 convolutions with batch norm, beside a shortcut.
+  """1x1, 3x3 and 1x1 convolutions with batch norm, and a shortcut.
 
-  The stride is that of the first 1x1 convolution in the network of the paper and of Keras, of the
-  3x3 one in that of PyTorch, known as v1.5.
+  The first 1x1 convolution has the stride in the networks of the paper and of Keras, the 3x3
+  convolution in those of PyTorch, known as v1.5.
   """
 
   def __init__(
@@ -99,23 +103,24 @@ class BottleneckBlock(nnx.Module):
 
 
 class ImageNetResNet(Backbone):
-  """A ResNet of 18, 34, 50, 101 or 152 layers, without its classifier.
+  """A ResNet with 18, 34, 50, 101 or 152 layers, without its classifier.
 
-  Four groups of blocks with 1, 2, 4 and 8 times `width` channels, 4 times as many where the blocks
-  are bottlenecks, from 50 layers on; all but the first halve height and width. The stages are
-  `stem`, `stage1_block1`, .., `stage4_block3`. Convolutions have no bias; Keras's have one, which a
-  batch norm's mean can absorb.
+  It has four groups of blocks with 1, 2, 4 and 8 times `width` channels, and 4 times as many with
+  bottleneck blocks (50 layers and more). All groups but the first halve height and width. The
+  stages are `stem`, `stage1_block1`, .., `stage4_block<n>`. The convolutions have no bias. Those of
+  Keras have one; published weights add it to the mean of the batch norm (see
+  `pretrained.convert`).
 
   Args:
-    in_channels: of the images.
-    depth: a key of `BLOCKS`, counting the classifier's layer but no shortcuts.
-    stem: 'imagenet', which quarters height and width; or 'cifar', a 3x3 convolution with batch norm
-      and ReLU, which leaves them alone.
-    origin: whose weights it can take, Keras's (ResNet50, ..) or those of torchvision and timm;
-      Keras publishes none with basic blocks.
-    width: channels of the stem and inside the first group's blocks, 64 in the paper.
+    in_channels: channels of the images.
+    depth: a key of `BLOCKS`; the classifier counts as one layer, shortcuts do not count.
+    stem: 'imagenet', which divides height and width by 4; or 'cifar', a 3x3 convolution with batch
+      norm and ReLU, which keeps them.
+    origin: publisher of compatible weights: 'keras' (ResNet50, ..), or 'torch' (torchvision and
+      timm). Keras publishes no weights with basic blocks.
+    width: channels of the stem and inside the blocks of the first group; 64 in the paper.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(
@@ -136,13 +141,9 @@ class ImageNetResNet(Backbone):
       else ImageNetStem(in_channels, width, **settings)
     }
     make, expansion = (BottleneckBlock, EXPANSION) if depth in BOTTLENECKS else (BasicBlock, 1)
-    channels = width
-    for group, blocks in enumerate(BLOCKS[depth], 1):
-      out_channels = expansion * width * 2 ** (group - 1)
-      for block in range(1, blocks + 1):
-        stride = 2 if group > 1 and block == 1 else 1
-        stages[f'stage{group}_block{block}'] = make(
-          channels, out_channels, stride=stride, origin=origin, dtype=dtype, rngs=rngs
-        )
-        channels = out_channels
+    groups = [
+      (expansion * width * 2**group, blocks, 1 if group == 0 else 2)
+      for group, blocks in enumerate(BLOCKS[depth])
+    ]
+    add_groups(stages, width, groups, make, origin=origin, dtype=dtype, rngs=rngs)
     super().__init__(stages)

@@ -1,5 +1,9 @@
-"""InceptionV3 (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, arXiv
-1512.00567)."""
+"""InceptionV3.
+
+References:
+  Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016, arXiv
+  1512.00567.
+"""
 
 from typing import Any
 
@@ -17,9 +21,9 @@ from mecl_jax.models.backbones.inception_blocks import (
 )
 from mecl_jax.models.layers import ConvNorm
 
-STEM = (32, 32, 64, 80, 192)  # channels
+STEM = (32, 32, 64, 80, 192)  # channels of the convolutions
 ROW, COLUMN = (1, 7), (7, 1)
-SPLIT = (1, 3), (3, 1)  # side by side
+SPLIT = (1, 3), (3, 1)  # two kernels with the same input
 
 
 def _first(pooled: int) -> Branches:
@@ -64,24 +68,24 @@ GROUPS = (
 
 
 class InceptionV3(Backbone):
-  """InceptionV3 without its classifiers, also without the auxiliary one.
+  """InceptionV3 without its final and auxiliary classifiers.
 
-  The stages are `stem_block1`, .., `stem_block5`, a convolution each; and the blocks
-  `stage1_block1`, .., `stage1_block3` of the first grid, `stage2_block1`, .., `stage2_block5` and
-  `stage3_block1`, .., `stage3_block3` of the second and third, of which the first halves height and
-  width. A stage begins with the pooling before it, so that an exit has all of its pixels. Most
-  convolutions of the stem have no padding, nor have those that halve the size: the smallest image
-  is 75x75, or 13x13 with the stem for CIFAR.
+  The stages are the convolutions `stem_block1`, .., `stem_block5` and the blocks `stage1_block1`,
+  .., `stage1_block3`, `stage2_block1`, .., `stage2_block5` and `stage3_block1`, ..,
+  `stage3_block3`. The first block of the second and third group halves height and width. Pooling is
+  the beginning of a stage, not the end of the stage before it; an exit therefore gets the feature
+  map before pooling. Most convolutions of the stem and those that halve the size have no padding:
+  the smallest image is 75x75, or 13x13 with stem 'cifar'.
 
   Args:
-    in_channels: of the images.
-    stem: 'imagenet', where height and width are divided by eight; or 'cifar', where the first
-      convolution has stride 1 and both poolings are left out, so that only six pixels are lost.
-    origin: whose weights it can take, Keras's or torchvision's; what differs is whether the average
-      of a `branch_pool` counts the padding.
-    width: channels of the first convolution, 32 in the paper; all others are scaled alike.
+    in_channels: channels of the images.
+    stem: 'imagenet', which divides height and width by 8; or 'cifar', where the first convolution
+      has stride 1 and both poolings are left out, so that height and width lose six pixels only.
+    origin: publisher of compatible weights: 'keras' or 'torch' (torchvision). They differ in
+      whether the average of a `branch_pool` includes the padding.
+    width: channels of the first convolution, 32 in the paper; all others are scaled with it.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(

@@ -1,4 +1,4 @@
-"""The blocks of InceptionV3."""
+"""Blocks of InceptionV3."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,11 +13,12 @@ from mecl_jax.models.layers import ConvNorm
 
 EPSILON = 1e-3
 
-# The convolutions of a branch: (channels, kernel, ..), two kernels if there are two side by side.
+# The steps of a branch, (channels, kernel) each, or (channels, kernel, kernel) for two convolutions
+# of the same input.
 Steps = Sequence[tuple[Any, ...]]
-# The branches of a block by their names. One whose `branch_pool` is empty halves height and width.
+# Branch name -> steps. A block halves height and width if its `branch_pool` has no steps.
 Branches = Mapping[str, Steps]
-Path = tuple[tuple[str, ...], ...]  # names of the layers of a branch, a tuple for every step
+Path = tuple[tuple[str, ...], ...]  # layer names of a branch, one tuple per step
 
 
 def _halve(x: jax.Array) -> jax.Array:
@@ -25,30 +26,30 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 class PooledConv(ConvNorm):
-  """3x3 max pooling with stride 2, and then convolution, batch norm, ReLU."""
+  """3x3 max pooling with stride 2, then convolution, batch norm, ReLU."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return super().__call__(_halve(x))
 
 
 class Mixed(nnx.Module):
-  """A block of branches, each of which sees the input, and whose channels are joined.
+  """A block of parallel branches with concatenated outputs.
 
-  The branches are chains of `ConvNorm`; `branch_pool` begins with 3x3 pooling, an average or, where
-  the block halves height and width, the maximum. A chain's layers are attributes of its name with
-  their number behind it, `branch5x5_1`, `branch5x5_2`, or without if there is only one; two side by
-  side end in `a` and `b`.
+  Every branch is a chain of `ConvNorm`. `branch_pool` begins with 3x3 pooling: max pooling if the
+  block halves height and width, average pooling otherwise. The layers are attributes with the name
+  of the branch and a number, `branch5x5_1`, `branch5x5_2`, or without number if the branch has one
+  step. Two convolutions of the same input have names that end in `a` and `b`.
 
   Args:
-    in_channels: of the feature map.
+    in_channels: channels of the feature map.
     branches: see `Branches`.
-    origin: 'keras', where an average leaves the padding out; or 'torch', where its zeros count.
-    width: channels of the network's stem, 32 in the paper.
+    origin: 'keras', where averages exclude the padding; or 'torch', where they include its zeros.
+    width: channels of the stem of the network, 32 in the paper.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
 
   Attributes:
-    channels: of the output.
+    channels: channels of the output.
   """
 
   def __init__(
@@ -73,7 +74,7 @@ class Mixed(nnx.Module):
   def _add_branch(
     self, channels: int, path: Path, steps: Steps, *, width: int, **settings: Any
   ) -> int:
-    """Makes the layers of a branch, whose names are `path`; returns the channels of its output."""
+    """Makes the layers of a branch, named as in `path`, and returns its output channels."""
     for names, (published, *sizes) in zip(path, steps, strict=True):
       out_channels = scaled(published, width)
       last = self.halves and names == path[-1]
@@ -95,13 +96,13 @@ class Mixed(nnx.Module):
   def _pool(self, x: jax.Array) -> jax.Array:
     if self.halves:
       return _halve(x)
-    counts = self.origin == 'torch'
-    y = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=counts)
-    return y.astype(x.dtype)  # it divides by float32 counts
+    include = self.origin == 'torch'
+    y = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=include)
+    return y.astype(x.dtype)  # avg_pool divides by float32 numbers if the padding is excluded
 
 
 class PooledMixed(Mixed):
-  """3x3 max pooling with stride 2, and then the block."""
+  """3x3 max pooling with stride 2, then the block."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return super().__call__(_halve(x))

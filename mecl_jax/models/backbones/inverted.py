@@ -1,4 +1,4 @@
-"""The inverted residual of MobileNetV2 and EfficientNet."""
+"""The inverted residual block of MobileNetV2 and EfficientNet."""
 
 from collections.abc import Callable
 import functools
@@ -12,10 +12,13 @@ from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, global_average, li
 
 
 class SqueezeExcite(nnx.Module):
-  """Scales every channel by what the average pixel says (Hu et al., CVPR 2018, arXiv 1709.01507).
+  """Squeeze and excitation: scales every channel by a factor in (0, 1); shapes do not change.
 
-  A dense layer to `squeezed` channels, swish, a dense layer back and a sigmoid; all in at least
-  float32. [B, H, W, C] -> the same.
+  The factors are a function of the global average: a dense layer to `squeezed` channels, swish, a
+  dense layer back and a sigmoid, in at least float32.
+
+  References:
+    Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, arXiv 1709.01507.
   """
 
   def __init__(self, channels: int, squeezed: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -28,22 +31,26 @@ class SqueezeExcite(nnx.Module):
 
 
 class InvertedBlock(nnx.Module):
-  """The inverted residual with a linear bottleneck (Sandler et al., CVPR 2018, arXiv 1801.04381).
+  """The inverted residual block with a linear bottleneck.
 
-  A 1x1 convolution to `expansion` times the channels (none where that is 1) and a depthwise one,
-  each with batch norm and activation; then a 1x1 convolution with batch norm only. The input is
-  added where it has the same shape.
+  A 1x1 convolution to `expansion` times the channels (left out if that is 1) and a depthwise
+  convolution, each with batch norm and activation, are followed by a 1x1 convolution with batch
+  norm only. The input is added to the output if both have the same shape.
 
   Args:
-    in_channels, channels: of the feature maps.
-    expansion: see above.
-    size: of the depthwise kernel.
+    in_channels, channels: channels of input and output.
+    expansion: factor for the inner channels.
+    size: height and width of the depthwise kernel.
     stride: of the depthwise convolution.
-    squeezed: channels inside a `SqueezeExcite` after the depthwise convolution; 0: there is none.
-    activation: wherever there is one.
-    origin: whose padding and epsilon.
+    squeezed: channels inside a `SqueezeExcite` after the depthwise convolution; 0 for none.
+    activation: after the batch norms, except the last.
+    origin: publisher whose padding and epsilon are used.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
+
+  References:
+    Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, arXiv
+    1801.04381.
   """
 
   def __init__(

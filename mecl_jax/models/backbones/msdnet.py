@@ -1,4 +1,9 @@
-"""Multi-scale dense networks for small images (Huang et al., ICLR 2018, arXiv 1703.09844)."""
+"""Multi-scale dense networks for small images.
+
+References:
+  Huang et al., "Multi-Scale Dense Networks for Resource Efficient Image Classification", ICLR 2018,
+  arXiv 1703.09844.
+"""
 
 from collections.abc import Sequence
 import math
@@ -11,48 +16,56 @@ from jax.typing import DTypeLike
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import ConvNorm
 
-Scales = tuple[jax.Array, ...]  # feature maps, finest first; each halves height and width
+Scales = tuple[jax.Array, ...]  # feature maps, finest first; each has half of the size before it
 
-WIDTH = 16  # channels of the finest scale in the published stems, to which a growth belongs
+WIDTH = 16  # channels of the finest scale in the published stems; growth is relative to it
 
 
 def even_blocks(groups: int, *, base: int, step: int) -> tuple[int, ...]:
-  """Layers per group: `base` before the first exit, and `step` from each exit to the next."""
+  """Returns the layers per group: `base` in the first group, `step` in the others."""
   return base, *(step,) * (groups - 1)
 
 
 def growing_blocks(groups: int) -> tuple[int, ...]:
-  """Layers per group: one before the first exit, one more from each exit to the next."""
+  """Returns the layers per group: 1, 2, 3, .."""
   return tuple(range(1, groups + 1))
 
 
-# name: layers per group and growth. At the end of every group sits an exit of the paper: a head of
-# the kind `msdnet`, 128 channels wide.
+# name: layers per group and growth. The paper has an exit at the end of every group, with the head
+# `msdnet` of 128 channels.
 MSDNETS = {
-  'msdnet3': (even_blocks(3, base=2, step=1), 6),  # not published: to try things out, 4 layers
-  # The paper's for a budget per batch, from 10 layers up; the authors' code has 5 and 7 groups.
+  'msdnet3': (even_blocks(3, base=2, step=1), 6),  # a small network for experiments, not published
+  # For budgeted batch classification, from 10 layers; the authors' code has 5 and 7 groups.
   'msdnet4_growing': (growing_blocks(4), 6),
   'msdnet5_growing': (growing_blocks(5), 6),
   'msdnet7_growing': (growing_blocks(7), 6),
-  # For answers at any time, in the authors' code: 7 groups (PyTorch) and 10 (Lua).
+  # For anytime classification; the authors' code has 7 groups (PyTorch) and 10 groups (Lua).
   'msdnet7': (even_blocks(7, base=4, step=2), 6),
   'msdnet10': (even_blocks(10, base=4, step=2), 6),
-  # What later papers compare with on CIFAR-100.
+  # The baseline of later papers on CIFAR-100.
   'msdnet7_16': (even_blocks(7, base=4, step=2), 16),
 }
 
 
 def scales_after(layer: int, layers: int, scales: int) -> range:
-  """The scales that are left after a layer, 0 the finest, layers counted from 1 and 0 the stem.
+  """Returns the scales that remain after a layer.
 
-  The layers are divided into as many parts of equal length as there are scales; the first layer of
-  a part but the first drops the finest scale that is left.
+  The layers are divided into as many parts of equal length as there are scales. The first layer of
+  every part except the first drops the finest remaining scale.
+
+  Args:
+    layer: number of the layer, from 1; 0 is the stem.
+    layers: number of layers.
+    scales: number of scales.
+
+  Returns:
+    range of scales, 0 is the finest.
   """
   return range(max(0, layer - 1) // math.ceil(layers / scales), scales)
 
 
 class Stem(nnx.Module):
-  """A 3x3 convolution for every scale, of the scale before it; [B, H, W, in] -> all scales."""
+  """A chain of 3x3 convolutions, one for every scale; [B, H, W, in] -> `Scales`."""
 
   def __init__(
     self, in_channels: int, channels: int, scales: int, *, dtype: DTypeLike, rngs: nnx.Rngs
@@ -76,8 +89,10 @@ class Stem(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-  """A 1x1 convolution to `factor` times the new channels, or as many as come in if that is fewer;
-  then a 3x3 convolution. Each has batch norm and ReLU."""
+  """A 1x1 and a 3x3 convolution, each with batch norm and ReLU.
+
+  The first has `factor` times as many channels as the output, but not more than the input.
+  """
 
   def __init__(
     self,
@@ -98,10 +113,10 @@ class Bottleneck(nnx.Module):
 
 
 class DenseScale(nnx.Module):
-  """One scale of a dense layer; its new channels come after those that it has.
+  """One scale of a dense layer; new channels are appended to those of the input.
 
-  With a finer scale to see, one half of them comes from there, by a stride of 2.
-  Channels and growth grow with the scale, 2**scale times those of the finest; so do bottlenecks.
+  If the layer has a finer scale, one half of the new channels are computed from that scale, with
+  stride 2. Channels, growth and bottlenecks are 2**scale times those of the finest scale.
   """
 
   def __init__(
@@ -128,11 +143,15 @@ class DenseScale(nnx.Module):
 
 
 class Layer(nnx.Module):
-  """A dense layer over several scales; it may drop the finest, from which it then still learns.
+  """A dense layer over several scales; `Scales` -> `Scales`.
+
+  If it drops the finest scale, it still uses that scale as input.
 
   Args:
-    channels, growth: of the finest scale of the network.
-    taken, left: the scales that come in and go out, 0 the finest.
+    channels, growth: input and new channels of the finest scale of the network.
+    taken, left: scales of the input and of the output, 0 is the finest.
+    dtype: of the computation; parameters are at least float32.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(
@@ -161,7 +180,7 @@ class Layer(nnx.Module):
 
 
 class Transition(nnx.Module):
-  """A 1x1 convolution for every scale, with batch norm and ReLU, that takes channels away."""
+  """A 1x1 convolution with batch norm and ReLU for every scale; it reduces the channels."""
 
   def __init__(
     self, in_channels: int, channels: int, scales: range, *, dtype: DTypeLike, rngs: nnx.Rngs
@@ -188,20 +207,21 @@ def _name(scale: int) -> str:
 class MSDNet(Backbone):
   """A multi-scale dense network without its classifiers.
 
-  The stages are `stem` and groups of dense layers, `stage1_block1`, ..; they return all scales that
-  are left, the coarsest last, which is the one for heads. Each third of the layers but the first
-  begins with one that drops the finest scale and is followed by a transition that halves the
-  channels, `stage<group>_transition1` and 2. The published exits sit at the ends of the groups,
-  after the transition where one comes last: at `stage1`, `stage2`, .. and at the very end.
+  The stages are `stem` and groups of dense layers, `stage1_block1`, and so on. They return all
+  remaining scales; the last and coarsest is the feature map for heads. The layers are divided into
+  as many parts as there are scales. The first layer of every part except the first drops the finest
+  scale and is followed by a transition that halves the channels, `stage<group>_transition1`, then
+  `stage<group>_transition2`. The published exits are at the ends of the groups, `stage1`, `stage2`,
+  and so on (after a transition at the end of the group), and at the last stage.
 
   Args:
-    in_channels: of the images.
+    in_channels: channels of the images.
     blocks: layers in each group, see `even_blocks` and `growing_blocks`.
-    growth: channels that a layer adds to the finest scale, for a width of 16; scaled with it.
-    scales: number of them.
+    growth: channels that a layer adds to the finest scale if the width is 16; scaled with `width`.
+    scales: number of scales.
     width: channels of the finest scale after the stem; 16 in the paper.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(

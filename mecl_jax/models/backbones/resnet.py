@@ -1,38 +1,31 @@
-"""ResNets for small images (He et al., "Deep Residual Learning", CVPR 2016, arXiv 1512.03385)."""
+"""ResNets for small images.
+
+References:
+  He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv 1512.03385.
+"""
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from mecl_jax.models.backbones.backbone import Backbone
-from mecl_jax.models.layers import BatchNorm, conv3x3
-
-
-class Stem(nnx.Module):
-  """Convolution, batch norm, ReLU; [B, H, W, in] -> [B, H, W, out]."""
-
-  def __init__(self, in_channels: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-    self.conv = conv3x3(in_channels, channels, dtype=dtype, rngs=rngs)
-    self.norm = BatchNorm(channels, dtype=dtype)
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    return nnx.relu(self.norm(self.conv(x)))
+from mecl_jax.models.backbones.backbone import Backbone, add_groups
+from mecl_jax.models.layers import BatchNorm, ConvNorm, conv
 
 
 class Block(nnx.Module):
-  """The basic residual block: two 3x3 convolutions beside a shortcut without parameters.
+  """The basic residual block: two 3x3 convolutions and a shortcut without parameters.
 
-  Where the size halves and the channels grow, the shortcut takes every second pixel and fills the
-  new channels with zeros ("option A" of the paper).
+  Where the block reduces the size and adds channels, the shortcut takes every second pixel and
+  sets the new channels to 0 ("option A" of the paper).
   """
 
   def __init__(
     self, in_channels: int, channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs
   ):
-    self.conv1 = conv3x3(in_channels, channels, stride=stride, dtype=dtype, rngs=rngs)
+    self.conv1 = conv(in_channels, channels, 3, stride=stride, dtype=dtype, rngs=rngs)
     self.norm1 = BatchNorm(channels, dtype=dtype)
-    self.conv2 = conv3x3(channels, channels, dtype=dtype, rngs=rngs)
+    self.conv2 = conv(channels, channels, 3, dtype=dtype, rngs=rngs)
     self.norm2 = BatchNorm(channels, dtype=dtype)
     self.stride = stride
     self.new_channels = channels - in_channels
@@ -45,27 +38,24 @@ class Block(nnx.Module):
 
 
 class ResNet(Backbone):
-  """A CIFAR ResNet of 6n + 2 layers, without its classifier.
+  """A CIFAR ResNet with 6n + 2 layers, without its classifier.
 
-  Three groups of n blocks with `width`, 2 and 4 times `width` channels; the second and third halve
-  height and width. The stages are `stem`, `stage1_block1`, .., `stage3_block<n>`.
+  It has three groups of n blocks with `width`, 2 * `width` and 4 * `width` channels. The second and
+  third group halve height and width. The stages are `stem`, `stage1_block1`, .., `stage3_block<n>`.
 
   Args:
-    in_channels: of the images.
-    depth: 6n + 2, counting the classifier's layer.
+    in_channels: channels of the images.
+    depth: 6n + 2; the classifier counts as one layer.
     width: channels of the first group; 16 in the paper.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(self, in_channels: int, *, depth: int, width: int, dtype: DTypeLike, rngs: nnx.Rngs):
-    stages: dict[str, nnx.Module] = {'stem': Stem(in_channels, width, dtype=dtype, rngs=rngs)}
-    channels = width
-    for group in (1, 2, 3):
-      out_channels = width * 2 ** (group - 1)
-      for block in range(1, (depth - 2) // 6 + 1):
-        stages[f'stage{group}_block{block}'] = Block(
-          channels, out_channels, stride=out_channels // channels, dtype=dtype, rngs=rngs
-        )
-        channels = out_channels
+    stages: dict[str, nnx.Module] = {
+      'stem': ConvNorm(in_channels, width, 3, dtype=dtype, rngs=rngs)
+    }
+    blocks = (depth - 2) // 6
+    groups = (width, blocks, 1), (2 * width, blocks, 2), (4 * width, blocks, 2)
+    add_groups(stages, width, groups, Block, dtype=dtype, rngs=rngs)
     super().__init__(stages)

@@ -1,4 +1,9 @@
-"""Vision transformers (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929)."""
+"""Vision transformers.
+
+References:
+  Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale",
+  ICLR 2021, arXiv 2010.11929.
+"""
 
 from flax import nnx
 import jax
@@ -10,18 +15,18 @@ from mecl_jax.models.convolution import conv_general_dilated
 from mecl_jax.models.layers import dense, normal, parameter_dtype
 from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
-# What stages hand on: all tokens [B, 1 + H * W, D], the class token first; and the patches among
-# them as a map [B, H, W, D], which no stage reads and which costs nothing where no head does.
+# Output of a stage: all tokens [B, 1 + H * W, D], the class token first; and the patch tokens as a
+# feature map [B, H, W, D] for heads. Stages do not use the map, so it costs nothing without a head.
 Tokens = tuple[jax.Array, jax.Array]
 
 
 def gelu(x: jax.Array) -> jax.Array:
-  """Exact, as in the published weights; `nnx.gelu` takes an approximation by tanh."""
+  """Returns the exact GELU, as in the published networks; `nnx.gelu` approximates it by tanh."""
   return nnx.gelu(x, approximate=False)
 
 
 def head_count(width: int, head_size: int) -> int:
-  """The most heads of equal size that are not smaller than `head_size`; at least one."""
+  """Returns the largest number of heads that divides `width` into parts of `head_size` or more."""
   return next(n for n in range(max(1, width // head_size), 0, -1) if width % n == 0)
 
 
@@ -30,16 +35,16 @@ def _tokens(tokens: jax.Array, shape: tuple[int, ...]) -> Tokens:
 
 
 class Stem(nnx.Module):
-  """Patches, a class token before them, position embeddings; [B, H, W, in] -> `Tokens`.
+  """Patch embedding, class token and position embeddings; [B, H, W, in] -> `Tokens`.
 
-  The patches are those of a convolution without padding whose stride is its size, so that pixels
-  at the right and at the bottom that fill no patch are left out.
+  The patch embedding is a convolution without padding whose stride is its size. Pixels at the right
+  and at the bottom that do not fill a patch are ignored.
 
   Attributes:
     patches: nnx.Conv to `width` channels, with bias.
-    token: nnx.Param [1, 1, width].
-    positions: nnx.Param [1 + g * g, width], g = side // patch; of the token, and then of the
-      patches row by row.
+    token: nnx.Param [1, 1, width], the class token.
+    positions: nnx.Param [1 + g * g, width] with g = side // patch, for the class token and then for
+      the patches, row by row.
   """
 
   def __init__(
@@ -77,7 +82,7 @@ class Stem(nnx.Module):
     return _tokens(with_token(tokens, self.token[...], places), y.shape)
 
   def _places(self, height: int, width: int) -> jax.Array:
-    """The position embeddings of a grid of that many patches, [1 + height * width, D]."""
+    """Returns position embeddings for height x width patches, [1 + height * width, D]."""
     places = self.positions[...]
     if (height, width) == (self.grid, self.grid):
       return places
@@ -87,10 +92,10 @@ class Stem(nnx.Module):
 
 
 class Attention(nnx.Module):
-  """Self-attention of several heads; [B, N, D] -> the same.
+  """Self-attention with several heads; [B, N, D] -> [B, N, D].
 
   Attributes:
-    qkv: nnx.Linear D -> 3 D: all queries, all keys, all values, each head by head.
+    qkv: nnx.Linear D -> 3 D: all queries, then all keys, then all values; each ordered by head.
     out: nnx.Linear D -> D.
   """
 
@@ -107,7 +112,7 @@ class Attention(nnx.Module):
 
 
 class Block(nnx.Module):
-  """Attention and an MLP, each after a layer norm and beside a shortcut; `Tokens` -> `Tokens`."""
+  """Attention and an MLP, each with a layer norm before it and a shortcut; `Tokens` -> `Tokens`."""
 
   def __init__(self, width: int, *, heads: int, mlp_ratio: int, dtype: DTypeLike, rngs: nnx.Rngs):
     self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
@@ -123,7 +128,7 @@ class Block(nnx.Module):
 
 
 class TokenNorm(nnx.Module):
-  """The class token after the last layer norm, as a map of one pixel; `Tokens` -> [B, 1, 1, D]."""
+  """The last layer norm of the class token, as a 1x1 feature map; `Tokens` -> [B, 1, 1, D]."""
 
   def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
     self.norm = layer_norm(width, dtype=dtype, rngs=rngs)
@@ -134,27 +139,27 @@ class TokenNorm(nnx.Module):
 
 
 class ViT(Backbone):
-  """A vision transformer without its classifier, a dense layer on the class token.
+  """A vision transformer without its classifier.
 
-  The stages are `stem`, `block1`, .., `block<depth>` and `norm`. Heads at the stem and the blocks
-  see the map of the patches, [B, H / patch, W / patch, width]; a head at `norm` sees the
-  normalised class token alone, [B, 1, 1, width].
+  The stages are `stem`, `block1`, .., `block<depth>` and `norm`. The feature map of the stem and of
+  a block are the patch tokens, [B, H / patch, W / patch, width]; that of `norm` is the normalised
+  class token, [B, 1, 1, width].
 
-  Images may have any size from a patch up. Position embeddings are learnt for images of
-  `side` x `side` pixels; for others they are resized in the network, bicubically, as is usual
-  where published weights are taken to another size.
+  Images may have any size that contains a patch. Position embeddings are learned for images of
+  `side` x `side` pixels. For other sizes the network resizes them by bicubic interpolation, as is
+  usual with published weights.
 
   Args:
-    in_channels: of the images.
+    in_channels: channels of the images.
     depth: number of blocks.
     patch: side of a patch, in pixels.
-    side: of the images that the position embeddings are for, in pixels.
+    side: side of the images that the position embeddings are learned for, in pixels.
     mlp_ratio: channels inside an MLP, in multiples of `width`.
-    head_size: channels of an attention head, or a little more where they do not divide `width`; a
-      narrower network has fewer heads and not smaller ones, down to a single head.
+    head_size: minimum number of channels of an attention head; see `head_count`. A narrower network
+      has fewer heads of this size, and at least one.
     width: the embedding dimension D.
     dtype: of the computation; parameters are at least float32.
-    rngs: of the initial parameters.
+    rngs: random keys of the initial parameters.
   """
 
   def __init__(

@@ -1,1 +1,1 @@
-"""Exit heads: from a feature map to logits."""
+"""Exit heads: modules from a feature map to logits."""

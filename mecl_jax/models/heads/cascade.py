@@ -1,4 +1,4 @@
-"""A head that also sees what the exit before it said."""
+"""Heads that also use the logits of the exit before."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,22 @@ from mecl_jax.models.layers import linear, parameter_dtype
 
 
 class CascadeHead(nnx.Module):
-  """Any head, to whose logits come a linear function of the normalised logits of the exit before.
+  """A head plus a linear function of the normalised logits of the exit before.
 
-  That is the head with those logits as further inputs of its last dense layer, written as a sum.
-  No gradient flows into the exit before: it is trained by its own loss alone (Zero Time Waste,
-  Wolczyk et al., NeurIPS 2021, arXiv 2106.05409).
+  The sum is equivalent to using these logits as additional inputs of the last dense layer of the
+  head. No gradient flows into the exit before; it is trained by its own loss only.
 
   Args:
-    make: of the head itself; takes the arguments that follow.
+    shape: (height, width, channels) of the feature map.
+    num_classes: number of classes.
+    make: class of the head; called with the other arguments.
+    width: channels inside the head.
+    dtype: of the computation; parameters are at least float32.
+    rngs: random keys of the initial parameters.
+
+  References:
+    Wolczyk et al., "Zero Time Waste: Recycling Predictions in Early Exit Neural Networks", NeurIPS
+    2021, arXiv 2106.05409.
   """
 
   def __init__(
@@ -38,14 +46,14 @@ class CascadeHead(nnx.Module):
     self.linear = linear(num_classes, num_classes, dtype=dtype, rngs=rngs)
 
   def summarise(self, features: jax.Array) -> jax.Array:
-    """As of the head itself."""
+    """Returns the result of `Head.summarise` of the inner head."""
     return self.head.summarise(features)
 
   def read(self, summary: jax.Array, before: jax.Array) -> jax.Array:
-    """Logits [B, classes] from a summary and the logits [B, classes] of the exit before."""
-    seen = self.norm(jax.lax.stop_gradient(before))
-    return self.head.read(summary) + self.linear(seen)
+    """Returns logits [B, classes] from a summary and the logits [B, classes] of the exit before."""
+    normalised = self.norm(jax.lax.stop_gradient(before))
+    return self.head.read(summary) + self.linear(normalised)
 
   def __call__(self, features: jax.Array, before: jax.Array) -> jax.Array:
-    """Logits [B, classes] from a feature map and the logits [B, classes] of the exit before."""
+    """Returns logits from a feature map and the logits [B, classes] of the exit before."""
     return self.read(self.summarise(features), before)

@@ -1,7 +1,11 @@
-"""Exit heads: from a feature map [B, H, W, C] to logits [B, classes].
+"""Exit heads of convolutions, pooling and dense layers.
 
-Every head is made from the shape of its feature map, the number of classes, the `width` of the
-channels inside it, the dtype of the computation and `rngs` for its initial parameters.
+All heads have the same arguments:
+  shape: (height, width, channels) of the feature map.
+  num_classes: number of classes.
+  width: channels inside the head.
+  dtype: of the computation; parameters are at least float32.
+  rngs: random keys of the initial parameters.
 """
 
 import math
@@ -17,7 +21,6 @@ from mecl_jax.models.layers import (
   BatchNorm,
   ConvNorm,
   conv,
-  conv3x3,
   dense,
   global_average,
   linear,
@@ -26,24 +29,24 @@ from mecl_jax.models.layers import (
 
 Shape = tuple[int, int, int]  # height, width, channels
 
-POOLED = 4  # pixels along each side, at most, of what is pooled before it is flattened
+POOLED = 4  # maximum height and width after pooling, in pixels
 
 
 def pooling_window(shape: Shape) -> tuple[int, int]:
-  """The smallest window, which is its own stride, that leaves at most 4x4 pixels."""
+  """Returns the smallest pooling window, also used as stride, that leaves at most 4x4 pixels."""
   height, width, _ = shape
   return math.ceil(height / POOLED), math.ceil(width / POOLED)
 
 
 def pooled_pixels(shape: Shape) -> int:
-  """How many pixels are left by `pooling_window`, the last window padded."""
+  """Returns the number of pixels after pooling with `pooling_window` and padding 'SAME'."""
   return math.prod(
     math.ceil(side / window) for side, window in zip(shape[:2], pooling_window(shape), strict=True)
   )
 
 
 class LinearHead(Head):
-  """Global average pooling and a dense layer; it has no channels of its own."""
+  """Global average pooling and a dense layer; `width` has no effect."""
 
   def __init__(
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -59,12 +62,12 @@ class LinearHead(Head):
 
 
 class ConvHead(Head):
-  """A 3x3 convolution of stride 2 to `width` channels, batch norm, ReLU; then as `LinearHead`."""
+  """A 3x3 convolution with stride 2 to `width` channels, batch norm, ReLU, then as `LinearHead`."""
 
   def __init__(
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
   ):
-    self.conv = conv3x3(shape[-1], width, stride=2, dtype=dtype, rngs=rngs)
+    self.conv = conv(shape[-1], width, 3, stride=2, dtype=dtype, rngs=rngs)
     self.norm = BatchNorm(width, dtype=dtype)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
@@ -73,8 +76,14 @@ class ConvHead(Head):
 
 
 class MSDNetHead(Head):
-  """Two 3x3 convolutions of stride 2 to `width` channels, each with batch norm and ReLU; then as
-  `LinearHead` (Huang et al., ICLR 2018, arXiv 1703.09844; 128 channels on CIFAR)."""
+  """Two 3x3 convolutions with stride 2, batch norm and ReLU, then as `LinearHead`.
+
+  Both convolutions have `width` channels; the paper has 128 on CIFAR.
+
+  References:
+    Huang et al., "Multi-Scale Dense Networks for Resource Efficient Image Classification", ICLR
+    2018, arXiv 1703.09844.
+  """
 
   def __init__(
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -88,10 +97,10 @@ class MSDNetHead(Head):
 
 
 class SeparableBlock(nnx.Module):
-  """Two separable 3x3 convolutions, each depthwise and then pointwise, with batch norm and ReLU.
+  """Two separable 3x3 convolutions, each followed by batch norm and ReLU.
 
-  The first has a stride of 2, the second doubles the channels: [B, H, W, C] -> [B, H/2, W/2, 2C],
-  where odd sizes round up.
+  The first has stride 2 and the second doubles the channels: [B, H, W, C] -> [B, H/2, W/2, 2C].
+  Odd sizes round up.
   """
 
   def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -106,10 +115,13 @@ class SeparableBlock(nnx.Module):
 
 
 class SeparableHead(Head):
-  """`SeparableBlock`s until at most 4x4 pixels are left; then as `LinearHead`.
+  """`SeparableBlock`s until at most 4x4 pixels are left, then as `LinearHead`.
 
-  It has no channels of its own. The shallow classifiers of Zhang, Bao and Ma, "Self-Distillation:
-  Towards Efficient and Compact Neural Networks" (TPAMI 2021).
+  `width` has no effect.
+
+  References:
+    Zhang, Bao and Ma, "Self-Distillation: Towards Efficient and Compact Neural Networks", TPAMI
+    2021 (the shallow classifiers).
   """
 
   def __init__(
@@ -131,14 +143,18 @@ class SeparableHead(Head):
 
 
 class MLPHead(Head):
-  """The classic branch: convolution, pooling, flatten, dense, dropout, dense.
+  """Convolution, max pooling, dense layer, dropout, dense layer: the branch of BranchyNet.
 
   A 3x3 convolution to `width` channels with batch norm and ReLU, max pooling to at most 4x4 pixels,
-  a dense layer to 4 * `width` with ReLU, and dropout of one half before the classes.
+  a dense layer to 4 * `width` features with ReLU, dropout with rate 0.5, and a dense layer.
+
+  References:
+    Teerapittayanon et al., "BranchyNet: Fast Inference via Early Exiting from Deep Neural
+    Networks", ICPR 2016, arXiv 1709.01686.
   """
 
   DROPOUT = 0.5
-  GROWTH = 4  # of the dense layer, in multiples of `width`
+  GROWTH = 4  # features of the dense layer, in multiples of `width`
 
   def __init__(
     self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
@@ -157,10 +173,13 @@ class MLPHead(Head):
 
 
 class MixedPoolHead(Head):
-  """A learnt mix of max and average pooling to at most 4x4 pixels, and a dense layer over all of
-  them (the internal classifiers of SDN: Kaya et al., ICML 2019, arXiv 1810.07052).
+  """A learned mix of max and average pooling to at most 4x4 pixels, and a dense layer.
 
-  It has no channels of its own.
+  `width` has no effect.
+
+  References:
+    Kaya, Hong and Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Network
+    Overthinking", ICML 2019, arXiv 1810.07052 (the internal classifiers).
   """
 
   def __init__(
@@ -168,12 +187,12 @@ class MixedPoolHead(Head):
   ):
     del width
     self.window = pooling_window(shape)
-    # The share of max pooling before the sigmoid: both count alike at first.
+    # Logit of the share of max pooling; 0 gives both poolings the same weight.
     self.mix = nnx.Param(jnp.zeros((), parameter_dtype(dtype)))
     self.linear = linear(pooled_pixels(shape) * shape[-1], num_classes, dtype=dtype, rngs=rngs)
 
   def summarise(self, features: jax.Array) -> jax.Array:
-    """Both poolings, [B, 2, pixels * C]."""
+    """Returns max and average pooling, [B, 2, pixels * C]."""
     highest = nnx.max_pool(features, self.window, self.window, 'SAME')
     mean = nnx.avg_pool(features, self.window, self.window, 'SAME', count_include_pad=False)
     return jnp.stack((highest, mean), axis=1).reshape(len(features), 2, -1)

@@ -1,22 +1,22 @@
-"""What every exit head is: something that never learns, and something that does."""
+"""The base class of exit heads."""
 
 from flax import nnx
 import jax
 
 
 class Head(nnx.Module):
-  """From a feature map [B, H, W, C] to logits [B, classes], in two parts.
+  """A module from a feature map [B, H, W, C] to logits [B, classes], in two parts.
 
-  The first part, `summarise`, has no parameters. Where the backbone is frozen its result is a
-  constant of the image, which is computed once and kept, and is often much smaller than the map.
+  The first part, `summarise`, has no parameters. With a frozen backbone its result is a constant of
+  the image, so it is computed once and cached. It is often much smaller than the feature map.
   """
 
   def summarise(self, features: jax.Array) -> jax.Array:
-    """What the head makes of a feature map before anything is learnt: by default all of it."""
+    """Returns the result of the part without parameters; by default the feature map itself."""
     return features
 
   def read(self, summary: jax.Array) -> jax.Array:
-    """Logits [B, classes] from what `summarise` returns."""
+    """Returns logits [B, classes] from the result of `summarise`."""
     raise NotImplementedError
 
   def __call__(self, features: jax.Array) -> jax.Array:

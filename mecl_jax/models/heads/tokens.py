@@ -1,7 +1,7 @@
-"""Exit heads that cut the feature map into patches and let them see one another.
+"""Exit heads that exchange information between patches of the feature map.
 
-Made and called as those in `convolutional.py`. The patches are as small as leaves at most 8x8 of
-them, so that a head costs no more than its exit is worth, whatever the size of the feature map.
+The heads have the arguments of those in `convolutional.py`. The number of patches is at most 8x8,
+which limits the cost of a head on a large feature map.
 """
 
 import math
@@ -16,12 +16,16 @@ from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import linear, normal, parameter_dtype
 from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
-SIDE = 8  # patches along each side, at most
-EXPANSION = 2  # of the layers between tokens or channels
+SIDE = 8  # maximum number of patches along each side
+EXPANSION = 2  # hidden size of an MLP, in multiples of its input
 
 
 class Patches(nnx.Module):
-  """A convolution whose stride is its size; [B, H, W, C] -> tokens [B, patches, width]."""
+  """A convolution whose stride is its size; [B, H, W, C] -> tokens [B, patches, width].
+
+  Attributes:
+    count: number of patches.
+  """
 
   def __init__(self, shape: Shape, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
     size = tuple(math.ceil(side / SIDE) for side in shape[:2])
@@ -43,11 +47,15 @@ class Patches(nnx.Module):
 
 
 class ViTHead(Head):
-  """One transformer layer over the feature map, read off a class token.
+  """One transformer layer over patches, and a dense layer on the class token.
 
-  Patches to `width` channels, a class token, position embeddings; one layer of attention and MLP,
-  each after a layer norm and beside a shortcut; layer norm and a dense layer on the class token
-  (single-layer vision transformer exits, Bakhtiarnia et al. 2021, arXiv 2105.09121).
+  Patches with `width` channels, a class token and position embeddings are the input of one layer of
+  attention and MLP, each with a layer norm before it and a shortcut. A layer norm and a dense layer
+  on the class token follow.
+
+  References:
+    Bakhtiarnia, Zhang and Iosifidis, "Single-Layer Vision Transformers for More Accurate Early
+    Exits with Less Overhead", 2021, arXiv 2105.09121.
   """
 
   def __init__(
@@ -59,7 +67,7 @@ class ViTHead(Head):
     self.positions = positions(self.patches.count + 1, width, dtype=dtype, rngs=rngs)
     self.norm1 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.attention = nnx.MultiHeadAttention(
-      # Of two channels at least: attention over one says nothing.
+      # Heads have two channels or more; attention over a single channel is of little use.
       next((heads for heads in (4, 3, 2) if width % heads == 0 and width > heads), 1),
       width,
       kernel_init=normal(1),
@@ -82,10 +90,15 @@ class ViTHead(Head):
 
 
 class MixerHead(Head):
-  """One MLP-Mixer layer over the feature map (Tolstikhin et al. 2021, arXiv 2105.01601).
+  """One MLP-Mixer layer over patches, and a dense layer on their mean.
 
-  Patches to `width` channels; an MLP over the patches and one over the channels, each after a layer
-  norm and beside a shortcut; layer norm, mean over the patches and a dense layer.
+  Patches with `width` channels are the input of an MLP over the patches and an MLP over the
+  channels, each with a layer norm before it and a shortcut. A layer norm, the mean over the patches
+  and a dense layer follow.
+
+  References:
+    Tolstikhin et al., "MLP-Mixer: An all-MLP Architecture for Vision", NeurIPS 2021, arXiv
+    2105.01601.
   """
 
   def __init__(

@@ -1,4 +1,4 @@
-"""From a publisher's arrays to ours: other names, other layouts."""
+"""Converting a publisher's arrays to the names and layouts of this package."""
 
 from collections.abc import Mapping
 import fnmatch
@@ -10,31 +10,31 @@ from mecl_jax.models.multi_exit import MultiExit
 from mecl_jax.models.pretrained.names import Rules, named, their_names
 from mecl_jax.models.pretrained.publishers import kind_of, published
 
-# Counters, and the classifier at the side of torchvision's Inception.
+# Counters, and the auxiliary classifier of torchvision's Inception.
 IGNORED = ('*.num_batches_tracked', 'AuxLogits.*')
 
 
 def convert(
   raw: Mapping[str, np.ndarray], model: MultiExit, source: str, backbone: str
 ) -> dict[str, np.ndarray]:
-  """Gives the arrays of a source our names and layouts.
+  """Converts the arrays of a source to our names and layouts.
 
-  A bias of a convolution that has none here goes into the batch norm behind it: its moving mean
-  becomes mean - bias, which is exact, since normalising takes any constant away. The first
-  convolution of networks that want blue, green, red (Keras's ResNets) is turned around: ours take
-  red, green, blue, always.
+  If a convolution of the source has a bias and ours has none, the bias is subtracted from the
+  moving mean of the next batch norm. This is exact, because normalisation removes any constant. The
+  input channels of the first convolution are reversed for networks whose images have the order
+  blue, green, red (the ResNets of Keras); ours always have red, green, blue.
 
   Args:
-    raw: as `read` returns them.
-    model: that is to take them; nothing but its names and numbers of axes matters.
-    source, backbone: as of `read`.
+    raw: name -> array, as returned by `read`.
+    model: the network that gets the weights; only its names and numbers of axes are used.
+    source, backbone: see `read`.
 
   Returns:
-    By our name, as 'stage1_block1.conv1.kernel', float arrays. What nothing in the model asked for
-    keeps its own name. Shapes are not checked, see `fit`.
+    our name -> array, for example 'stage1_block1.conv1.kernel'. Unused arrays keep the name of the
+    publisher. Shapes are not checked; see `fit`.
 
   Raises:
-    UserError: the backbone is none for such weights.
+    UserError: the backbone has no weights of this kind.
   """
   entry = published(backbone)
   wanted = named(model)
@@ -56,14 +56,14 @@ def convert(
 def _found(
   raw: Mapping[str, np.ndarray], wanted: Mapping[str, nnx.Variable], model: MultiExit, rules: Rules
 ) -> dict[str, str]:
-  """Our name -> that of the array in `raw`, for all that one table of names leads to."""
+  """Returns our name -> name in `raw`, for all names that match one table."""
   positions = {stage: position for position, stage in enumerate(model.backbone.stage_names)}
   pairs = ((ours, theirs) for ours in wanted for theirs in their_names(ours, rules, positions))
   return {ours: theirs for ours, theirs in pairs if theirs in raw}
 
 
 def _bias_before(mean: str, found: Mapping[str, str], wanted: Mapping[str, nnx.Variable]) -> str:
-  """The source's name of the bias that our convolution before a norm would have, '' for none."""
+  """Returns the source's name of the bias of the convolution before a norm, '' if not needed."""
   norm = mean.removesuffix('.mean')
   parent, dot, last = norm.rpartition('.')
   layer = parent + dot + last.replace('norm', 'conv')
@@ -73,14 +73,14 @@ def _bias_before(mean: str, found: Mapping[str, str], wanted: Mapping[str, nnx.V
 
 
 def _in_our_layout(array: np.ndarray, theirs: str, ndim: int) -> np.ndarray:
-  """An array as our layers have it.
+  """Returns an array in the layout of our layers.
 
   Args:
-    array: PyTorch's dense kernels are [out, in], its convolutions' [out, in, height, width];
-      Keras's depthwise ones [height, width, channels, 1].
-    theirs: its name, whose end says which.
-    ndim: of ours. Axes of length 1 in front of as many are dropped: those of 1x1 convolutions where
-      we have a dense layer, and the batch axis of position embeddings.
+    array: in the layout of the publisher. Dense kernels of PyTorch are [out, in], its convolution
+      kernels [out, in, height, width]; depthwise kernels of Keras are [height, width, channels, 1].
+    theirs: its name in the source; the end of the name determines the layout.
+    ndim: number of axes of our array. Additional leading axes of length 1 are removed: those of 1x1
+      convolutions that are dense layers here, and the batch axis of position embeddings.
   """
   if theirs.endswith('weight') and array.ndim > 1:
     array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)

@@ -1,4 +1,4 @@
-"""Arrays into a network, checked name by name."""
+"""Checking arrays by name and putting them into a network."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -12,18 +12,18 @@ from mecl_jax.errors import UserError
 from mecl_jax.models.multi_exit import MultiExit
 from mecl_jax.models.pretrained.names import name_of, named
 
-SHOWN = 3  # names of each kind in a message
-PATTERNS = 8  # likewise, to leave them out
+SHOWN = 3  # maximum number of names of each kind in an error message
+PATTERNS = 8  # maximum number of proposed patterns in an error message
 FIELD = 'model.pretrained_skip'
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What `fit` did.
+  """The result of `fit`.
 
   Attributes:
-    taken: number of arrays that the network took over.
-    fresh: names of those of its own that it kept.
+    taken: number of arrays that were put into the network.
+    fresh: names of the arrays of the network that kept their initial values.
   """
 
   taken: int
@@ -33,31 +33,33 @@ class Report:
 def fit(
   model: MultiExit, arrays: Mapping[str, np.ndarray], *, skip: Sequence[str], source: str
 ) -> Report:
-  """Puts weights into a network; dtypes and devices remain those that the network has.
+  """Puts weights into a network; its dtypes and devices do not change.
 
   Args:
-    model: changed in place, or, where this raises, not at all.
-    arrays: by our names, as 'stem.conv.conv.kernel' and 'heads.final.linear.bias', see `named`;
-      another name is one that the network has no use for.
-    skip: glob patterns of names that need not fit: where the source has nothing of that name, or
-      another shape, the network keeps what it has, and an array without use is no mistake. A head
-      is taken as a whole or not at all.
-    source: what messages call the source.
+    model: changed in place; not changed if an error is raised.
+    arrays: name -> array, with the names of `named`, for example 'stem.conv.conv.kernel'. Other
+      names are unused.
+    skip: glob patterns of names that need not match. If such an array is missing or has another
+      shape, the network keeps its own; if it is unused, it is ignored. The arrays of a head are
+      taken all together or not at all.
+    source: name of the source in error messages.
 
   Raises:
-    UserError: a name that is not covered is missing, without use, or of another shape; or a pattern
-      covers nothing.
+    UserError: a name without a pattern is missing, unused, or has another shape; a pattern matches
+      no name; or no array was taken.
   """
   own = named(model)
   names = {*own, *arrays}
   covered = {name for pattern in skip for name in fnmatch.filter(names, pattern)}
   for pattern in skip:
     if not fnmatch.filter(names, pattern):
-      raise UserError(f'{FIELD} has {pattern!r}, but no name is like that; {_shown(sorted(own))}')
+      raise UserError(
+        f'{FIELD}: the pattern {pattern!r} matches no name; names are {_shown(sorted(own))}'
+      )
   _check(own, arrays, covered, skip, source)
   taken = _fitting(own, arrays)
   if not taken:
-    raise UserError(f'model.pretrained={source} has nothing that fits this network')
+    raise UserError(f'model.pretrained={source} has no array that matches this network')
   state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
   flat = [
     (path, _replaced(variable, arrays[name_of(path)]) if name_of(path) in taken else variable)
@@ -68,7 +70,7 @@ def fit(
 
 
 def _fitting(own: Mapping[str, nnx.Variable], arrays: Mapping[str, np.ndarray]) -> set[str]:
-  """Names of the arrays that have a place; a head's only if all of the head have one."""
+  """Returns the names that match; those of a head only if all arrays of the head match."""
   fitting = {name for name in own if name in arrays and arrays[name].shape == own[name].shape}
   heads = {'.'.join(name.split('.')[:2]) for name in own if name.startswith('heads.')}
   for head in heads:
@@ -93,34 +95,34 @@ def _check(
 ) -> None:
   ours = [name for name in own if name not in covered]
   missing = [name for name in ours if name not in arrays]
-  useless = [name for name in arrays if name not in own and name not in covered]
+  unused = [name for name in arrays if name not in own and name not in covered]
   wrong = [name for name in ours if name in arrays and arrays[name].shape != own[name].shape]
-  problems = [*missing, *useless, *wrong]
+  problems = [*missing, *unused, *wrong]
   if not problems:
     return
   if ours and len(missing) == len(ours):
     raise UserError(
       f'model.pretrained={source} has none of the weights of this network; it has'
-      f' {_shown(list(arrays))}, and the network wants {_shown(missing)}'
+      f' {_shown(list(arrays))}, but the network needs {_shown(missing)}'
     )
   parts = []
   if missing:
     parts.append(f'{len(missing)} are missing ({_shown(missing)})')
-  if useless:
-    parts.append(f'{len(useless)} have no place in the network ({_shown(useless)})')
+  if unused:
+    parts.append(f'{len(unused)} are unused ({_shown(unused)})')
   if wrong:
     shapes = [f'{name} {arrays[name].shape} for {own[name].shape}' for name in wrong]
     parts.append(f'{len(wrong)} have another shape ({_shown(shapes)})')
   patterns = list(dict.fromkeys(_pattern(name) for name in problems))
   more = ',..' if len(patterns) > PATTERNS else ''
   raise UserError(
-    f'model.pretrained={source} does not fit: {"; ".join(parts)}; to leave them out:'
+    f'model.pretrained={source} does not match: {"; ".join(parts)}; to skip these arrays, set'
     f' {FIELD}={",".join([*skip, *patterns[:PATTERNS]])}{more}'
   )
 
 
 def _pattern(name: str) -> str:
-  """Covers all of a stage, or of a layer of the source."""
+  """Returns a pattern for all names of the same stage, or of the same layer of the source."""
   stage, dot, _ = name.partition('.')
   return f'{stage}.*' if dot else name
 

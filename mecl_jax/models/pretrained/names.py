@@ -1,4 +1,4 @@
-"""From the name of a variable of ours to what others call it, and from state paths to names."""
+"""Names of variables: from state paths to our names, and from our names to those of publishers."""
 
 from collections.abc import Iterable, Mapping
 import functools
@@ -7,14 +7,14 @@ import string
 
 from flax import nnx
 
-# One publisher's names: pairs of a layer of ours, or of a single variable, and what it is called
-# there. '{g}' on the left is a number, of a group, a block or a layer within; the right may have
-# '{g}', '{g-1}', '{g+1}' and '{letter g}', which is a for 1. '{position}' and '{position-1}' are
-# that of the stage among the backbone's stages, the stem's being 0. The first pair that fits
-# counts.
+# The names of one publisher: pairs (our layer or variable, the publisher's layer or variable).
+# '{g}' on the left matches a number, and so do other single letters in braces. The right side may
+# use '{g}', '{g-1}', '{g+1}' and '{letter g}', which is 'a' for 1. '{position}' and '{position-1}'
+# stand for the index of the stage in the backbone; the stem has index 0. The first matching pair is
+# used.
 Rules = tuple[tuple[str, str], ...]
 
-# Our variable: what it is called in Keras and in PyTorch.
+# Our variable: its possible names in Keras and in PyTorch.
 VARIABLES = {
   'kernel': ('kernel', 'depthwise_kernel', 'weight'),
   'bias': ('bias', 'beta'),
@@ -25,32 +25,35 @@ VARIABLES = {
 
 
 def name_of(path: Iterable[object]) -> str:
-  """A state path for people: ('backbone', 'stages', 'stem', 'kernel') as 'stem.kernel'.
+  """Returns the name of a state path.
 
-  Heads keep their 'heads.' in front, as 'heads.final.linear.kernel'.
+  >>> name_of(('backbone', 'stages', 'stem', 'conv', 'kernel'))
+  'stem.conv.kernel'
+  >>> name_of(('heads', 'final', 'linear', 'kernel'))
+  'heads.final.linear.kernel'
   """
   return '.'.join(map(str, path)).removeprefix('backbone.stages.')
 
 
 def named(model: nnx.Module) -> dict[str, nnx.Variable]:
-  """Parameters and batch statistics of a network, by the names that `name_of` gives them.
+  """Returns the parameters and batch statistics of a network by name, see `name_of`.
 
-  The pixels' mean and deviation are not among them: they are settings and no weights.
+  Mean and standard deviation of pixels are not included, because they are settings, not weights.
   """
   flat = nnx.to_flat_state(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)))
   return {name_of(path): variable for path, variable in flat}
 
 
 def their_names(ours: str, rules: Rules, positions: Mapping[str, int]) -> tuple[str, ...]:
-  """What a variable of ours may be called, () if no rule knows it.
+  """Returns the possible names of a variable in a publisher's file, () if no rule matches.
 
   Args:
-    ours: as 'stage1_block1.conv1.kernel'.
+    ours: our name, for example 'stage1_block1.conv1.kernel'.
     rules: of one publisher.
-    positions: of the stages in the backbone, by name.
+    positions: stage name -> index of the stage in the backbone.
   """
   layer, _, variable = ours.rpartition('.')
-  position = positions.get(ours.partition('.')[0], 0)  # heads have none
+  position = positions.get(ours.partition('.')[0], 0)  # 0 for heads, whose rules do not use it
   for pattern, theirs in rules:
     if match := _compiled(pattern).fullmatch(ours):
       return (theirs.format_map(_fields(match, position)),)
@@ -66,7 +69,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _fields(match: re.Match[str], position: int) -> dict[str, object]:
-  """What the braces on a rule's right side stand for."""
+  """Returns the values for the braces on the right side of a rule."""
   fields: dict[str, object] = {'position': position, 'position-1': position - 1}
   for key, digits in match.groupdict().items():
     number = int(digits)

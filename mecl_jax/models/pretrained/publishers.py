@@ -1,4 +1,4 @@
-"""Which published weights a backbone can take, and how they want their pixels."""
+"""Published weights of each backbone, and their preprocessing."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -10,12 +10,13 @@ from mecl_jax.models.pretrained import tables
 from mecl_jax.models.pretrained.names import Rules
 
 IMAGENET = 'imagenet'  # the weights of keras.applications
-FILES = ('.weights.h5', '.safetensors')  # of Keras, and of PyTorch's publishers
+FILES = ('.weights.h5', '.safetensors')  # of Keras, and of torchvision and timm
 Style = Literal['caffe', 'tf', 'torch']
 Kind = Literal['keras', 'torch']
 
-# Style: mean and deviation, of red, green and blue, that pixels in 0..1 are normalised with.
-# 'caffe' takes ImageNet's mean off 0..255, 'tf' makes -1..1, 'torch' divides by a deviation too.
+# style: mean and standard deviation of red, green and blue, to normalise pixel values in 0..1.
+# 'caffe' subtracts the mean of ImageNet from 0..255, 'tf' scales to -1..1, and 'torch' subtracts
+# the mean of ImageNet and divides by its standard deviation.
 STYLES: dict[Style, tuple[tuple[float, ...], tuple[float, ...]]] = {
   'caffe': ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255)),
   'tf': ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -25,14 +26,15 @@ STYLES: dict[Style, tuple[tuple[float, ...], tuple[float, ...]]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-  """What there is for one backbone.
+  """The published weights of one backbone.
 
   Attributes:
-    keras: layer names in a Keras file, if there can be one.
-    torch: layer names in a PyTorch file, those of torchvision and of timm where they differ.
-    application: the network's name in keras.applications.
-    styles: of the pixels, for Keras's weights and for PyTorch's.
-    bgr: our kernel, if any, whose input channels Keras's weights have as blue, green, red.
+    keras: layer names in a Keras file; empty if Keras publishes no weights.
+    torch: layer names in a PyTorch file; two tables if those of torchvision and timm differ.
+    application: name of the network in keras.applications.
+    styles: preprocessing style of the weights of each kind, a key of `STYLES`.
+    bgr: name of the kernel whose input channels are blue, green, red in the weights of Keras; '' if
+      there is none.
   """
 
   keras: Rules = ()
@@ -42,7 +44,7 @@ class Published:
   bgr: str = ''
 
   def rules(self, kind: Kind) -> tuple[Rules, ...]:
-    """The tables of names to choose from, () where a backbone takes no such weights."""
+    """Returns the possible tables of layer names; () if there are no weights of this kind."""
     return self.torch if kind == 'torch' else (self.keras,) * bool(self.keras)
 
 
@@ -66,8 +68,8 @@ def _resnet(application: str) -> Published:
   return _keras(tables.RESNET_KERAS, application, 'caffe', bgr='stem.conv.conv.kernel')
 
 
-# Styles of PyTorch's weights are those of most, or of the first, that timm and torchvision publish:
-# timm's MobileNet v1, InceptionV3 and vision transformers want -1..1.
+# The style of PyTorch weights is that of most weights, or of the first, that timm and torchvision
+# publish: MobileNet v1, InceptionV3 and vision transformers of timm need -1..1.
 PUBLISHED: dict[str, Published] = {
   'densenet121': _densenet('DenseNet121'),
   'densenet169': _densenet('DenseNet169'),
@@ -85,9 +87,9 @@ PUBLISHED: dict[str, Published] = {
   'resnet101_v1_5': _torch(tables.RESNET_TORCH),
   'resnet152_v1_5': _torch(tables.RESNET_TORCH),
   'inception_v3': _keras(tables.INCEPTION_KERAS, 'InceptionV3', 'tf'),
-  # timm counts the padding in averages with TensorFlow's weights too, inception_v3.tf_in1k.
+  # timm includes the padding in averages with the weights of TensorFlow too, inception_v3.tf_in1k.
   'inception_v3_torch': _torch(tables.INCEPTION_TORCH, style='tf'),
-  # In PyTorch the weights of TensorFlow, which timm has as tf_efficientnet_b0.
+  # The PyTorch file has the weights of TensorFlow, tf_efficientnet_b0 of timm.
   'efficientnet_b0': _both(
     _keras(tables.EFFICIENTNET_KERAS, 'EfficientNetB0', 'torch'), _torch(tables.INVERTED_TIMM)
   ),
@@ -99,23 +101,23 @@ PUBLISHED: dict[str, Published] = {
 
 
 def published(backbone: str) -> Published:
-  """What there is for a backbone.
+  """Returns the published weights of a backbone.
 
   Raises:
-    UserError: nothing.
+    UserError: there are none.
   """
   return PUBLISHED[choose('model.backbone with model.pretrained', backbone, PUBLISHED)]
 
 
 def kind_of(source: str, backbone: str) -> Kind:
-  """Whether a source has Keras's names or PyTorch's; nothing is opened.
+  """Returns whether a source has the layer names of Keras or of PyTorch; opens no file.
 
   Args:
     source: 'imagenet', or the path of a .weights.h5 or a .safetensors file.
-    backbone: that is to take its weights.
+    backbone: name of the backbone that gets the weights.
 
   Raises:
-    UserError: another extension, or the backbone is none for such weights.
+    UserError: the file has another extension, or the backbone has no weights of this kind.
   """
   kind: Kind
   name = pathlib.Path(source).name
@@ -126,25 +128,31 @@ def kind_of(source: str, backbone: str) -> Kind:
     kind = 'torch'
   else:
     raise UserError(
-      f'model.pretrained is {source!r}; choose imagenet or a file .weights.h5 of Keras 3 or'
-      ' .safetensors of torchvision or timm'
+      f'model.pretrained is {source!r}; choose imagenet, a .weights.h5 file of Keras 3, or a'
+      ' .safetensors file of torchvision or timm'
     )
   if not published(backbone).rules(kind):
     others = ', '.join(name for name, entry in PUBLISHED.items() if entry.rules(kind))
     raise UserError(
-      f'model.pretrained={source}: {backbone} takes no weights of this kind, since its paddings or'
-      f' strides are not theirs; they are for model.backbone={others}'
+      f'model.pretrained={source}: weights of this kind do not match {backbone}, which has other'
+      f' paddings or strides; choose model.backbone from: {others}'
     )
   return kind
 
 
 def style(source: str, backbone: str) -> Style:
-  """How the weights of a source want their pixels, a key of `STYLES`; nothing is opened.
+  """Returns the preprocessing style of the weights of a source; opens no file.
 
-  For a PyTorch file it is what most published weights of the backbone want; others need
-  `model.preprocessing`.
+  For a PyTorch file it is the style of most published weights of the backbone. Other weights need
+  another value of `model.preprocessing`.
+
+  Args:
+    source, backbone: see `kind_of`.
+
+  Returns:
+    a key of `STYLES`.
 
   Raises:
-    UserError: as of `kind_of`.
+    UserError: see `kind_of`.
   """
   return published(backbone).styles[kind_of(source, backbone)]

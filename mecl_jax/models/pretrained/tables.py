@@ -1,8 +1,7 @@
-"""The names that Keras, torchvision and timm give to the layers of our backbones.
+"""Layer names of our backbones in Keras, torchvision and timm.
 
-Facts, family by family; what the braces stand for is explained in `names`. Where torchvision and
-timm agree, the table says TORCH. The width or number of blocks of a network is not in here: a table
-holds for all members of its family.
+There are tables for each family of backbones; they are valid for any width and number of blocks.
+`names` explains the braces. Tables named TORCH are valid for both torchvision and timm.
 """
 
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from mecl_jax.models.pretrained.names import Rules
 DENSENET_KERAS: Rules = (
   ('stem.conv.conv', 'conv1_conv'),
   ('stem.conv.norm', 'conv1_bn'),
-  # A block's first norm is numbered 0 there, the others as the convolutions before them.
+  # Keras gives the first norm of a block number 0, and the others that of the convolution before.
   ('stage{g}_block{b}.norm1.norm', 'conv{g+1}_block{b}_0_bn'),
   ('stage{g}_block{b}.norm2.norm', 'conv{g+1}_block{b}_1_bn'),
   ('stage{g}_block{b}.conv{i}', 'conv{g+1}_block{b}_{i}_conv'),
@@ -90,7 +89,7 @@ MOBILENET_V2_KERAS: Rules = (
 MOBILENET_V2_TORCHVISION: Rules = (
   ('stem.conv', 'features.0.0'),
   ('stem.norm', 'features.0.1'),
-  # The first group does not expand, and what follows moves up.
+  # The first group has no expansion, so the numbers of its other layers are lower by one.
   ('stage1_block{b}.depthwise.conv', 'features.{position}.conv.0.0'),
   ('stage1_block{b}.depthwise.norm', 'features.{position}.conv.0.1'),
   ('stage1_block{b}.project', 'features.{position}.conv.1'),
@@ -142,12 +141,12 @@ EFFICIENTNET_TORCHVISION: Rules = (
   ('top.norm', 'features.8.1'),
   ('heads.final.linear', 'classifier.1'),
 )
-# Of MobileNetV2 and of EfficientNet, which has the squeeze besides.
+# For MobileNetV2 and EfficientNet; only the latter has the squeeze.
 INVERTED_TIMM: Rules = (
   ('stem.conv', 'conv_stem'),
   ('stem.norm', 'bn1'),
-  # The first group does not expand: its projection has the name, and the norms the numbers, that
-  # the expansion has elsewhere.
+  # The first group has no expansion. Its projection has the name that the expansion has in other
+  # groups, and the numbers of its norms are lower by one.
   ('stage1_block{b}.depthwise.conv', 'blocks.0.{b-1}.conv_dw'),
   ('stage1_block{b}.depthwise.norm', 'blocks.0.{b-1}.bn1'),
   ('stage1_block{b}.project', 'blocks.0.{b-1}.conv_pw'),
@@ -192,7 +191,7 @@ VIT_TIMM: Rules = (
   ('heads.final.linear', 'head'),
 )
 
-# Branches of Inception's blocks, in the order in which Keras makes their convolutions.
+# Branches of Inception's blocks, in the order in which Keras creates their convolutions.
 _A = 'branch1x1 branch5x5_1 branch5x5_2 branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3 branch_pool'
 _B = 'branch3x3 branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3'
 _C = (
@@ -204,7 +203,7 @@ _E = (
   'branch1x1 branch3x3_1 branch3x3_2a branch3x3_2b'
   ' branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a branch3x3dbl_3b branch_pool'
 )
-_INCEPTION = (  # our stage, PyTorch's, branches
+_INCEPTION = (  # our stage, the name in PyTorch, branches
   ('stem_block1', 'Conv2d_1a_3x3', ''),
   ('stem_block2', 'Conv2d_2a_3x3', ''),
   ('stem_block3', 'Conv2d_2b_3x3', ''),
@@ -225,7 +224,7 @@ _INCEPTION = (  # our stage, PyTorch's, branches
 
 
 def _inception_layers() -> Iterator[tuple[str, str]]:
-  """Of every convolution with its norm: our name and PyTorch's, in Keras's order."""
+  """Yields our name and PyTorch's name of every convolution with its norm, in Keras's order."""
   for ours, theirs, branches in _INCEPTION:
     for branch in branches.split() or ['']:
       yield f'{ours}.{branch}'.rstrip('.'), f'{theirs}.{branch}'.rstrip('.')

@@ -24,7 +24,7 @@ def shapes(net, side):
   return [(cost.name, cost.shape[0], cost.shape[-1]) for cost in costs]
 
 
-def test_blocks_add_channels_and_transitions_halve_everything():
+def test_shapes_of_all_stages():
   assert shapes(make(), 8) == [
     ('stem', 8, 4), ('stage1_block1', 8, 6), ('stage1_block2', 8, 8), ('transition1', 4, 4),
     ('stage2_block1', 4, 6), ('transition2', 2, 3), ('stage3_block1', 2, 5), ('norm', 2, 5),
@@ -32,30 +32,30 @@ def test_blocks_add_channels_and_transitions_halve_everything():
 
 
 @pytest.mark.parametrize(('depth', 'blocks'), [(40, 6), (100, 16)])
-def test_depth_counts_the_layers(depth, blocks):
+def test_depth_is_the_number_of_layers(depth, blocks):
   assert cifar_blocks(depth) == (blocks,) * 3
-  assert 2 * 3 * blocks + 4 == depth  # stem, two transitions and the classifier
+  assert 2 * 3 * blocks + 4 == depth  # 4: stem, two transitions and the classifier
 
 
-def test_the_stem_for_imagenet_quarters_the_size():
+def test_imagenet_stem_divides_size_by_four():
   assert shapes(make('imagenet'), 33)[0] == ('stem', 9, 4)
 
 
-def test_the_stem_for_imagenet_pads_alike_on_all_sides():
+def test_imagenet_stem_pads_all_sides_equally():
   stem = ImageNetStem(1, 1, dtype=jnp.float32, rngs=nnx.Rngs(0))
   stem.conv.conv.kernel[...] = jnp.zeros((7, 7, 1, 1)).at[3, 3].set(np.sqrt(1 + 1.001e-5))
   x = jnp.arange(64.0).reshape(1, 8, 8, 1)
-  # The convolution takes pixels 0, 2, 4, 6, the pooling those around every second of them.
+  # The convolution selects pixels 0, 2, 4, 6; pooling is around every second of them.
   np.testing.assert_allclose(stem(x)[0, :, :, 0], [[18, 22], [50, 54]], rtol=1e-6)
 
 
-def test_new_channels_come_after_the_old_ones():
+def test_appends_new_channels():
   y = Block(3, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.asarray(X))
   assert y.shape == (2, 4, 4, 5)
   np.testing.assert_array_equal(y[..., :3], X)
 
 
-def test_a_transition_averages_after_its_convolution():
+def test_transition_pools_after_its_convolution():
   stage = Transition(3, 1, dtype=jnp.float32, rngs=nnx.Rngs(0))
   activation = np.maximum(X / np.sqrt(1 + 1.001e-5), 0)
   y = activation @ np.asarray(stage.conv.kernel[0, 0])

@@ -22,7 +22,7 @@ def make(width=32, **settings):
 
 @functools.cache
 def groups(**settings):
-  """(height, channels) at the end of the stem, every group and `top`, for images of 32x32."""
+  """Returns (height, channels) after the stem, every group and `top`, for 32x32 images."""
   costs = stage_costs(make(**settings), (32, 32, 3))
   ends = {cost.name.partition('_')[0]: cost.shape for cost in costs}
   return [(shape[0], shape[-1]) for shape in ends.values()]
@@ -39,36 +39,36 @@ def test_strides(stem, expected):
   assert [side for side, _ in groups(stem=stem)] == expected
 
 
-def test_half_the_width_is_half_of_all_channels():
+def test_width_scales_all_channels():
   published = [32, 16, 24, 40, 80, 112, 192, 320, 1280]
   assert [channels for _, channels in groups(stem='imagenet')] == published
   assert [2 * channels for _, channels in groups(width=16)] == published
 
 
-def test_kernels_are_the_published_ones():
+def test_published_kernel_shapes():
   stages = make().stages
   assert not hasattr(stages['stage1_block1'], 'expand')
   assert stages['stage3_block1'].expand.conv.kernel.shape == (1, 1, 24, 144)
   assert stages['stage3_block1'].depthwise.conv.kernel.shape == (5, 5, 1, 144)
   assert stages['stage3_block2'].depthwise.conv.kernel.shape == (5, 5, 1, 240)
   assert stages['stage4_block1'].depthwise.conv.kernel.shape == (3, 3, 1, 240)
-  # A quarter of the block's input, not of what it is expanded to.
+  # A quarter of the input channels of the block, not of the expanded channels.
   assert stages['stage3_block1'].squeeze.reduce.kernel.shape == (144, 6)
 
 
 @pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1e-3), ('torch', 1e-5)])
-def test_the_origin_decides_the_epsilon_of_every_norm(origin, epsilon):
+def test_origin_determines_epsilon(origin, epsilon):
   parts = [part for _, part in nnx.iter_modules(make(origin=origin))]
   assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}
 
 
-def test_activations_are_swish():
+def test_activation_is_swish():
   assert {stage.activation for stage in (make().stages['stem'], make().stages['top'])} == {
     nnx.swish
   }
 
 
-def test_a_squeeze_scales_channels_by_what_their_average_says():
+def test_squeeze_equals_its_definition():
   layer = SqueezeExcite(3, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))
   layer.reduce.bias[...] = jnp.array([0.5, -1.0])
   layer.expand.bias[...] = jnp.array([1.0, 0.0, -2.0])
@@ -78,7 +78,7 @@ def test_a_squeeze_scales_channels_by_what_their_average_says():
   np.testing.assert_allclose(layer(jnp.asarray(X)), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_squeezed_block_keeps_the_dtype():
+def test_squeeze_keeps_the_dtype():
   block = InvertedBlock(
     3, 3, 2, stride=1, squeezed=1, activation=nnx.swish, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)
   )

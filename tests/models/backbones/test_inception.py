@@ -27,30 +27,31 @@ def shapes(side, **settings):
   return [(cost.shape[0], cost.shape[-1]) for cost in costs(side, **settings)]
 
 
-# Keras's 23,817,352 have no scales in their 17,216 channels of batch norm. With the classifier.
+# With the classifier. Keras has 23,817,352 parameters, without the 17,216 scales of batch norms.
 def test_published_size():
   assert sum(cost.parameters for cost in costs(299)) + 2049 * 1000 == 23_817_352 + 17_216
   assert sum(cost.macs for cost in costs(299)) / 1e9 == pytest.approx(5.71, abs=0.005)
 
 
-def test_shapes_are_those_of_the_paper():
+def test_published_shapes():
   assert shapes(299) == [
     (149, 32), (147, 32), (147, 64), (73, 80), (71, 192), (35, 256), (35, 288), (35, 288),
     (17, 768), (17, 768), (17, 768), (17, 768), (17, 768), (8, 1280), (8, 2048), (8, 2048),
   ]  # fmt: skip
 
 
-def test_a_quarter_of_the_width_is_a_quarter_of_all_channels():
+@pytest.mark.slow
+def test_width_scales_all_channels():
   assert shapes(299, width=8) == [(side, channels // 4) for side, channels in shapes(299)]
 
 
-def test_the_stem_for_small_images_keeps_their_pixels():
+def test_cifar_stem_keeps_the_size():
   sides = [side for side, _ in shapes(32, stem='cifar')]
   assert sides == [30, 28, 28, 28, *[26] * 4, *[12] * 5, *[5] * 3]
   assert shapes(13, stem='cifar')[-1] == (1, 2048)
 
 
-def test_every_norm_has_the_published_epsilon():
+def test_published_epsilon():
   norms = [part for _, part in nnx.iter_modules(make()) if isinstance(part, BatchNorm)]
   assert len(norms) == 94
   assert {norm.epsilon for norm in norms} == {1e-3}
@@ -62,7 +63,7 @@ def mixed(branches, origin='keras', dtype=jnp.float32):
 
 @pytest.mark.parametrize(('origin', 'corner', 'edge'), [('keras', 1, 1), ('torch', 4 / 9, 6 / 9)])
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_the_origin_decides_whether_an_average_counts_the_padding(origin, corner, edge, dtype):
+def test_origin_determines_padding_in_averages(origin, corner, edge, dtype):
   block = mixed({'branch_pool': ((1, 1),)}, origin, dtype)
   block.branch_pool.conv.kernel[...] = jnp.full((1, 1, 1, 1), np.sqrt(1 + 1e-3))
   y = block(jnp.ones((1, 3, 3, 1), dtype))
@@ -71,9 +72,9 @@ def test_the_origin_decides_whether_an_average_counts_the_padding(origin, corner
   np.testing.assert_allclose(y[0, :, :, 0].astype(jnp.float32), expected, rtol=1e-2)
 
 
-def test_a_block_without_a_convolution_after_its_pooling_halves_the_size():
+def test_block_with_max_pooling_halves_the_size():
   block = mixed({'branch3x3': ((1, 1), (1, 3)), 'branch_pool': ()})
-  for name in ('branch3x3_1', 'branch3x3_2'):  # both the identity, at the middle of their kernel
+  for name in ('branch3x3_1', 'branch3x3_2'):  # both are set to the identity
     conv = getattr(block, name).conv
     middle = conv.kernel.shape[0] // 2
     kernel = jnp.zeros_like(conv.kernel[...]).at[middle, middle].set(np.sqrt(1 + 1e-3))
@@ -83,7 +84,7 @@ def test_a_block_without_a_convolution_after_its_pooling_halves_the_size():
   np.testing.assert_array_equal(y[0, :, :, 1], [[14, 16], [26, 28]])
 
 
-def test_two_kernels_of_a_step_stand_side_by_side():
+def test_two_kernels_of_a_step_are_concatenated():
   block = mixed({'branch3x3': ((2, 1), (3, (1, 3), (3, 1))), 'branch_pool': ((1, 1),)})
   assert block.branch3x3_1.conv.kernel.shape == (1, 1, 1, 2)
   assert block.branch3x3_2a.conv.kernel.shape == (1, 3, 2, 3)

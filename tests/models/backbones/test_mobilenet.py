@@ -19,7 +19,7 @@ def make(kind, **settings):
 
 
 def sides(kind, stem):
-  """Height at the end of the stem and of every group, for images of 32x32."""
+  """Returns the height after the stem and every group, for 32x32 images."""
   costs = stage_costs(make(kind, stem=stem), (32, 32, 3))
   return list({cost.name.partition('_')[0]: cost.shape[0] for cost in costs}.values())
 
@@ -47,7 +47,7 @@ def inverted(channels, stride):
   return InvertedBlock(4, channels, 6, stride=stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
 
 
-def test_an_inverted_block_adds_its_input_where_it_fits():
+def test_inverted_block_adds_input_of_equal_shape():
   block = inverted(4, 1)
   block.project.kernel[...] *= 0
   np.testing.assert_array_equal(block(X), X)
@@ -55,11 +55,11 @@ def test_an_inverted_block_adds_its_input_where_it_fits():
   assert not inverted(5, 1).adds
 
 
-def test_its_bottleneck_is_linear():
+def test_bottleneck_is_linear():
   assert inverted(5, 1)(X).min() < 0
 
 
-def test_a_separable_block_is_a_depthwise_and_a_pointwise_convolution():
+def test_separable_block_kernels_and_activation():
   block = SeparableBlock(4, 8, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
   y = block(100 * X)
   assert block.depthwise.conv.kernel.shape == (3, 3, 1, 4)
@@ -73,8 +73,8 @@ SEPARABLE = functools.partial(SeparableBlock, 1, 1)
 INVERTED, INVERTED_5X5 = (functools.partial(InvertedBlock, 1, 1, 1, size) for size in (3, 5))
 
 
-# Keras pads the right and the bottom only before MobileNet's strided depthwise convolutions; before
-# those of MobileNetV2 it does so at even sizes. PyTorch pads all sides alike.
+# Before strided depthwise convolutions, Keras pads the right and the bottom only: always in
+# MobileNet, and at even sizes in MobileNetV2. PyTorch pads all sides equally.
 @pytest.mark.parametrize(
   ('block', 'origin', 'side', 'taken'),
   [
@@ -88,7 +88,7 @@ INVERTED, INVERTED_5X5 = (functools.partial(InvertedBlock, 1, 1, 1, size) for si
     (INVERTED_5X5, 'torch', 4, (0, 2)),
   ],
 )
-def test_the_origin_decides_which_pixels_a_stride_takes(block, origin, side, taken):
+def test_origin_determines_padding(block, origin, side, taken):
   conv = block(stride=2, origin=origin, dtype=jnp.float32, rngs=nnx.Rngs(0)).depthwise.conv
   middle = conv.kernel.shape[0] // 2
   conv.kernel[...] = jnp.zeros_like(conv.kernel[...]).at[middle, middle].set(1.0)
@@ -99,6 +99,6 @@ def test_the_origin_decides_which_pixels_a_stride_takes(block, origin, side, tak
 
 @pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1e-3), ('torch', 1e-5)])
 @pytest.mark.parametrize('kind', [MobileNetV1, MobileNetV2])
-def test_the_origin_decides_the_epsilon_of_every_norm(kind, origin, epsilon):
+def test_origin_determines_epsilon(kind, origin, epsilon):
   parts = [part for _, part in nnx.iter_modules(make(kind, origin=origin))]
   assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}

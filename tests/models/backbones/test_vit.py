@@ -38,12 +38,12 @@ def costs(name, side):
   return stage_costs(abstract(name), (side, side, 3))
 
 
-# With a classifier for 1000 classes: as in timm and, of vit_b16, in torchvision.
+# With a classifier for 1000 classes, as in timm; vit_b16 also as in torchvision.
 @pytest.mark.parametrize(
   ('name', 'width', 'parameters'),
   [('vit_b16', 768, 86_567_656), ('vit_s16', 384, 22_050_664), ('vit_ti16', 192, 5_717_416)],
 )
-def test_published_parameters(name, width, parameters):
+def test_published_parameter_counts(name, width, parameters):
   assert count_parameters(abstract(name)) + (width + 1) * 1000 == parameters
 
 
@@ -52,7 +52,7 @@ def test_published_parameters(name, width, parameters):
   ('name', 'side', 'patches', 'inputs', 'depth', 'ratio', 'width'),
   [('vit_b16', 224, 196, 16 * 16 * 3, 12, 4, 768), ('vit9_cifar', 32, 64, 4 * 4 * 3, 9, 2, 192)],
 )
-def test_macs_by_hand(name, side, patches, inputs, depth, ratio, width):
+def test_macs_equal_hand_counts(name, side, patches, inputs, depth, ratio, width):
   tokens = patches + 1
   dense = tokens * width * width * (3 + 1 + 2 * ratio)
   attention = 2 * tokens * tokens * width
@@ -62,12 +62,12 @@ def test_macs_by_hand(name, side, patches, inputs, depth, ratio, width):
   assert stages[-1].macs == 0
 
 
-def test_macs_are_the_published_ones():
-  """17.6 G in DeiT's paper (Touvron et al. 2021, arXiv 2012.12877)."""
+def test_published_macs():
+  """Touvron et al. 2021 (DeiT, arXiv 2012.12877) report 17.6 G."""
   assert sum(cost.macs for cost in costs('vit_b16', 224)) + 768 * 1000 == 17_563_828_224
 
 
-def test_the_small_ones_parameters_by_hand():
+def test_parameters_of_vit9_equal_hand_counts():
   block = 4 * 192 + 4 * 192 * 193 + 2 * 192 * 384 + 384 + 192
   expected = 48 * 192 + 192 + 192 + 65 * 192 + 9 * block + 2 * 192
   assert sum(cost.parameters for cost in costs('vit9_cifar', 32)) == expected == 2_695_680
@@ -77,11 +77,11 @@ def test_the_small_ones_parameters_by_hand():
   ('width', 'size', 'heads'),
   [(768, 64, 12), (384, 64, 6), (432, 64, 6), (48, 64, 1), (97, 64, 1), (192, 16, 12), (12, 16, 1)],
 )
-def test_heads_divide_the_width_and_keep_their_size(width, size, heads):
+def test_head_count_divides_the_width(width, size, heads):
   assert head_count(width, size) == heads
 
 
-def test_patches_are_read_row_by_row_after_the_token():
+def test_patches_follow_the_token_row_by_row():
   module, x = stem(), image()
   tokens, patches = module(x)
   assert tokens.shape == (2, 17, 4)
@@ -92,12 +92,12 @@ def test_patches_are_read_row_by_row_after_the_token():
   np.testing.assert_allclose(patches[:, 1, 3], patch + module.positions[1 + 4 + 3], atol=1e-5)
 
 
-def test_pixels_that_fill_no_patch_are_left_out():
+def test_ignores_incomplete_patches():
   module, x = stem(), image(9, 9)
   np.testing.assert_allclose(module(x)[0], module(x[:, :8, :8])[0], atol=1e-6)
 
 
-def test_positions_are_resized_for_another_size():
+def test_resizes_position_embeddings():
   module = stem()
   slope = jnp.broadcast_to(jnp.arange(4.0)[:, None, None], (4, 4, 4))
   module.positions[...] = jnp.concatenate([jnp.full((1, 4), 9.0), slope.reshape(16, 4)])
@@ -107,7 +107,7 @@ def test_positions_are_resized_for_another_size():
   np.testing.assert_allclose(
     patches[0], jnp.broadcast_to(patches[0, :, :1, :1], (8, 3, 4)), rtol=1e-5
   )
-  # Away from the edges bicubic interpolation keeps a slope.
+  # Bicubic interpolation preserves a slope, except at the edges.
   np.testing.assert_allclose(patches[0, 3:5, 0, 0], [1.25, 1.75], rtol=1e-5)
 
 
@@ -121,7 +121,7 @@ def normalised(x):
 
 
 def attend(module, x):
-  """By the definition: each head's queries, keys and values lie side by side."""
+  """Returns attention by its definition; queries, keys and values are ordered by head."""
   qkv = x @ np.asarray(module.qkv.kernel[...]) + np.asarray(module.qkv.bias[...])
   mixed = np.zeros_like(x)
   for head in range(2):
@@ -130,14 +130,14 @@ def attend(module, x):
   return mixed @ np.asarray(module.out.kernel[...]) + np.asarray(module.out.bias[...])
 
 
-def test_attention_by_hand():
+def test_attention_equals_its_definition():
   module = Attention(6, 2, **settings())
   module.qkv.bias[...] = jnp.asarray(RNG.normal(size=18), jnp.float32)
   x = RNG.normal(size=(5, 6)).astype(np.float32)
   np.testing.assert_allclose(module(jnp.asarray(x[None]))[0], attend(module, x), atol=1e-5)
 
 
-def test_a_block_by_hand():
+def test_block_equals_its_definition():
   block = Block(6, heads=2, mlp_ratio=4, **settings())
   x = 3 * RNG.normal(size=(5, 6)).astype(np.float32)
   tokens, patches = block((jnp.asarray(x[None]), jnp.zeros((1, 2, 2, 6))))
@@ -149,14 +149,14 @@ def test_a_block_by_hand():
   np.testing.assert_array_equal(patches, tokens[:, 1:].reshape(1, 2, 2, 6))
 
 
-def test_the_end_is_the_class_token_after_a_norm_of_its_own():
+def test_last_stage_is_the_normalised_class_token():
   x = RNG.normal(size=(2, 5, 6)).astype(np.float32)
   y = TokenNorm(6, **settings())((jnp.asarray(x), jnp.zeros((2, 2, 2, 6))))
   assert y.shape == (2, 1, 1, 6)
   np.testing.assert_allclose(y[:, 0, 0], normalised(x[:, 0]), atol=1e-5)
 
 
-def test_inner_exits_see_the_patches_and_the_final_one_the_token():
+def test_shapes_and_dtypes_at_exits():
   model = build(
     backbone='vit9_cifar', exits=('block2', 'block6=conv'), head='linear', width=4,
     dtype='bfloat16', image_shape=(12, 16, 3),
@@ -179,7 +179,7 @@ def loss(model, x):
   return jnp.square(x.astype(jnp.float32) - jnp.arange(x.shape[-1])).sum()
 
 
-def test_every_part_learns_in_half_precision_which_is_near_the_full_one():
+def test_all_parameters_get_gradients_in_bfloat16():
   def make(dtype):
     return ViT(3, depth=1, patch=4, side=8, head_size=4, width=8, **settings(dtype))
 

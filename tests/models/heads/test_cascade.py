@@ -7,7 +7,7 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.models import draw_dropout, exit_costs, set_trainable
 from mecl_jax.models.registry import CASCADE, HEADS
-from tests.models.networks import IMAGES, build
+from tests.models.networks import IMAGES, build, call, quick_jit
 
 EXITS = ('stage1', 'stage2', 'stage3_block1')
 PLAIN = [name for name in HEADS if not name.startswith(CASCADE)]
@@ -19,38 +19,42 @@ def model():
 
 
 @pytest.mark.parametrize('name', PLAIN)
-def test_it_adds_a_function_of_the_normalised_logits_before(name):
+def test_adds_a_linear_function_of_normalised_logits(name):
   head = HEADS[CASCADE + name]((4, 4, 3), 5, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0))
   head.eval()
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(2, 4, 4, 3)), jnp.float32)
+  x = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
   before = rng.normal(size=(2, 5)).astype(np.float32)
   normal = (before - before.mean(1, keepdims=True)) / before.std(1, keepdims=True)
-  expected = head.head(x) + normal @ head.linear.kernel[...] + head.linear.bias[...]
-  np.testing.assert_allclose(head(x, jnp.asarray(before)), expected, rtol=1e-4, atol=1e-4)
+  expected = call(head.head, x) + normal @ head.linear.kernel[...] + head.linear.bias[...]
+  np.testing.assert_allclose(call(head, x, before), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_exits_before_run_too_and_the_first_is_plain(model):
+def test_earlier_heads_run_and_the_first_is_plain(model):
   first, second, third, final = model.exit_names
   assert model.needed((third,)) == (first, second, third)
   assert model.needed((final,)) == (final,)
   assert model.needed((first,)) == (first,)
-  whole = model(IMAGES)
-  np.testing.assert_allclose(model(IMAGES, (third,))[:, 0], whole[:, 2], rtol=1e-5)
-  np.testing.assert_allclose(model(IMAGES, (final, second)), whole[:, [3, 1]], rtol=1e-5)
+
+  def logits(exits=None):
+    return quick_jit(lambda model: model(IMAGES, exits))(model)
+
+  whole = logits()
+  np.testing.assert_allclose(logits((third,))[:, 0], whole[:, 2], rtol=1e-5)
+  np.testing.assert_allclose(logits((final, second)), whole[:, [3, 1]], rtol=1e-5)
 
 
-def test_costs_count_the_heads_that_run(model):
+def test_costs_include_earlier_heads(model):
   plain = exit_costs(build(backbone='resnet14', exits=EXITS), (8, 8, 3))
   costs = exit_costs(model, (8, 8, 3))
-  between = 5 * 5  # from five logits to five
+  between = 5 * 5  # MACs from five logits to five
   assert costs[0] == plain[0]
   assert costs[1].macs == plain[1].macs + plain[0].head_macs + between
   assert costs[2].head_macs == sum(cost.head_macs for cost in plain[:3]) + 2 * between
   assert costs[3] == plain[3]
 
 
-def test_no_gradient_flows_into_the_exit_before():
+def test_no_gradient_into_the_exit_before():
   head = HEADS['cascade_linear']((4, 4, 3), 5, width=8, dtype=jnp.float32, rngs=nnx.Rngs(0))
   x, before = jnp.ones((2, 4, 4, 3)), jnp.arange(10.0).reshape(2, 5)
   assert not np.any(jax.grad(lambda before: head(x, before)[0, 0])(before))
@@ -66,12 +70,12 @@ def test_no_gradient_flows_into_the_exit_before():
     (('stage1=cascade_conv', 'stage2'), 'cascade_conv'),
   ],
 )
-def test_a_cascade_without_an_exit_before_is_refused(exits, head):
+def test_first_exit_cannot_be_a_cascade(exits, head):
   with pytest.raises(UserError, match=r'stage1 is cascade_\w+, but .* choose (conv|vit)'):
     build(exits=exits, head=head)
 
 
-def test_what_dropout_leaves_out_hangs_on_the_key_and_the_layer_alone():
+def test_dropout_depends_on_key_and_layer():
   model = build(backbone='resnet14', exits=EXITS, head='mlp', head_width=64)
   set_trainable(model, (('heads',),))
 

@@ -1,4 +1,4 @@
-"""Layouts, written out by hand on the smallest arrays that show them."""
+"""Tests of layouts with small arrays that are written out by hand."""
 
 import functools
 
@@ -17,12 +17,12 @@ def abstract(backbone):
 
 
 def converted(backbone, source='x.safetensors', **raw):
-  """With names whose dots are written as two underscores."""
+  """Converts arrays; two underscores in a keyword stand for a dot in a name."""
   raw = {name.replace('__', '.'): np.asarray(value) for name, value in raw.items()}
   return convert(raw, abstract(backbone), source, backbone)
 
 
-def test_a_convolution_of_pytorch():
+def test_convolution_of_pytorch():
   weight = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)  # out, in, height, width
   kernel = converted('resnet50_v1_5', conv1__weight=weight)['stem.conv.conv.kernel']
   assert kernel.shape == (4, 5, 3, 2)
@@ -30,7 +30,7 @@ def test_a_convolution_of_pytorch():
     assert kernel[row, column, into, out] == 60 * out + 20 * into + 5 * row + column
 
 
-def test_a_depthwise_convolution_of_pytorch():
+def test_depthwise_convolution_of_pytorch():
   weight = np.arange(6 * 4).reshape(6, 1, 2, 2)  # channel, 1, height, width
   raw = {'blocks__0__0__conv_dw__weight': weight}
   kernel = converted('mobilenet_v1_torch', **raw)['stage1_block1.depthwise.conv.kernel']
@@ -38,14 +38,14 @@ def test_a_depthwise_convolution_of_pytorch():
   np.testing.assert_array_equal(kernel[:, :, 0, 5], [[20, 21], [22, 23]])
 
 
-def test_a_dense_layer_of_pytorch():
+def test_dense_layer_of_pytorch():
   raw = {'fc__weight': [[1, 2, 3], [4, 5, 6]], 'fc__bias': [7, 8]}  # out, in
   arrays = converted('resnet50_v1_5', **raw)
   np.testing.assert_array_equal(arrays['heads.final.linear.kernel'], [[1, 4], [2, 5], [3, 6]])
   np.testing.assert_array_equal(arrays['heads.final.linear.bias'], [7, 8])
 
 
-def test_a_norm_of_pytorch():
+def test_batch_norm_of_pytorch():
   raw = {'bn1__weight': [1], 'bn1__bias': [2], 'bn1__running_mean': [3], 'bn1__running_var': [4]}
   arrays = converted('resnet50_v1_5', **raw, bn1__num_batches_tracked=5)
   assert {name.rpartition('.')[2]: array.item() for name, array in arrays.items()} == {
@@ -53,7 +53,7 @@ def test_a_norm_of_pytorch():
   }  # fmt: skip
 
 
-def test_a_1x1_convolution_where_we_have_a_dense_layer():
+def test_1x1_convolution_becomes_dense_layer():
   raw = {'blocks__0__0__se__conv_reduce__weight': [[[[1]], [[2]]], [[[3]], [[4]]], [[[5]], [[6]]]]}
   arrays = converted('efficientnet_b0_torch', **raw)  # 3 out, 2 in
   kernel = arrays['stage1_block1.squeeze.reduce.kernel']
@@ -73,7 +73,7 @@ def test_kernels_of_keras():
   np.testing.assert_array_equal(arrays['stem.conv.kernel'], plain)
 
 
-def test_keras_resnets_have_biases_and_want_blue_first():
+def test_biases_and_channel_order_of_keras_resnets():
   kernel = np.arange(6).reshape(1, 1, 3, 2)
   raw = {
     'conv1_conv__kernel': kernel, 'conv1_conv__bias': [1.0, 2.0],
@@ -107,12 +107,12 @@ def test_position_embeddings_lose_their_batch_axis():
 
 
 @pytest.mark.parametrize('name', ['conv1.weight', 'conv_stem.weight'])
-def test_what_has_no_place_keeps_its_name(name):
+def test_unused_arrays_keep_their_names(name):
   arrays = converted('densenet121', **{name: 1.0, 'AuxLogits__fc__bias': 2.0})
   assert list(arrays) == [name]
 
 
-def test_torchvision_and_timm_are_told_apart():
+def test_distinguishes_torchvision_and_timm():
   weight = np.zeros((8, 3, 3, 3))
   for name in ('features.0.0.weight', 'conv_stem.weight'):
     assert list(converted('efficientnet_b0_torch', **{name: weight})) == ['stem.conv.kernel']

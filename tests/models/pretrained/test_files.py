@@ -14,7 +14,7 @@ safetensors_numpy = pytest.importorskip('safetensors.numpy', reason='as h5py')
 
 
 def write_keras(path, layers):
-  """A file as Keras 3 writes it: group of a layer -> (its name, arrays)."""
+  """Writes a file in the format of Keras 3; layers: group -> (name, arrays)."""
   with h5py.File(path, 'w') as file:
     for group, (name, arrays) in layers.items():
       variables = file.create_group(f'layers/{group}/vars')
@@ -50,8 +50,8 @@ def test_keras_variables_get_names(tmp_path):
 
 
 @pytest.mark.parametrize('first', [0, 94])
-def test_names_that_keras_made_up_are_counted_from_0(tmp_path, first):
-  """In the order of their numbers, which is not that of the groups, nor that of strings."""
+def test_automatic_names_are_numbered_from_0(tmp_path, first):
+  """Their order is that of the numbers in the names, not of the groups or of strings."""
   layers = {
     f'conv2d_{group}': (f'conv2d_{first + made}' if first + made else 'conv2d', numbers(made))
     for group, made in enumerate((10, 0, 9, 2, 1, 3, 4, 5, 6, 7, 8))
@@ -62,7 +62,7 @@ def test_names_that_keras_made_up_are_counted_from_0(tmp_path, first):
   assert arrays['batch_normalization_0.beta'].item() == 2
 
 
-def test_the_optimiser_of_a_trained_network_is_left_where_it_is(tmp_path):
+def test_ignores_optimiser_variables(tmp_path):
   path = write_keras(tmp_path / 'x.weights.h5', {'dense': ('top', numbers(1, 2))})
   with h5py.File(path, 'a') as file:
     file['optimizer/vars/0'] = np.zeros(3)
@@ -70,7 +70,7 @@ def test_the_optimiser_of_a_trained_network_is_left_where_it_is(tmp_path):
   assert set(read(path, 'densenet121')) == {'top.kernel', 'top.bias'}
 
 
-def test_safetensors_are_read_as_they_are(tmp_path):
+def test_reads_safetensors_unchanged(tmp_path):
   path = tmp_path / 'x.safetensors'
   safetensors_numpy.save_file({'conv1.weight': np.arange(6, dtype=np.float32)}, path)
   arrays = read(str(path), 'resnet50_v1_5')
@@ -78,9 +78,9 @@ def test_safetensors_are_read_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['x.weights.h5', 'x.safetensors'])
-def test_files_that_are_damaged_or_not_there(tmp_path, name):
+def test_damaged_or_missing_file_is_rejected(tmp_path, name):
   path = tmp_path / name
-  with pytest.raises(UserError, match=f'{name}: there is no such file'):
+  with pytest.raises(UserError, match=f'{name}: file not found'):
     read(str(path), 'densenet121')
   path.write_bytes(b'\x89HDF\r\n\x1a\nno more')
   with pytest.raises(UserError, match=f'{name} is damaged') as caught:
@@ -88,21 +88,21 @@ def test_files_that_are_damaged_or_not_there(tmp_path, name):
   assert '\n' not in str(caught.value)
 
 
-def test_a_file_without_names_of_layers(tmp_path):
+def test_file_without_layer_names_is_rejected(tmp_path):
   path = tmp_path / 'x.weights.h5'
   with h5py.File(path, 'w') as file:
     file['layers/conv2d/vars/0'] = np.zeros(3)
-  with pytest.raises(UserError, match='no layers with names; write it with save_weights'):
+  with pytest.raises(UserError, match='no layers with names; save it with save_weights'):
     read(str(path), 'densenet121')
 
 
 @pytest.mark.parametrize('source', ['x.pth', 'x.h5', 'x.keras', 'folder', 'ImageNet'])
-def test_another_extension(source):
-  with pytest.raises(UserError, match=r'choose imagenet or a file \.weights\.h5'):
+def test_unknown_extension_is_rejected(source):
+  with pytest.raises(UserError, match=r'choose imagenet, a \.weights\.h5 file'):
     read(source, 'densenet121')
 
 
-def test_a_backbone_that_is_not_published():
+def test_backbone_without_weights_is_rejected():
   with pytest.raises(UserError, match="'resnet8'; choose one of: densenet121, "):
     read('imagenet', 'resnet8')
 
@@ -117,15 +117,15 @@ def test_a_backbone_that_is_not_published():
     ('x.safetensors', 'inception_v3', 'inception_v3_torch, '),
   ],
 )
-def test_weights_for_other_paddings(source, backbone, instead):
-  with pytest.raises(UserError, match=f'{backbone} takes no weights of this kind.*{instead}'):
+def test_weights_with_other_paddings_are_rejected(source, backbone, instead):
+  with pytest.raises(UserError, match=f'do not match {backbone}, .*{instead}'):
     read(source, backbone)
 
 
 @pytest.mark.parametrize(
   ('name', 'package'), [('x.weights.h5', 'h5py'), ('x.safetensors', 'safetensors')]
 )
-def test_a_package_that_is_missing(tmp_path, monkeypatch, name, package):
+def test_missing_package_is_reported(tmp_path, monkeypatch, name, package):
   monkeypatch.setitem(sys.modules, package, None)
   (tmp_path / name).touch()
   message = rf"needs the package {package}: pip install 'mecl-jax\[pretrained\]'"
@@ -138,7 +138,7 @@ def keras():
   return pytest.importorskip('keras', reason='as h5py')
 
 
-def test_imagenet_is_what_keras_has(keras, monkeypatch):
+def test_imagenet_uses_keras_applications(keras, monkeypatch):
   def fetch(weights):
     assert weights == 'imagenet'
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name='predictions')])
@@ -150,13 +150,13 @@ def test_imagenet_is_what_keras_has(keras, monkeypatch):
   np.testing.assert_array_equal(arrays['predictions.kernel'], np.full((3, 2), 7))
 
 
-def test_imagenet_without_a_network(keras, monkeypatch):
+def test_failed_download_is_reported(keras, monkeypatch):
   def fail(message, **_):
     raise Exception(message)
 
   failed = functools.partial(fail, 'URL fetch failure on https://x: None -- offline')
   monkeypatch.setattr(keras.applications, 'ResNet50', failed)
-  with pytest.raises(UserError, match=r'ResNet50 could not be fetched.*offline.*path of a file'):
+  with pytest.raises(UserError, match=r'download of ResNet50 failed.*offline.*path of a file'):
     read('imagenet', 'resnet50')
   monkeypatch.setattr(keras.applications, 'ResNet50', functools.partial(fail, 'another'))
   with pytest.raises(Exception, match='another') as caught:
@@ -182,14 +182,14 @@ def test_imagenet_without_a_network(keras, monkeypatch):
     ('a.safetensors', 'vit_b16', 'tf'),
   ],
 )
-def test_style_of_the_pixels(source, backbone, expected):
+def test_style_of_each_source(source, backbone, expected):
   assert style(source, backbone) == expected
 
 
 @pytest.mark.parametrize(
   ('name', 'module'), [('caffe', 'resnet'), ('tf', 'mobilenet'), ('torch', 'densenet')]
 )
-def test_styles_are_those_of_keras(keras, name, module):
+def test_styles_equal_those_of_keras(keras, name, module):
   pixels = np.float32([[[0, 100, 255], [1, 2, 3]]])
   expected = np.array(getattr(keras.applications, module).preprocess_input(pixels.copy()))
   if name == 'caffe':

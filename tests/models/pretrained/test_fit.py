@@ -13,17 +13,17 @@ def arrays_of(model):
   return {name: np.asarray(variable[...]) for name, variable in named(model).items()}
 
 
-def test_another_network_becomes_this_one():
+def test_takes_all_weights_of_an_equal_network():
   model, other = build(seed=0), build(seed=1, mean=[0.1, 0.2, 0.3])
   pixels = np.asarray(model.mean[...])
   report = fit(model, arrays_of(other), skip=(), source='x')
   assert (report.taken, report.fresh) == (len(named(model)), ())
   for name, array in arrays_of(other).items():
     np.testing.assert_array_equal(named(model)[name][...], array)
-  np.testing.assert_array_equal(model.mean[...], pixels)  # those are settings
+  np.testing.assert_array_equal(model.mean[...], pixels)  # statistics of pixels are settings
 
 
-def test_what_does_not_fit_and_is_skipped_stays_fresh():
+def test_skipped_arrays_keep_initial_values():
   model, other = build(seed=0), build(seed=1, num_classes=7)
   before, given = arrays_of(model), arrays_of(other)
   del given['stage3_block1.conv1.kernel']
@@ -36,19 +36,19 @@ def test_what_does_not_fit_and_is_skipped_stays_fresh():
     np.testing.assert_array_equal(array, (before if name in fresh else given)[name])
 
 
-def test_a_head_is_taken_as_a_whole_or_not_at_all():
+def test_takes_whole_heads_only():
   model = build(seed=0)
   given = arrays_of(build(seed=1, exits=('stage1=msdnet', 'stage2')))
   fresh = set(fit(model, given, skip=('heads.*',), source='x').fresh)
   assert fresh == {name for name in arrays_of(model) if name.startswith('heads.stage1.')}
 
 
-def test_nothing_that_fits():
-  with pytest.raises(UserError, match='x has nothing that fits'):
+def test_no_matching_array_is_rejected():
+  with pytest.raises(UserError, match='x has no array that matches'):
     fit(build(), {'a.weight': np.zeros(2)}, skip=('*',), source='x')
 
 
-def test_dtypes_and_devices_remain():
+def test_keeps_dtypes_and_devices():
   model = build()
   device = jax.devices()[-1]
   variable = named(model)['stem.conv.kernel']
@@ -60,7 +60,7 @@ def test_dtypes_and_devices_remain():
   assert found.devices() == {device}
 
 
-def test_everything_that_does_not_match_is_in_one_line():
+def test_lists_all_mismatches_in_one_line():
   model = build()
   before, given = arrays_of(model), arrays_of(build(seed=1))
   del given['stem.conv.kernel']
@@ -70,9 +70,9 @@ def test_everything_that_does_not_match_is_in_one_line():
   with pytest.raises(UserError) as caught:
     fit(model, given, skip=('heads.*',), source='a.safetensors')
   assert str(caught.value) == (
-    'model.pretrained=a.safetensors does not fit: 1 are missing (stem.conv.kernel); 2 have no place'
-    ' in the network (fc.weight, counter); 1 have another shape (stage2_block1.norm1.mean (3,) for'
-    ' (8,)); to leave them out: model.pretrained_skip=heads.*,stem.*,fc.*,counter,stage2_block1.*'
+    'model.pretrained=a.safetensors does not match: 1 are missing (stem.conv.kernel); 2 are unused'
+    ' (fc.weight, counter); 1 have another shape (stage2_block1.norm1.mean (3,) for (8,)); to skip'
+    ' these arrays, set model.pretrained_skip=heads.*,stem.*,fc.*,counter,stage2_block1.*'
   )
   for name, array in arrays_of(model).items():
     np.testing.assert_array_equal(array, before[name])
@@ -81,20 +81,20 @@ def test_everything_that_does_not_match_is_in_one_line():
   assert set(fresh) == {'stem.conv.kernel', 'stage2_block1.norm1.mean'}
 
 
-def test_a_long_list_is_cut():
+def test_long_lists_are_shortened():
   model = build()
   given = {name: array for name, array in arrays_of(model).items() if 'norm' in name}
   with pytest.raises(UserError, match=r'^.*\(\S+, \S+, \S+ and \d+ more\).*$'):
     fit(model, given, skip=(), source='x')
 
 
-def test_a_file_of_something_else():
-  message = 'x has none of the weights of this network; it has a.weight, and the network wants'
+def test_weights_of_another_network_are_rejected():
+  message = 'x has none of the weights of this network; it has a.weight, but the network needs'
   with pytest.raises(UserError, match=message):
     fit(build(), {'a.weight': np.zeros(2)}, skip=('heads.*',), source='x')
 
 
-def test_a_pattern_that_covers_nothing():
+def test_unused_pattern_is_rejected():
   model = build()
-  with pytest.raises(UserError, match=re.escape("has 'head.*', but no name is like that")):
+  with pytest.raises(UserError, match=re.escape("the pattern 'head.*' matches no name")):
     fit(model, arrays_of(model), skip=('head.*',), source='x')

@@ -1,9 +1,8 @@
-"""Small networks built by keras.applications, and ours with their weights: the same logits."""
+"""Tests that networks of keras.applications and ours have equal logits with equal weights."""
 
 import functools
 import os
 
-import jax
 import numpy as np
 import pytest
 
@@ -11,20 +10,17 @@ from mecl_jax.models.backbones import efficientnet, imagenet_resnet
 from mecl_jax.models.backbones.densenet import DenseNet
 from mecl_jax.models.pretrained import STYLES, load, style
 from mecl_jax.models.registry import BACKBONES, BackboneEntry
-from tests.models.networks import build
+from tests.models.networks import build, quick_jit
 
 os.environ['KERAS_BACKEND'] = 'jax'
 keras = pytest.importorskip('keras', reason='the optional packages of [pretrained]')
 pytest.importorskip('h5py', reason='the optional packages of [pretrained]')
 applications = keras.applications
 
-# Compiled without optimisation, which takes longer than it saves here.
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
-
 
 @pytest.fixture(autouse=True)
 def quick_start(monkeypatch):
-  """Kernels from NumPy: JAX would compile a program for the shape of every one."""
+  """Draws kernels with NumPy, because JAX compiles a program for every shape."""
 
   def draw(initializer, shape, dtype=None):
     deviation = np.sqrt(2 / np.prod(shape[:-1]))
@@ -34,7 +30,7 @@ def quick_start(monkeypatch):
 
 
 def randomise(network):
-  """Every array another one; the batch norms' such that activations neither die nor explode."""
+  """Sets random arrays; those of batch norms keep activations in a useful range."""
   rng = np.random.default_rng(0)
   for layer in network.layers:
     kind, values = type(layer).__name__, layer.get_weights()
@@ -56,17 +52,19 @@ def randomise(network):
 
 
 def assert_agrees(backbone, original, preprocess, path, *, side, width=16):
-  """Writes the original's weights to `path`, loads them into ours and compares logits."""
+  """Saves the weights of the original, loads them into our network and compares logits."""
   randomise(original)
   original.save_weights(path)
   images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
   inputs = np.array(preprocess(images.astype(np.float32)))
-  expected = np.asarray(jit(functools.partial(original, training=False))(inputs)).reshape(2, -1)
+  expected = np.asarray(quick_jit(functools.partial(original, training=False))(inputs)).reshape(
+    2, -1
+  )
   mean, std = STYLES[style(str(path), backbone)]
   settings = {'width': width, 'image_shape': (side, side, 3), 'mean': mean, 'std': std}
   model = build(backbone=backbone, exits=(), **settings)
   assert load(model, str(path), backbone, skip=()).fresh == ()
-  logits = np.asarray(jit(lambda images: model(images)[:, 0])(images))
+  logits = np.asarray(quick_jit(lambda images: model(images)[:, 0])(images))
   greatest = np.abs(expected).max()
   assert np.abs(expected[0] - expected[1]).max() > 0.01 * greatest
   assert np.abs(logits - expected).max() < 1e-4 * greatest
@@ -82,6 +80,7 @@ def path(tmp_path):
   return tmp_path / 'original.weights.h5'
 
 
+@pytest.mark.slow
 def test_densenet(path, monkeypatch):
   make = functools.partial(DenseNet, blocks=(2, 1, 1, 2), stem='imagenet')
   monkeypatch.setitem(BACKBONES, 'densenet121', BackboneEntry(make, published=32))
@@ -93,7 +92,7 @@ def test_densenet(path, monkeypatch):
 
 
 def test_resnet(path, monkeypatch):
-  """Whose convolutions have biases, and whose pixels are blue, green, red."""
+  """Convolutions have biases, and the channels of images are blue, green, red."""
   monkeypatch.setitem(imagenet_resnet.BLOCKS, 50, (2, 1))
   from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 
@@ -111,6 +110,7 @@ def test_mobilenet_v1(path):
   assert_agrees('mobilenet_v1', original, preprocess, path, side=32, width=4)
 
 
+@pytest.mark.slow
 def test_mobilenet_v2(path):
   original = applications.MobileNetV2(**settings(32))
   preprocess = applications.mobilenet_v2.preprocess_input
@@ -133,9 +133,10 @@ def test_efficientnet(path, monkeypatch):
   assert_agrees('efficientnet_b0', original, preprocess, path, side=32)
 
 
+@pytest.mark.slow
 def test_inception_v3(path):
-  """Whose layers have no names, and whose first may have any number."""
-  keras.layers.Conv2D(1, 1)  # the next one is not number 0
+  """Layers have no names of their own, and their numbers may begin with any number."""
+  keras.layers.Conv2D(1, 1)  # uses number 0
   original = applications.InceptionV3(**settings(75))
   assert any('conv2d_94' in layer.name for layer in original.layers)
   preprocess = applications.inception_v3.preprocess_input
