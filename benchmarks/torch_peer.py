@@ -1,4 +1,4 @@
-"""The default network and its joint training step in PyTorch: the peer that `training.py` times."""
+"""The default network and its joint training step in PyTorch, the peer in `training.py`."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 class Block(nn.Module):
-  """A residual block with a shortcut without parameters."""
+  """A residual block whose shortcut has no parameters."""
 
   def __init__(self, inputs: int, outputs: int, stride: int):
     super().__init__()
@@ -39,7 +39,7 @@ class Head(nn.Module):
 
 
 class ResNet20(nn.Module):
-  """With two early exits; normalises the pixels itself."""
+  """A ResNet-20 with two early exits, which normalises the pixels."""
 
   def __init__(self, classes: int):
     super().__init__()
@@ -65,13 +65,13 @@ class ResNet20(nn.Module):
 def torch_step(
   images: np.ndarray, labels: np.ndarray, classes: int, draw: Callable[[], np.ndarray]
 ) -> Callable[[], float]:
-  """The step, as a function that returns the summed loss; channels last, the faster layout here.
+  """Returns a function that takes a step and returns the summed loss; layout: channels last.
 
   Args:
     images: uint8 [N, 32, 32, 3].
     labels: int [N].
-    classes: how many there are.
-    draw: gives the ids of the next batch.
+    classes: number of classes.
+    draw: returns the ids of the next batch.
   """
   torch.manual_seed(0)
   network = ResNet20(classes).to(memory_format=torch.channels_last).train()

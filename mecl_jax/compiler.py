@@ -1,4 +1,4 @@
-"""What XLA has to be told to be fast."""
+"""XLA compiler options, and the cache of compiled programs."""
 
 import functools
 import os
@@ -11,11 +11,10 @@ _CPU = {'xla_cpu_experimental_ynn_fusion_type': ''}
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-  """Settings for `jax.jit(.., compiler_options=..)` of a network on the default backend.
+  """Returns options for `jax.jit(.., compiler_options=..)` of networks on the default backend.
 
-  On the CPU, jaxlib 0.10 hands convolutions to the YNNPACK library; a training step then takes up
-  to twice as long on two cores as with XLA's own. An XLA that does not know the setting is left as
-  it is.
+  On the CPU, jaxlib 0.10 uses the YNNPACK library for convolutions, which makes a training step up
+  to twice as slow on two cores as XLA's own code. If XLA does not have the option, there is none.
   """
   if jax.default_backend() != 'cpu':
     return {}
@@ -27,10 +26,10 @@ def compiler_options() -> dict[str, str]:
 
 
 def use_cache() -> None:
-  """Keeps compiled programs on disk, so that the next start of a run need not compile them again.
+  """Keeps compiled programs on disk, so that the next start of a run does not compile them again.
 
-  They go to `~/.cache/mecl_jax/xla`; $JAX_COMPILATION_CACHE_DIR chooses another place, an empty one
-  none.
+  The folder is `~/.cache/mecl_jax/xla`. $JAX_COMPILATION_CACHE_DIR sets another one; an empty value
+  turns the cache off.
   """
   if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     home = pathlib.Path(os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache')

@@ -1,4 +1,4 @@
-"""Durations as people write them: '300 steps', '20 epochs', '8%' of the phase they stand in."""
+"""Durations with a unit: '300 steps', '20 epochs', '8%' of the phase they belong to."""
 
 import math
 import re
@@ -9,12 +9,12 @@ _FORM = re.compile(r'\s*([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)\s*')
 
 
 def listed(text: str) -> tuple[str, ...]:
-  """'8%, 300 steps' as ('8%', '300 steps'): how fields list durations and other texts."""
+  """Splits a list in one text: '8%, 300 steps' into ('8%', '300 steps')."""
   return tuple(part.strip() for part in text.split(',') if part.strip())
 
 
 def is_zero(text: str, *, field: str = 'a duration') -> bool:
-  """Whether a duration in steps or epochs is exactly nothing, as '0 steps' is."""
+  """Returns whether a duration in steps or epochs is exactly 0."""
   return not to_steps(text, epoch=1e9, field=field)
 
 
@@ -23,14 +23,17 @@ def to_steps(
 ) -> int:
   """Converts a duration to optimiser steps, rounded to the nearest.
 
+  >>> to_steps('8%', epoch=100.0, phase=1000)
+  80
+
   Args:
     text: a number and its unit: 'steps', 'epochs', or '%' of the phase.
     epoch: steps in one epoch (training examples / batch size, not rounded).
-    phase: steps in the whole phase; None where a share of it makes no sense.
-    field: the name of the config field, for the message.
+    phase: steps in the phase; None if '%' is not allowed.
+    field: name of the field, for the message.
 
   Raises:
-    UserError: the text has no such form, or gives a share where there is no phase.
+    UserError: the text has no such form, or '%' is not allowed.
   """
   match = _FORM.fullmatch(str(text))
   if not match:

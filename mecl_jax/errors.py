@@ -1,14 +1,14 @@
-"""The two kinds of failure that a user sees as one line instead of a traceback."""
+"""The two kinds of errors that a user sees as one line instead of a traceback."""
 
 
 class UserError(Exception):
-  """What was asked for is impossible or misspelt; the message says what to do (exit code 2)."""
+  """The input is invalid or cannot be used; the message says what to do (exit code 2)."""
 
   exit_code = 2
 
 
 class RunError(Exception):
-  """The run itself went wrong, as by a loss that is not a number (exit code 1)."""
+  """The run failed, as by a loss that is not a number (exit code 1)."""
 
   exit_code = 1
 
@@ -17,12 +17,12 @@ def choose(what: str, value: str, choices) -> str:
   """Returns `value` if it is one of `choices`.
 
   Args:
-    what: the name of the thing chosen, for the message (`'curriculum.order'`).
-    value: what the user wrote.
-    choices: an iterable of the valid values.
+    what: name of the field, for the message, as 'curriculum.order'.
+    value: to check.
+    choices: the valid values.
 
   Raises:
-    UserError: names the valid values.
+    UserError: the value is not valid; the message lists those that are.
   """
   choices = tuple(choices)
   if value not in choices:

@@ -1,4 +1,4 @@
-"""Files that are never half written: a temporary neighbour first, then a rename."""
+"""Atomic writes: to a temporary file in the same folder, which is then renamed."""
 
 from collections.abc import Iterator, Mapping
 import contextlib
@@ -13,7 +13,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
-  """Opens a binary file that takes the name `path` only when the block ends without an error."""
+  """Opens a binary file that gets the name `path` only if the block ends without an error."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix='.tmp')
@@ -22,7 +22,7 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
       yield file
       file.flush()
       os.fsync(file.fileno())
-    os.chmod(temporary, 0o644)  # mkstemp makes files that only the owner can read
+    os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
     os.replace(temporary, path)
   except BaseException:
     pathlib.Path(temporary).unlink(missing_ok=True)
@@ -30,15 +30,17 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
+  """Writes text as UTF-8, atomically."""
   with atomic(path) as file:
     file.write(text.encode())
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
+  """Writes a value as indented JSON, atomically."""
   write_text(path, json.dumps(value, indent=2) + '\n')
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-  """Writes plain arrays (no objects, so nothing needs pickle to be read back)."""
+  """Writes arrays, atomically; arrays of objects, which need pickle, are an error."""
   with atomic(path) as file:
     np.savez(file, allow_pickle=False, **arrays)
