@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
 from mecl_jax.commands import run_report
+from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
 from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
 from mecl_jax.models import BACKBONES, HEADS
@@ -12,7 +13,7 @@ from mecl_jax.teachers import scoring
 from mecl_jax.training import exit_pacings, initial_weights, strategies
 
 # Names that fields may hold because another room has them in a registry.
-NAMES = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
+NAMES: Names = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
 
 
 def resolve(config: ConfigDict) -> ConfigDict:

@@ -50,7 +50,7 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     ),
     'label_smoothing': Field(0.0, BELOW_1, 'share of the target spread evenly over all classes'),
   }
-  changed = {
+  changed: dict[str, Field | Group] = {
     name: dataclasses.replace(field, default=defaults.get(name, field.default))
     for name, field in fields.items()
   }

@@ -76,7 +76,7 @@ class Duration(Valid):
   several: bool = False
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    texts = (value,)
+    texts: tuple[Any, ...] = (value,)
     if self.several:
       texts = value if isinstance(value, tuple) else listed(value)
     for text in texts:

@@ -1,8 +1,8 @@
 """The steps of one phase: the compiled step, its state, and the batches that it takes."""
 
 from collections.abc import Iterator
+import dataclasses
 import functools
-from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -126,7 +126,8 @@ def steps_per_dispatch(config: ConfigDict, steps: int) -> int:
   return 1 if devices.on_cpu() else max((n for n in range(8, 17) if steps % n == 0), default=16)
 
 
-class _Augmentation(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _Augmentation:
   """The augmentation of a phase; hashable."""
 
   crop: int
