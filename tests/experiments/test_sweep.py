@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.paired import analysis, heads, jobs, sweep
 from experiments.paired.study import Arm
-from experiments.paired.table import read_table
+from experiments.paired.table import read_table, records
 from mecl_jax import config as config_lib
 from mecl_jax.commands import train
 from mecl_jax.curriculum import Difficulty
@@ -37,6 +37,10 @@ def folder(toy_file, tmp_path_factory):
   return path
 
 
+def read_rows(path):
+  return records(read_table(path))
+
+
 @pytest.fixture
 def counted(monkeypatch):
   """The jobs that are run from now on; what is called at each may stop it."""
@@ -54,7 +58,7 @@ def counted(monkeypatch):
 
 
 def test_a_row_for_every_run(folder):
-  rows = read_table(folder / 'runs.csv')
+  rows = read_rows(folder / 'runs.csv')
   assert [(r['arm'], r['budget'], r['seed']) for r in rows] == [
     ('easy_first', 4, 0),
     ('standard', 4, 0),
@@ -114,7 +118,7 @@ def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted)
   told = io.StringIO()
   failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=told))
   assert 'failed: wild, 4 steps: RunError' in told.getvalue()
-  rows = {row['arm']: row for row in read_table(tmp_path / 'tiny' / 'runs.csv')}
+  rows = {row['arm']: row for row in read_rows(tmp_path / 'tiny' / 'runs.csv')}
   assert failed == 1 and len(rows) == 3
   assert 'not a number' in rows['wild']['error'] and rows['wild']['test_exit1'] is None
   assert not rows['standard']['error'] and not rows['random']['error']
@@ -128,7 +132,7 @@ def test_a_backbone_that_cannot_be_made_stops_no_other(toy_file, tmp_path):
   settings = {'wild': {'phases.joint.learning_rate': 1e30}, 'toy resnet8': {}}
   study = make_study(toy_file, settings=settings)
   assert sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET) == 4
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   broken = [row for row in rows if row['setting'] == 'wild']
   assert len(broken) == 4 and len(rows) == 8
   assert all('what its runs share' in r['error'] and 'not finite' in r['error'] for r in broken)
@@ -147,7 +151,7 @@ def test_settings_that_differ_in_the_training_of_heads_open_their_backbone_once(
   assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
   assert opened == [('toy at 0.001', 0)] and len(list((tmp_path / 'backbones').iterdir())) == 1
   slow, fast = (
-    [row['test_exit2'] for row in read_table(tmp_path / 'tiny' / 'runs.csv') if row['setting'] == s]
+    [row['test_exit2'] for row in read_rows(tmp_path / 'tiny' / 'runs.csv') if row['setting'] == s]
     for s in settings
   )
   assert len(slow) == len(fast) == 2 and slow != fast
@@ -168,12 +172,13 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
   backbone = config_lib.digest(config_lib.resolve(study.backbone_config(CELL[0], 1)))
   with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
     assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
-  assert {row['kind'] for row in read_table(folder / 'runs.csv')} == {'trial'}
+  assert {row['kind'] for row in read_rows(folder / 'runs.csv')} == {'trial'}
   assert not sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET)
   assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=QUIET)
-  rows = read_table(folder / 'runs.csv')
+  rows = read_rows(folder / 'runs.csv')
   assert [row['kind'] for row in rows].count('trial') == 4 and len(rows) == 4 + 6
-  of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in analysis.searches(rows)}
+  best = analysis.searches(read_table(folder / 'runs.csv'))
+  of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in records(best)}
   for row in rows:
     if row['kind'] == 'run':
       found = {
@@ -183,7 +188,7 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
   assert len(counted[1]) == len(rows)
   more = make_study(toy_file, arms=arms, **seeds | {'trials': 3})
   assert not sweep.sweep(more, 'tiny', folder, console=QUIET)
-  grown = read_table(folder / 'runs.csv')
+  grown = read_rows(folder / 'runs.csv')
   assert [row['kind'] for row in grown].count('trial') == 6 and len(grown) == 6 + 6
 
 
@@ -242,7 +247,7 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   monkeypatch.chdir(tmp_path)
   assert not sweep.sweep(study, 'scored', pathlib.Path('scored'), console=QUIET)
   folder = tmp_path / 'scored'  # which is then the same one
-  rows = read_table(folder / 'runs.csv')
+  rows = read_rows(folder / 'runs.csv')
   assert len(rows) == 2 * len(arms) and not any(row['error'] for row in rows)
   found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
   asked = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
@@ -256,7 +261,7 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   for path in folder.glob('scores/*/*/difficulty.npz'):
     path.unlink()
   assert not sweep.sweep(study, 'scored', folder, console=QUIET)
-  again = read_table(folder / 'runs.csv')
+  again = read_rows(folder / 'runs.csv')
   assert again == [row | {'seconds': new['seconds']} for row, new in zip(rows, again, strict=True)]
 
 
@@ -305,7 +310,7 @@ def test_networks_that_train_whole_have_rows_too(toy_file, tmp_path):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'model.head': 'linear'}
   study = make_study(toy_file, common=common, backbone=None, budget_of='joint', budgets=(4,))
   assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   assert [row['arm'] for row in rows] == ['easy_first', 'standard']
   assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'
 
@@ -326,6 +331,6 @@ def test_whole_networks_begin_with_the_backbone_that_they_share(toy_file, tmp_pa
   assert [config.model.pretrained for config, _ in networks] == [str(backbone)] * 2
   summaries = [read_summary(workdir) for _, workdir in trained]
   assert [summary['steps'] for summary in summaries] == [5, 4, 4]
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   assert {row['backbone_run'] for row in rows} == {read_identity(backbone)['digest']}
   assert rows[0]['test_final'] != rows[1]['test_final'], 'the backbone goes on learning'
