@@ -149,7 +149,7 @@ def test_steps_are_interpolated_between_budgets(target, expected):
 
 
 def curves(ours, theirs):
-  """Runs of two arms, by seed the accuracies after 100 and 10,000 steps."""
+  """Returns runs of two arms, by seed the accuracies after 100 and 10,000 steps."""
   return [
     make_run(arm, seed, value, budget=budget)
     for arm, of_seed in (('ours', ours), ('standard', theirs))
@@ -199,7 +199,7 @@ def trial(number, seed, first, second, rate, **more):
 
 
 def searched(**more):
-  """Four trials with two seeds each, one of which failed."""
+  """Returns four trials with two seeds each; one of them failed."""
   rows = [trial(0, 0, 0.4, 0.6, 1, **more), trial(0, 1, 0.5, 0.7, 1, **more)]
   rows += [trial(1, 0, 0.6, 0.8, 2, **more), trial(1, 1, 0.5, 0.7, 2, **more)]
   rows += [trial(2, seed, 0.6, 0.7, 3, **more) for seed in (0, 1)]
