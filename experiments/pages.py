@@ -13,7 +13,7 @@ from experiments.paired.study import BASELINE
 from experiments.paired.table import TRIAL, Row, csv_text, exits_of, fields_of, records
 from experiments.studies import RATE, StudyResults
 
-MOST_ARMS = 10  # that can be told apart in a panel
+MOST_ARMS = 10  # whose lines can be distinguished in a panel
 FEWEST_PAIRS = 4  # that a picture of means is drawn of
 FEWEST_RATES = 3  # that a picture of rates is drawn of
 GROUPS = ('noise', 'strategy', 'rate')  # means are not taken over different values of these

@@ -3,8 +3,8 @@
 What is a curriculum worth when some of the labels are wrong? A share of the training labels is
 replaced by others, drawn evenly from the other classes and alike for all seeds; validation and test
 are clean. The backbone, which also scores the examples, is trained on the wrong labels too, for
-half as long as in the other studies; a long training would memorise them, and what its scores are
-worth is not measured. All arms have the rate that standard training wants with correct labels.
+half as long as in the other studies. Scores of a backbone that has memorised wrong labels are not
+measured. All arms have the rate that is best for standard training with correct labels.
 `easy_first`, `anti`, `random`, `size_only` and `capped` show a tenth of the data first and all of
 it from 30 % of the steps on, except that `capped` never shows the hardest fifth. `easy_weighted`
 has the strength of `configs/`, `strongly_weighted` twice that, and `distilled` learns half from the

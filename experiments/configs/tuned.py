@@ -1,8 +1,8 @@
 """Every arm tuned with equal effort.
 
 Is there still a gain when every arm has its own search, with equally many trials? Each setting,
-budget and exit is searched separately, as the first exit wants about ten times the rate of the
-last, and validation chooses. `unpaced` takes the values found for `easy_first` and shows all data
+budget and exit is searched separately, as the best rate of the first exit is about ten times that
+of the last, and validation chooses. `unpaced` takes the values found for `easy_first` and shows all data
 without an order; `unweighted` takes those of `easy_weighted` and weights all examples equally.
 Against these two a curriculum is measured alone, though at rates that were found for it. Against
 the tuned `standard` it also pays for its larger search space. The seeds of the searches are among

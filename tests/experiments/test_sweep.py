@@ -115,9 +115,9 @@ def test_failed_run_does_not_stop_others(toy_file, tmp_path, counted):
     'random': Arm({'curriculum.order': 'random'}),
   }
   study = make_study(toy_file, arms=arms, budgets=(4,))
-  told = io.StringIO()
-  failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=told))
-  assert 'failed: wild, 4 steps: RunError' in told.getvalue()
+  printed = io.StringIO()
+  failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=printed))
+  assert 'failed: wild, 4 steps: RunError' in printed.getvalue()
   rows = {row['arm']: row for row in read_rows(tmp_path / 'tiny' / 'runs.csv')}
   assert failed == 1 and len(rows) == 3
   assert 'not a number' in rows['wild']['error'] and rows['wild']['test_exit1'] is None
@@ -166,9 +166,9 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
   }
   seeds = {'seeds': (0, 1, 2), 'search_seeds': (0, 1), 'trials': 2, 'budgets': (4,)}
   study, folder = make_study(toy_file, arms=arms, **seeds), tmp_path / 'tiny'
-  told = io.StringIO()
-  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=told, width=200))
-  assert '4 runs wait for trials' in told.getvalue(), 'two arms with the seeds 0 and 2'
+  printed = io.StringIO()
+  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=printed, width=200))
+  assert '4 runs wait for trials' in printed.getvalue(), 'two arms with the seeds 0 and 2'
   backbone = config_lib.digest(config_lib.resolve(study.backbone_config(CELL[0], 1)))
   with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
     assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
@@ -193,7 +193,7 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
 
 
 @pytest.mark.parametrize(
-  ('flags', 'said'),
+  ('flags', 'message'),
   [
     (('--conifg=a.py',), "Unknown command line flag 'conifg'"),
     (('--config=a.py',), 'there is no study a.py'),
@@ -202,11 +202,11 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
     (('--config=a.py', '--ray=0'), 'from 1 on'),
   ],
 )
-def test_invalid_flags_give_one_line(flags, said):
+def test_invalid_flags_give_one_line(flags, message):
   command = [sys.executable, '-m', 'experiments.paired', *flags]
   done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
   assert done.returncode == 2 and not done.stdout
-  assert re.fullmatch(f'error: .*{re.escape(said)}.*\n', done.stderr)
+  assert re.fullmatch(f'error: .*{re.escape(message)}.*\n', done.stderr)
 
 
 def test_shared_backbone_equals_an_ordinary_run(folder, toy_file, tmp_path):
@@ -218,8 +218,8 @@ def test_shared_backbone_equals_an_ordinary_run(folder, toy_file, tmp_path):
   config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
   train.train(config_lib.resolve(config), tmp_path, console=QUIET)
-  said = load_predictions(tmp_path / 'predictions.npz')
-  right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
+  predictions = load_predictions(tmp_path / 'predictions.npz')
+  right = predictions['test_logits'].argmax(-1) == predictions['test_labels'][:, None]
   expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
   np.testing.assert_array_equal(right.mean(axis=0), expected)
 
@@ -250,8 +250,8 @@ def test_teachers_train_their_networks_once(toy_file, tmp_path, monkeypatch):
   rows = read_rows(folder / 'runs.csv')
   assert len(rows) == 2 * len(arms) and not any(row['error'] for row in rows)
   found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
-  asked = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
-  assert asked == ['cross_validated', 'learning_speed', *['prediction_depth'] * 2]
+  teachers = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
+  assert teachers == ['cross_validated', 'learning_speed', *['prediction_depth'] * 2]
   # The shared backbone, one like it, heads for each budget, and two folds.
   assert len(trained) == 1 + 1 + 2 + 2
   # Teachers of two arms share the heads that they train.
