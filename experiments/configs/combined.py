@@ -1,4 +1,12 @@
-"""What adds up: a curriculum with distillation, with a pacing per exit, with survivor weights."""
+"""Combinations.
+
+Do a curriculum, distillation, a pacing per exit and survivor weights add up? All arms have one
+learning rate, that of standard training averaged over its exits. `easy_first` grows evenly from
+30 % of the data to all at a quarter of the steps; `per_exit` begins alike and shows all data at
+half, a quarter and a tenth of the steps, the earliest exit last. `easy_weighted` has a strength of
+0.8; `survivors` weights the examples that earlier exits are unsure of; `distilled` learns half from
+the labels and half from the final exit.
+"""
 
 from experiments.configs.common import (
   BACKBONE,
@@ -21,6 +29,14 @@ PER_EXIT = {
     'linear full_after=50%, linear full_after=25%, linear full_after=10%, constant start=1'
   ),
 }
+PAIRS = [
+  ('per_exit', 'easy_first'),
+  ('easy_first_survivors', 'survivors'),
+  ('easy_first_distilled', 'distilled'),
+  ('per_exit_distilled', 'distilled'),
+  ('easy_weighted_distilled', 'distilled'),
+  ('survivors_distilled', 'distilled'),
+]
 
 
 def get_study():

@@ -1,6 +1,6 @@
-"""What the studies have in common: small networks, so that two CPU cores can train many of them."""
+"""Fields that the studies share: networks so small that two CPU cores can train many of them."""
 
-# Images are shrunk to 16x16 on the device. Heads are a learnt mix of max and average pooling and a
+# Images are shrunk to 16x16 on the device. Heads are a learned mix of max and average pooling and a
 # dense layer: the internal classifiers of SDN (Kaya et al., ICML 2019), on a frozen backbone.
 COMMON = {
   'strategy': 'classifier_wise',
@@ -11,7 +11,7 @@ COMMON = {
   'report.page': False,
 }
 
-# Of the kind that `configs/` has, with fewer channels, instead of those of SDN.
+# Heads as in `configs/`, with fewer channels, instead of those of SDN.
 CONV_HEADS = {'model.head': 'conv', 'model.head_width': 16, 'steps_per_dispatch': 0}
 
 # The same for all studies, whatever their heads, so that they share the runs.
@@ -43,7 +43,7 @@ SETTINGS = {
 
 
 def at_rates(rates):
-  """All settings at each of these learning rates, which they are named by."""
+  """Returns all settings at each of these learning rates, named 'NAME at RATE'."""
   return {
     f'{name} at {rate}': {**fields, 'phases.heads.learning_rate': rate}
     for data in ('cifar10', 'cifar100')
@@ -53,12 +53,12 @@ def at_rates(rates):
   }
 
 
-# What standard training wants, by the search of the study `tuned`, on average over its exits.
+# The rate that is best for standard training in the study `tuned`, averaged over its exits.
 TUNED_RATE = {'phases.heads.learning_rate': 0.03}
 
 NO_ORDER = {'curriculum.order': 'none'}
 STANDARD = TUNED_RATE | NO_ORDER
-# All data at every step; the earlier an exit, the more easy examples count in its loss.
+# All data at every step; the earlier the exit, the more easy examples count in its loss.
 WEIGHTED = NO_ORDER | {'curriculum.sample_weights': 'easy_weighted'}
 # The recipe of the repository's configs/: the strength that validation chose in `strengths`.
 RECIPE = WEIGHTED | {'curriculum.easy_strength': 0.4}
@@ -66,7 +66,7 @@ DISTILLED = {'distillation.weight': 0.5}  # of the final exit, beside the labels
 
 
 def linear(start, full_after):
-  """Easy first, the share of the data that is seen growing evenly."""
+  """Returns the fields of a pacing with easy examples first and a linearly growing share."""
   return {
     'curriculum.order': 'easy_first',
     'curriculum.pacing': 'linear',
@@ -75,5 +75,5 @@ def linear(start, full_after):
   }
 
 
-# Where not the pacing but what goes with it is studied, at the rate of standard training.
+# For studies of what goes with a pacing, at the rate of standard training.
 EASY_FIRST = TUNED_RATE | linear(0.3, '25%')

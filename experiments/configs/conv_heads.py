@@ -1,7 +1,11 @@
-"""The heads of `configs/` instead of those of SDN: a convolution, pooling and a dense layer.
+"""Heads with a convolution.
 
-At the rate of `configs/` and at a larger one; `easy_first` has the paper's pacing, with its
-defaults. Settings of a data set and a seed share a backbone whatever their rate.
+Does the gain depend on the heads? The other small studies have the pooled heads of SDN; these heads
+have a convolution, pooling and a dense layer, as in `configs/` but with fewer channels, at the
+learning rate of `configs/` and at a larger one. `easy_first` has the paper's pacing with its
+defaults, `easy_weighted` is the recipe of `configs/`, and `easy_first_weighted` combines both.
+Neither rate is tuned, and effects of heads, rate and pacing are not separated. Settings of equal
+data set and seed share a backbone.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, CONV_HEADS, NO_ORDER, RECIPE, at_rates
@@ -9,6 +13,7 @@ from experiments.paired.study import Arm, Study
 
 RATES = (0.01, 0.03)
 EASY_FIRST = {'curriculum.order': 'easy_first'}
+PAIRS = [('easy_first_weighted', 'easy_weighted')]
 
 
 def get_study():

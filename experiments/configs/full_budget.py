@@ -1,7 +1,8 @@
-"""The heads and the budget of `configs/`: is its learning rate right, and what does its recipe add?
+"""The heads and the budget of `configs/`.
 
-As `conv_heads`, for about 30 epochs. Settings of a data set and a seed share a backbone whatever
-their rate.
+Does the learning rate of `configs/` fit about 30 epochs, and what does its recipe add? The heads
+are those of the study `conv_heads`: the heads of `configs/` are four times as wide, and for them no
+other rate was compared. Settings of equal data set and seed share a backbone.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, CONV_HEADS, NO_ORDER, RECIPE, at_rates

@@ -1,4 +1,8 @@
-"""Many steps at the rate that standard training wants: is there anything left of a gain?"""
+"""Many steps.
+
+Is there still a gain after many steps, at the rate of standard training averaged over its exits?
+`easy_first` is that of the study `combined`, and `easy_weighted` is the recipe of `configs/`.
+"""
 
 from experiments.configs.common import (
   BACKBONE,

@@ -1,7 +1,14 @@
-"""Label noise: what a curriculum is worth when some of the labels are wrong.
+"""Label noise.
 
-The backbone, which also scores the examples, learns the noisy labels too; validation and test are
-clean. It trains for half as long as those of the other studies, so that all 64 cost half as much.
+What is a curriculum worth when some of the labels are wrong? A share of the training labels is
+replaced by others, drawn evenly from the other classes and alike for all seeds; validation and test
+are clean. The backbone, which also scores the examples, is trained on the wrong labels too, for
+half as long as in the other studies. Scores of a backbone that has memorised wrong labels are not
+measured. All arms have the rate that is best for standard training with correct labels.
+`easy_first`, `anti`, `random`, `size_only` and `capped` show a tenth of the data first and all of
+it from 30 % of the steps on, except that `capped` never shows the hardest fifth. `easy_weighted`
+has the strength of `configs/`, `strongly_weighted` twice that, and `distilled` learns half from the
+final exit. Where the final exit is less accurate than the early ones, `area` means little.
 """
 
 from experiments.configs.common import (
@@ -20,6 +27,7 @@ EASY_FIRST = TUNED_RATE | linear(0.1, '30%')
 CAPPED = EASY_FIRST | {'curriculum.max_share': 0.8}  # never shows the hardest fifth
 EASY_WEIGHTED = TUNED_RATE | RECIPE
 LEVELS = (0.2, 0.4)
+PAIRS = [('easy_first', 'random'), ('distilled_capped', 'distilled')]
 
 
 def get_study():

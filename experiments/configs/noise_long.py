@@ -1,12 +1,15 @@
-"""Many steps where some of the labels are wrong: what is left of a gain then?
+"""Label noise and many steps.
 
-On the backbones of `noise`, with its arms but for distillation.
+Is there still a gain after many steps where some of the labels are wrong? The arms and backbones
+are those of the study `noise`, without distillation and at the same learning rate.
 """
 
 import dataclasses
 
 from experiments.configs import noise
 from experiments.paired.study import Study
+
+PAIRS = [('easy_first', 'random')]
 
 
 def get_study() -> Study:

@@ -1,7 +1,8 @@
-"""Wrong labels and the learning rate: does a gain outlast a better rate for standard training?
+"""Label noise and the learning rate.
 
-Four labels in ten are wrong, as at the second level of `noise`, whose backbones these are: settings
-of a data set and a seed share one whatever their rate.
+Do the weights only compensate for a learning rate that is too large for wrong labels? Four labels
+in ten are wrong, and the backbones are those of the study `noise`. Settings of equal data set and
+seed share a backbone.
 """
 
 import dataclasses

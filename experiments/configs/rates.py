@@ -1,6 +1,8 @@
-"""What the learning rate has to do with it: the same two arms at rates from far too low on.
+"""The learning rate.
 
-Settings of a data set and a seed share a backbone whatever their rate, which they are named by.
+Does the gain of a pacing depend on the learning rate? Both arms run at rates from far too small to
+far too large, and all data are visible from half of the steps on. Settings of equal data set and
+seed share a backbone.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, at_rates, linear

@@ -1,6 +1,12 @@
-"""Which score and which pacing: all at one learning rate, Adam's own, which is that of SDN too.
+"""Scores and pacings.
 
-Every pacing begins with a tenth of the data and shows all of it at half of the steps.
+Which difficulty score and which pacing help most? All arms have a learning rate of 0.001, Adam's
+default and that of SDN, at which a pacing gains. Pacings begin with a tenth of the data and show
+all of it from about half of the steps on, except `capped`, which never shows the hardest tenth.
+`confidence`, `margin` and `entropy` are scores of the final exit; `transfer` is the confidence of a
+logistic regression on the last features of the backbone; `unbalanced` ranks all classes together.
+These arms have the linear pacing; the pacings all have the score `confidence`, the reference of all
+others.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, SETTINGS, linear
@@ -11,6 +17,9 @@ PACED = linear(0.1, '50%')
 # As near to the same shares as they come: all at 48 %, and at half of the steps.
 EXPONENTIAL = {'curriculum.increase': 1.5, 'curriculum.step_length': '8%'}
 AT_HALF = {'curriculum.step_length': '50%'}
+SCORES = ('margin', 'entropy', 'transfer', 'unbalanced', 'capped')
+PACINGS = ('fixed_exponential', 'single_step', 'log', 'exp', 'root', 'quadratic')
+PAIRS = [(arm, 'confidence') for arm in SCORES + PACINGS]
 
 
 def get_study():

@@ -1,9 +1,11 @@
-"""One learning rate for all arms, as in the paper, and one that is too small on purpose.
+"""One small learning rate for all arms.
 
-A curriculum gains most where a head is far from what it can learn. The rate is 0.1 over the steps,
-so that Adam, whose steps are about as long as its rate, moves a head equally far at every budget:
-after a look at three of the seeds, to where every head has learnt something, and none all it can.
-This study shows where the claim holds, and `tuned` whether that matters.
+Does a curriculum help where heads stay far from what they can learn, as in the paper? The rate is
+0.1 over the number of steps, far below what the study `tuned` finds, and Adam moves a head about
+equally far at every budget. It was chosen after a look at three of the seeds, which are among those
+compared. The visible share of the data grows evenly from a tenth at the first step to all at the
+last. `random` has the same pacing without an order, `size_only` also without balanced classes, and
+`anti` begins with the hardest examples.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, SETTINGS, linear
@@ -11,6 +13,8 @@ from experiments.paired.study import Arm, Study
 
 EASY_FIRST = linear(0.1, '100%')
 BUDGETS = (300, 1000, 3000, 10_000)
+PAIRS = [('easy_first', 'random')]
+COMPARE_STEPS = False  # budgets have different learning rates, so that all reach about the same
 
 
 def get_study():

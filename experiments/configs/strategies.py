@@ -1,7 +1,11 @@
-"""Joint, layer-wise and mixed training, with and without a curriculum.
+"""Whole networks from scratch: joint, layer-wise and mixed training.
 
-Short trainings of a small network from the beginning. Whoever follows a curriculum from the first
-step needs a teacher: a plain run of the same length comes first, whose steps are not counted.
+Does a curriculum help where the whole network is trained? A VGG-11 starts from random weights in
+short trainings; no training comes near convergence, and the learning rate is not searched. The
+budget is that of the joint phase: `layer_wise` gives each of its four exits an equal part of it,
+and `mixed` trains the backbone for as many steps before. An arm with a curriculum from the first
+step needs a teacher, a plain run of the same length whose steps are not counted. The final exit is
+compared too.
 """
 
 from experiments.configs.common import COMMON, RECIPE, SETTINGS

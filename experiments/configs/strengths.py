@@ -1,4 +1,10 @@
-"""How much more easy examples should count at early exits, at the rate of standard training."""
+"""The strength of the weights.
+
+How much more should easy examples count at early exits? All arms have one learning rate, that of
+standard training averaged over its exits. The weights of the first exit range from 1 minus the
+strength to 1 plus the strength. The recipe of `configs/` has the strength that is best on
+validation, averaged over early exits, settings and budgets.
+"""
 
 from experiments.configs.common import BACKBONE, COMMON, SETTINGS, STANDARD, TUNED_RATE, WEIGHTED
 from experiments.paired.study import Arm, Study

@@ -1,6 +1,12 @@
-"""Scores for which networks are trained, beside the final exit's: to pace by, and to weight by.
+"""Scores that need networks of their own.
 
-Rate and pacing are those of the study `scores`. Only the VGG: every teacher costs a training.
+Are scores better for which other networks are trained? `learning_speed` is the first of six epochs
+from which on an example is always classified correctly. `prediction_depth` is the first exit from
+which on all exits agree, in heads trained on all data. `cross_validated` is the loss of a network
+trained on the other half of the examples, in two folds, for half of the backbone's steps.
+`final_exit` is the confidence that the other studies use. An arm `weighted_NAME` weights examples
+by its score, as the recipe of `configs/` does, instead of ordering them. Learning rate and pacing
+are those of the study `scores`; only the VGG-11 is trained, as every teacher costs a training.
 """
 
 from experiments.configs.common import BACKBONE, COMMON, NO_ORDER, RECIPE, SETTINGS, linear
@@ -18,6 +24,11 @@ TEACHERS: dict[str, dict[str, str | int]] = {
     'curriculum.repeats': 1,
   },
 }
+PAIRS = [
+  (f'{weighted}{name}', f'{weighted}final_exit')
+  for weighted in ('', 'weighted_')
+  for name in ('learning_speed', 'prediction_depth', 'cross_validated')
+]
 
 
 def get_study():

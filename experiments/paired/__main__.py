@@ -1,12 +1,11 @@
-"""Runs a study: arms x budgets x seeds, paired, from backbones that the arms share.
+"""Runs a study: arms x budgets x seeds, paired, on backbones that the arms share.
 
 python -m experiments.paired --config=experiments/configs/NAME.py [--workdir=DIR]
                              [--shard=i/n | --ray=n]
 
-Every run becomes a row of DIR/runs.csv. The same command goes on after whatever stopped it, and
-makes only the runs that are missing or failed. `--shard=0/4` makes a quarter of them: four such
-processes, on one machine or on four that share DIR, fill one table. `--ray=4` leaves it to Ray to
-start them.
+Every run becomes a row of DIR/runs.csv. Run the same command again to resume: it makes the runs
+that are missing or failed. `--shard=0/4` makes a quarter of them; four such processes, on one
+machine or on four that share DIR, fill one table. `--ray=4` starts four shards with Ray.
 """
 
 import pathlib
@@ -21,12 +20,12 @@ _WORKDIR = flags.DEFINE_string(
   'workdir', '', 'Work directory; default: runs/studies/<config name>.'
 )
 _SHARD = flags.DEFINE_string('shard', '0/1', "Which part of the runs: 'i/n', i from 0 to n - 1.")
-_RAY = flags.DEFINE_integer('ray', None, 'Into how many parts; Ray runs them all.')
+_RAY = flags.DEFINE_integer('ray', None, 'Number of parts that Ray runs.')
 _DATA_DIR = flags.DEFINE_string('data_dir', '', 'Folder of prepared TFDS data; default: its own.')
 
 
 def _shard(text: str) -> tuple[int, int]:
-  """'1/4' as (1, 4)."""
+  """Returns '1/4' as (1, 4)."""
   part, _, parts = text.partition('/')
   if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
     raise UserError(f'--shard is {text!r}; write i/n, with i from 0 to n - 1: --shard=0/4')
@@ -35,9 +34,9 @@ def _shard(text: str) -> tuple[int, int]:
 
 def _check_ray() -> None:
   if _RAY.value is not None and _SHARD.present:
-    raise UserError('--ray makes all parts; leave out --shard')
+    raise UserError('--ray runs all shards; leave out --shard')
   if _RAY.value is not None and _RAY.value < 1:
-    raise UserError(f'--ray is {_RAY.value}; write into how many parts, from 1 on: --ray=8')
+    raise UserError(f'--ray is {_RAY.value}; give a number of shards from 1 on, as --ray=8')
 
 
 def _run() -> int:
@@ -46,7 +45,11 @@ def _run() -> int:
   path, part = pathlib.Path(_CONFIG.value), _shard(_SHARD.value)
   folder = pathlib.Path(_WORKDIR.value or f'runs/studies/{path.stem}')
   _check_ray()
-  # Here, so that a misspelt flag is told before JAX has started.
+  # Imported here, so that errors in flags are reported before JAX starts.
+  try:
+    import pandas  # noqa: F401
+  except ImportError:
+    raise UserError("studies need pandas; pip install -e '.[experiments]'") from None
   from experiments.paired import on_ray, study
   from experiments.paired.sweep import sweep
   from mecl_jax import compiler

@@ -1,4 +1,4 @@
-"""The runs of a study, one by one: what each is to do, and which are still to be done."""
+"""The jobs of a study: one per run, with its fields and its configuration."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
@@ -13,7 +13,7 @@ from experiments.paired.study import Arm, Study
 from experiments.paired.table import RUN, TRIAL, Row
 from mecl_jax import config as config_lib
 
-Cell = tuple[str, int]  # a setting and a seed: what shares a backbone
+Cell = tuple[str, int]  # a setting and a seed, whose runs share a backbone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Job:
   """One run.
 
   Attributes:
-    setting, arm, budget, seed: what it is of.
-    fields: of the arm, tuned ones included. Where a search chose for every early exit by itself,
-      'exit1', 'exit2', .. are what it chose, each a mapping of more fields.
-    trial: number of the point that is tried; None: a run to be compared.
+    setting, arm, budget, seed: names and numbers of the study.
+    fields: of the arm, including tuned ones. If a search chose separately for every early exit,
+      'exit1', 'exit2', .. are mappings of the fields that it chose.
+    trial: number of the point that is tried; None for a run of the comparison.
   """
 
   setting: str
@@ -39,7 +39,10 @@ class Job:
     return RUN if self.trial is None else TRIAL
 
   def configs(self, study: Study) -> list[ConfigDict]:
-    """Of the run, but for the weights of a shared backbone: one, or one for each early exit."""
+    """Returns the configuration of the run, or one for each early exit.
+
+    The weights of a shared backbone are not in it.
+    """
     budget = study.of_budget(self.budget)
     own = [value for value in self.fields.values() if isinstance(value, Mapping)]
     common = {name: v for name, v in self.fields.items() if not isinstance(v, Mapping)}
@@ -48,7 +51,7 @@ class Job:
     ]
 
   def digest(self, study: Study) -> str:
-    """Of all that makes the run what it is: 16 hex digits, by which its row is found again."""
+    """Returns 16 hex digits that identify the run and name the file of its row."""
     shared = study.backbone is not None
     what = (
       *(self.setting, self.arm, self.kind, self.trial),
@@ -59,7 +62,7 @@ class Job:
 
 
 def cells(study: Study, shard: int = 0, shards: int = 1) -> list[Cell]:
-  """Settings and seeds, those of one seed after the other: shards take turns.
+  """Returns settings and seeds, seed by seed, of which every `shards`-th network is this shard's.
 
   Cells that begin with the same network stay together.
   """
@@ -72,7 +75,7 @@ def cells(study: Study, shard: int = 0, shards: int = 1) -> list[Cell]:
 
 
 def trials(study: Study, cell: Cell) -> Iterator[Job]:
-  """The tries of every arm that is searched, with one seed in one setting."""
+  """Yields the trials of all searched arms, with one seed in one setting."""
   setting, seed = cell
   for name, arm in study.arms.items():
     if arm.space is not None and seed in study.search_seeds:
@@ -82,12 +85,15 @@ def trials(study: Study, cell: Cell) -> Iterator[Job]:
 
 
 def runs(study: Study, cell: Cell, rows: Sequence[Row]) -> Iterator[Job | None]:
-  """The runs to be compared, with one seed in one setting; None for one that waits for trials.
+  """Yields the runs of the comparison, with one seed in one setting.
 
   Args:
     study: of the runs.
     cell: their setting and seed.
-    rows: of the study's trials that have ended, in any setting.
+    rows: the trials of the study that have ended, in any setting.
+
+  Yields:
+    a job, or None for a run that waits for trials.
   """
   setting, seed = cell
   if seed not in study.seeds:
@@ -102,9 +108,9 @@ def runs(study: Study, cell: Cell, rows: Sequence[Row]) -> Iterator[Job | None]:
 def _found(
   study: Study, name: str, setting: str, budget: int, rows: Sequence[Row]
 ) -> Fields | None:
-  """The fields of the best trial, or of every exit's best one, 'exit1' and so on.
+  """Returns the fields of the best trial, or by 'exit1', .. those of the best for each exit.
 
-  None while not all trials have ended, or no one well.
+  None while trials are missing, or if all of them failed.
   """
   arm: Arm = study.arms[name]
   if arm.space is None:
@@ -119,7 +125,7 @@ def _found(
 
 
 def _below(found: Fields, fields: Fields) -> Fields:
-  """What was found, for all exits or for each, less what an arm's own fields say."""
+  """Returns the fields that a search found, without those that the arm itself sets."""
   return {
     name: _below(value, fields) if isinstance(value, Mapping) else value
     for name, value in found.items()
@@ -128,6 +134,6 @@ def _below(found: Fields, fields: Fields) -> Fields:
 
 
 def _fields(row: Row) -> Fields:
-  """JSON has no tuples."""
+  """Returns the fields of a row, with the tuples that JSON does not have."""
   found = json.loads(row['fields'])
   return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}

@@ -1,4 +1,4 @@
-"""What is measured of a run that has ended: columns of its row."""
+"""The measures of a run that has ended: columns of its row."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ Measures = dict[str, Any]
 def measure(
   model: MultiExit, image_shape: tuple[int, int, int], validation: Predicted, test: Predicted
 ) -> Measures:
-  """Accuracies of every exit on both splits, and the area under accuracy against mean MACs.
+  """Computes accuracies of every exit on both splits, and the area under accuracy against MACs.
 
   Args:
-    model: the network, for what its exits cost.
+    model: the network, for the MACs of its exits.
     image_shape: (height, width, channels) of the images.
-    validation: its predictions, from which thresholds come.
-    test: its predictions, to report.
+    validation: predictions that thresholds are chosen from.
+    test: predictions that are reported.
 
   Returns:
     `exits` and `macs`, joined by spaces; `validation_exit1`, .., `validation_final` and the same of
@@ -41,7 +41,7 @@ def measure(
 
 
 def _area(costs: np.ndarray, validation: Predicted, test: Predicted) -> float:
-  """Over the whole range of costs: where the curve begins later, or ends earlier, it is level."""
+  """Returns the area over the whole range of costs; beyond its ends the curve is level."""
   policies = budgeted(Rule('max_probability'), validation)
   points = curve(policies, validation, test).test
   macs = np.append(points.mean(costs), (costs[0], costs[-1]))

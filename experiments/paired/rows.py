@@ -1,4 +1,4 @@
-"""What has ended: a file per run, so that nothing is run twice and many machines can share."""
+"""The rows of runs that have ended, a file per run, so that machines can share a study."""
 
 from collections.abc import Iterable
 import json
@@ -12,21 +12,21 @@ from mecl_jax.files import write_json
 
 
 class Ended:
-  """The rows of a study's runs in a folder, each in a file that is named by its job's digest."""
+  """The rows of a study in a folder, each in a file named after the digest of its job."""
 
   def __init__(self, study: Study, folder: pathlib.Path):
     self._study, self._folder = study, folder / 'rows'
 
   def __contains__(self, job: Job) -> bool:
-    """Whether a job has ended well: one that failed is tried again."""
+    """Returns whether a job has succeeded; a job that failed is tried again."""
     return any(not row['error'] for row in self.of([job.digest(self._study)]))
 
   def add(self, job: Job, row: Row) -> None:
-    """Keeps the row of a job."""
+    """Writes the row of a job."""
     write_json(self._path(job.digest(self._study)), row)
 
   def of(self, digests: Iterable[str]) -> list[Row]:
-    """The rows of those jobs that have ended, well or not, on whatever machine."""
+    """Returns the rows of the jobs that have ended on any machine, failed ones included."""
     return [_read(path) for path in map(self._path, digests) if path.exists()]
 
   def _path(self, digest: str) -> pathlib.Path:
@@ -37,4 +37,4 @@ def _read(path: pathlib.Path) -> Row:
   try:
     return json.loads(path.read_text())
   except ValueError as error:
-    raise UserError(f'{path} is damaged ({error}); delete it, and its run is made again') from None
+    raise UserError(f'{path} is damaged ({error}); delete it to repeat its run') from None

@@ -1,4 +1,4 @@
-"""A search: the points of a space that an arm tries, and which of them is best."""
+"""Searches: the points of a space that an arm tries, and the choice of the best."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from scipy.stats import qmc
 from experiments.paired.table import Row
 
 Fields = Mapping[str, Any]  # 'model.width' -> value, of `mecl_jax.config`
-# What a trial may set a field to: (lowest, highest), even in the logarithm, or a list of values.
+# Values of a field: (lowest, highest), uniform in the logarithm, or a list of values.
 Space = Mapping[str, tuple[float, float] | list[Any]]
 
 ALL_EXITS = 'all exits'
 
 
 def points(space: Space, count: int) -> list[Fields]:
-  """So many points of a space, as a Latin hypercube: as many different values of every number.
+  """Draws points of a space as a Latin hypercube, in which every number has `count` values.
 
-  They are the same whenever they are asked for, so that several machines can share a search.
+  The points are always the same, so that several machines can share a search.
 
   References:
     McKay, Beckman and Conover, "A Comparison of Three Methods for Selecting Values of Input
@@ -34,14 +34,14 @@ def points(space: Space, count: int) -> list[Fields]:
 
 
 def best_trials(rows: Sequence[Row]) -> dict[str, int]:
-  """The best trial of a search for whatever `judged` it, by the mean over seeds.
+  """Chooses the best trial of a search for each key of `judged`, by the mean over seeds.
 
   Args:
-    rows: of all runs of the search.
+    rows: all runs of the search.
 
   Returns:
-    numbers of trials, the first of equals. One that failed with any seed is no candidate; {} if
-    all did.
+    numbers of trials, the first of equals. A trial that failed with any seed is left out; {} if
+    all failed.
   """
   failed = {row['trial'] for row in rows if row['error']}
   worth: dict[str, dict[int, list[float]]] = {}
@@ -57,10 +57,10 @@ def best_trials(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def judged(row: Row) -> dict[str, float]:
-  """The validation accuracies by which a trial is judged; {} if it failed.
+  """Returns the validation accuracies that trials are compared by; {} if the trial failed.
 
-  Heads on a shared backbone that stays frozen learn as if they were alone: every exit, 'exit1',
-  'exit2', .., is judged by itself. Otherwise the exits' mean counts, 'all exits'.
+  Heads on a frozen shared backbone are trained independently, so each exit, 'exit1', 'exit2', ..,
+  has its own. Otherwise it is the mean over the exits, 'all exits'.
   """
   early = {
     column.removeprefix('validation_'): value

@@ -1,4 +1,4 @@
-"""All runs of a study, or one machine's part of them: what is missing is made, then the table."""
+"""Makes the missing runs of a study, or one shard of them, and then its table."""
 
 from collections.abc import Iterable
 import functools
@@ -39,25 +39,25 @@ def sweep(
   data_dir: str = '',
   console: Console | None = None,
 ) -> int:
-  """Makes the runs of a study that have not ended yet, and writes the table of those that have.
+  """Makes the runs of a study that have not succeeded yet, and writes the table of all that ended.
 
-  First the trials of every arm that is searched, then the runs to be compared.
+  Trials of searched arms come first, then the runs of the comparison.
 
   Args:
-    study: what is compared.
+    study: the study.
     name: of the study, for the table.
-    folder: of the study; machines that share it share the runs. The backbones are beside it, as
-      several studies have them in common.
-    shard, shards: which part of the settings and seeds is this process's.
-    data_dir: where TFDS keeps prepared sets; '': its own default.
+    folder: of the study; machines that share it share the runs. Backbones are in a folder beside
+      it, which several studies share.
+    shard, shards: the part of the settings and seeds that this process makes.
+    data_dir: folder of prepared TFDS sets; '' for the default of TFDS.
     console: to print to.
 
   Returns:
-    how many runs failed; each is named, and its row says why.
+    the number of runs that failed; each is printed, and its row has the error.
 
   Raises:
-    UserError: another process makes the same part, or the data cannot be had.
-    Interrupted: SIGTERM or Ctrl-C; the same call goes on.
+    UserError: another process makes the same shard, or the data cannot be loaded.
+    Interrupted: on SIGTERM or Ctrl-C; the same call resumes.
   """
   console = console or make_console()
   folder = folder.absolute()  # runs on a backbone keep its path, and go on under no other
@@ -79,15 +79,17 @@ def sweep(
   console.print(f'{len(rows):,} runs: {folder / "runs.csv"}', soft_wrap=True)
   if waiting:
     console.print(
-      f'{waiting:,} runs wait for trials that have not ended well; start this again when they have'
+      f'{waiting:,} runs wait for trials that have not succeeded; run this again when they have'
     )
   if failed:
-    console.print(f'{failed:,} runs failed, see `error` in the table; the same command tries again')
+    console.print(
+      f'{failed:,} runs failed, see `error` in the table; run the same command to try again'
+    )
   return failed
 
 
 class _Broken:
-  """In place of what makes the runs of a cell, where that could not be had: each fails alike."""
+  """A stand-in for the trainer of a cell that could not be made: all of its runs fail."""
 
   digest = ''
 
@@ -95,11 +97,11 @@ class _Broken:
     self._problem = problem
 
   def run(self, job: Job) -> NoReturn:
-    raise RunError(f'what its runs share cannot be made: {self._problem}') from self._problem
+    raise RunError(f'the backbone of its runs cannot be made: {self._problem}') from self._problem
 
 
 class _Maker:
-  """Makes runs, with what the runs of a setting and a seed share."""
+  """A maker of runs, which keeps what the runs of a setting and a seed share."""
 
   def __init__(
     self,
@@ -113,10 +115,10 @@ class _Maker:
     self._study, self._name, self._folder, self._data_dir = study, name, folder, data_dir
     self._console, self._interruption = console, interruption
     self.ended = Ended(study, folder)
-    self._opened: tuple[str, Any] | None = None  # the last one, by its digest
+    self._opened: tuple[str, Any] | None = None  # the last trainer, after the digest of its network
 
   def make(self, cell: Cell, wanted: Iterable[Job]) -> int:
-    """Makes the jobs of a cell that have not ended well yet; returns how many failed."""
+    """Makes the jobs of a cell that have not succeeded yet; returns how many failed."""
     missing = [job for job in wanted if job not in self.ended]
     if not missing:
       return 0
@@ -134,10 +136,10 @@ class _Maker:
     return failed
 
   def _trainer(self, cell: Cell, dataset: Dataset) -> Any:
-    """What makes the runs of a cell: that of the last one, where both train the same heads."""
+    """Returns the trainer of a cell; the last one again if both begin with the same network."""
     network = self._study.network_digest(*cell)
     if self._opened is None or self._opened[0] != network:
-      self._opened = None  # two at once may not fit
+      self._opened = None  # frees memory before the next one is made
       try:
         opened: Any = self._open(cell, dataset)
       except Interrupted:
@@ -154,7 +156,7 @@ class _Maker:
     return WholeNetworks(*of_cell, self._console)
 
   def _row(self, trainer: Any, job: Job, dataset: Dataset) -> Row:
-    """Runs a job; whatever goes wrong in it is told, is in its row, and stops no other."""
+    """Runs a job; an error is printed and put into its row, and other jobs go on."""
     began, measures, error = time.monotonic(), dict[str, Any](), ''
     try:
       measures = trainer.run(job)
@@ -190,8 +192,8 @@ class _Maker:
 
 
 def _load(data_dir: str, config: ConfigDict) -> Dataset:
-  """The data set of a configuration; the last ones stay, as many cells share them."""
-  later = ('placement', 'image_size')  # where the images go, and what the network makes of them
+  """Returns the data set of a configuration; the last ones stay loaded for the next cells."""
+  later = ('placement', 'image_size')  # these apply after loading
   wanted = {key: value for key, value in config.data.items() if key not in later}
   return _loaded(**wanted | ({'data_dir': data_dir} if data_dir else {}))
 

@@ -1,4 +1,4 @@
-"""A tiny study, whose runs take a second."""
+"""A tiny study whose runs take a second."""
 
 from experiments.paired.study import Arm, Study
 from mecl_jax.config import flatten
@@ -7,7 +7,7 @@ from tests.toys import make_config
 
 def make_study(toy_file, **changes):
   common = dict(flatten(make_config(toy_file))) | {
-    'data.name': 'digits',  # a name of its own stands in the table
+    'data.name': 'digits',  # the name in the table
     'model.head': 'mixed_pool',
     'model.exits': ('stage1', 'stage2'),
     'steps_per_dispatch': 50,

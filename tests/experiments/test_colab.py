@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, on the CPU and the digits."""
+"""Tests that the notebook runs from top to bottom, on the CPU and the digits."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_all_cells_run_and_show_the_exits(tmp_path):
-  """In a copy of the checkout, so that nothing is left in it, and with few epochs."""
+  """Runs in a copy of the checkout, so that it stays clean, and with few epochs."""
   for name in ('mecl_jax', 'configs'):
     shutil.copytree(ROOT / name, tmp_path / name)
   digits = tmp_path / 'configs' / 'digits.py'

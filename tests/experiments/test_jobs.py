@@ -30,7 +30,7 @@ def searched(toy_file):
 
 
 def ended(study, worth):
-  """The rows of all trials, with validation accuracies from `worth(job)`."""
+  """Returns the rows of all trials, with validation accuracies from `worth(job)`."""
   cells = [(CELL[0], seed) for seed in study.search_seeds]
   return [
     {
@@ -45,7 +45,7 @@ def ended(study, worth):
   ]
 
 
-def test_every_arm_has_as_many_trials_and_each_tries_another_rate(searched):
+def test_arms_have_equal_trials_with_different_rates(searched):
   found = list(jobs.trials(searched, CELL))
   by_arm = {name: [j for j in found if j.arm == name] for name in ('standard', 'easy_first')}
   assert {name: len(tries) for name, tries in by_arm.items()} == {'standard': 4, 'easy_first': 4}
@@ -57,11 +57,11 @@ def test_every_arm_has_as_many_trials_and_each_tries_another_rate(searched):
   assert {job.fields['curriculum.start'] for job in by_arm['easy_first']} == {0.2, 0.5}
 
 
-def test_a_seed_that_is_not_searched_has_no_trials(searched):
+def test_other_seeds_have_no_trials(searched):
   assert not list(jobs.trials(searched, (CELL[0], 2)))
 
 
-def test_runs_wait_until_all_trials_have_ended(searched):
+def test_runs_wait_for_all_trials(searched):
   rows = ended(searched, lambda job: 0.5)
   assert None not in jobs.runs(searched, CELL, rows)
   without_one = [r for r in rows if (r['arm'], r['trial'], r['seed']) != ('standard', 3, 1)]
@@ -70,13 +70,13 @@ def test_runs_wait_until_all_trials_have_ended(searched):
 
 
 def worth(job):
-  """Trial 2 is best with seed 1 alone, trial 1 on average; the second exit has what is left."""
+  """Returns accuracies of exit 1: trial 2 is best with seed 1, trial 1 on average."""
   return {(1, 0): 0.7, (1, 1): 0.7, (2, 0): 0.2, (2, 1): 0.9, (0, 0): 0.4}.get(
     (job.trial, job.seed), 0.5
   )
 
 
-def test_every_exit_takes_its_own_best_trial_where_heads_learn_apart(searched):
+def test_separate_heads_take_their_own_best_trials(searched):
   tried = points(SEARCHED['easy_first'].space, 4)
   _, easy, without = jobs.runs(searched, CELL, ended(searched, worth))
   found = {'exit1': tried[1], 'exit2': tried[0]}
@@ -90,7 +90,7 @@ def test_every_exit_takes_its_own_best_trial_where_heads_learn_apart(searched):
     assert config.phases.heads.learning_rate == point[RATE]
 
 
-def test_a_network_that_trains_whole_takes_the_trial_with_the_best_mean(toy_file):
+def test_whole_network_takes_the_best_mean_trial(toy_file):
   more = {'trials': 4, 'search_seeds': (0, 1), 'budgets': (4,), 'backbone': None}
   study = make_study(toy_file, arms=SEARCHED, **more)
   rows = ended(study, worth)
@@ -103,7 +103,7 @@ def test_a_network_that_trains_whole_takes_the_trial_with_the_best_mean(toy_file
   assert len(easy.configs(study)) == 1
 
 
-def test_a_trial_that_failed_once_is_not_taken(searched):
+def test_failed_trial_is_not_chosen(searched):
   rows = ended(searched, lambda job: 0.9 if job.trial == 3 else 0.5)
   failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 1))
   failed['error'] = 'RunError: ..'
@@ -112,12 +112,12 @@ def test_a_trial_that_failed_once_is_not_taken(searched):
   assert standard.fields['exit1'] == {RATE: rates[0]}, 'the first of equals'
 
 
-def test_where_all_trials_failed_the_runs_wait(searched):
+def test_runs_wait_if_all_trials_failed(searched):
   rows = [row | {'error': 'RunError: ..'} for row in ended(searched, worth)]
   assert list(jobs.runs(searched, CELL, rows)) == [None, None, None]
 
 
-def test_shards_part_the_cells_among_them(toy_file):
+def test_shards_split_the_cells(toy_file):
   study = make_study(toy_file, settings={'a': {}, 'b': {}}, seeds=(0, 1, 2))
   whole = jobs.cells(study)
   parts = [jobs.cells(study, shard, 4) for shard in range(4)]
@@ -125,7 +125,7 @@ def test_shards_part_the_cells_among_them(toy_file):
   assert len(whole) == len(set(whole)) == 6
 
 
-def test_cells_with_the_same_network_are_one_shards(toy_file):
+def test_cells_with_one_network_share_a_shard(toy_file):
   settings = {f'{name} at {rate}': {RATE: rate} for rate in (0.1, 0.2) for name in ('a', 'b')}
   settings['wide a'] = {'model.head_width': 32}
   study = make_study(toy_file, settings=settings)
@@ -133,13 +133,13 @@ def test_cells_with_the_same_network_are_one_shards(toy_file):
   assert len(jobs.cells(study, 0, 2)) == 4
 
 
-def test_networks_that_train_whole_are_parted_one_by_one(toy_file):
+def test_whole_networks_are_split_one_by_one(toy_file):
   settings = {f'a at {rate}': {RATE: rate} for rate in (0.1, 0.2, 0.3)}
   study = make_study(toy_file, settings=settings, backbone=None)
   assert [len(jobs.cells(study, shard, 3)) for shard in range(3)] == [1, 1, 1]
 
 
-def test_a_budget_may_have_fields_of_its_own(toy_file):
+def test_budget_can_have_fields(toy_file):
   study = make_study(toy_file, budgets={steps: {RATE: 1 / steps} for steps in (4, 8)})
   rates = {job.budget: job.configs(study)[0].phases.heads for job in jobs.runs(study, CELL, [])}
   assert {steps: (heads.learning_rate, heads.duration) for steps, heads in rates.items()} == {
@@ -148,7 +148,7 @@ def test_a_budget_may_have_fields_of_its_own(toy_file):
   }
 
 
-def test_a_digest_is_of_all_that_makes_a_run_what_it_is(toy_file):
+def test_digest_changes_with_the_run(toy_file):
   study = make_study(toy_file)
   job = next(iter(jobs.runs(study, CELL, [])))
   others = [
@@ -172,7 +172,7 @@ OF_HEADS = {
 }
 
 
-def test_how_heads_train_is_no_matter_of_the_backbone_that_they_share(toy_file):
+def test_head_training_does_not_change_the_backbone(toy_file):
   study = make_study(toy_file, settings={'plain': {}, 'other': OF_HEADS})
   plain, other = (study.backbone_config(setting, 0) for setting in study.settings)
   assert plain == other and other.curriculum.sample_weights == 'none'
@@ -181,18 +181,18 @@ def test_how_heads_train_is_no_matter_of_the_backbone_that_they_share(toy_file):
   assert make_study(toy_file, common=common).backbone_config(CELL[0], 0) == plain
 
 
-def test_how_whole_networks_train_is_no_matter_of_the_backbone_that_they_begin_with(toy_file):
+def test_mixed_training_does_not_change_the_backbone(toy_file):
   mixed = {'strategy': 'mixed', 'phases.joint.learning_rate': 0.5}
   common = {**make_study(toy_file).common, **mixed}
   arms = {'standard': Arm(ORDER), 'fast': Arm({**ORDER, 'phases.joint.learning_rate': 0.9})}
   study = make_study(toy_file, common=common, budget_of='joint', arms=arms)
   default = config_lib.default().phases.joint.learning_rate
   assert study.backbone_config(CELL[0], 0).phases.joint.learning_rate == default
-  with pytest.raises(UserError, match=r'phases\.heads\.learning_rate, in which arms on one'):
+  with pytest.raises(UserError, match=r'has phases\.heads\.learning_rate; on a shared backbone'):
     make_study(toy_file, common=common, budget_of='joint', arms={'standard': Arm({RATE: 0.1})})
 
 
-def test_what_a_shared_backbone_could_not_be_is_no_matter_where_there_is_none(toy_file):
+def test_limits_of_shared_backbones_apply_only_to_them(toy_file):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'distillation.weight': 0.5}
   make_study(toy_file, common=common, backbone=None, budget_of='joint')
 
@@ -211,19 +211,19 @@ def test_settings_with_other_data_share_no_backbone(toy_file, tmp_path):
 @pytest.mark.parametrize(
   ('arm', 'message'),
   [
-    (Arm({'curriculum.oder': 'none'}), 'does not fit'),
+    (Arm({'curriculum.oder': 'none'}), 'invalid field or value'),
     (Arm({'curriculum.order': 'easy_frist'}), 'easy_frist'),
     (Arm(ORDER, space={'curriculum.start': [0.5, -1]}), 'start'),
     (Arm(ORDER, like='other'), "like is 'other'"),
-    (Arm(ORDER, space={RATE: (0.1, 1)}, like='searched'), 'leave one of them out'),
-    (Arm({RATE: 0.1}, space={RATE: (0.1, 1)}), 'choose one'),
-    (Arm({'phases.heads.duration': '9 steps'}), 'matter of the budget'),
-    (Arm({'model.head': 'linear'}), 'cannot differ'),
-    (Arm({'data.label_noise': 0.2}), 'cannot differ'),
+    (Arm(ORDER, space={RATE: (0.1, 1)}, like='searched'), 'set only one of them'),
+    (Arm({RATE: 0.1}, space={RATE: (0.1, 1)}), 'remove one of them'),
+    (Arm({'phases.heads.duration': '9 steps'}), 'which the budgets set'),
+    (Arm({'model.head': 'linear'}), 'may differ only in'),
+    (Arm({'data.label_noise': 0.2}), 'may differ only in'),
     (Arm({'curriculum.sample_weights': 'survivors'}, like='searched'), 'survivors'),
   ],
 )
-def test_a_wrong_arm_is_told_at_once(toy_file, arm, message):
+def test_invalid_arm_is_rejected(toy_file, arm, message):
   arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space={RATE: (0.1, 1)}), 'arm': arm}
   with pytest.raises(UserError, match=message):
     make_study(toy_file, arms=arms, trials=2, search_seeds=(0,))
@@ -243,12 +243,12 @@ EXIT_BY_EXIT = {
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
-    (SURVIVORS, 'survivors hang on earlier exits'),
-    ({'model.head': 'cascade_linear'}, 'cascade_linear sees what the exit before says'),
-    ({'model.exits': ('stage1', 'stage2=cascade_linear')}, 'cascade_linear sees'),
+    (SURVIVORS, 'survivors weights depend on earlier exits'),
+    ({'model.head': 'cascade_linear'}, 'cascade_linear takes inputs from the exit before'),
+    ({'model.exits': ('stage1', 'stage2=cascade_linear')}, 'cascade_linear takes'),
   ],
 )
-def test_what_exits_learn_from_earlier_ones_is_not_searched_by_exit(toy_file, fields, message):
+def test_dependent_exits_are_not_searched_separately(toy_file, fields, message):
   with pytest.raises(UserError, match=message):
     make_study(toy_file, settings={'toy': fields}, **EXIT_BY_EXIT)
   with pytest.raises(UserError, match=message):
@@ -258,15 +258,15 @@ def test_what_exits_learn_from_earlier_ones_is_not_searched_by_exit(toy_file, fi
   make_study(toy_file, settings={'toy': fields})  # nothing is searched
 
 
-def test_survivors_are_not_searched_by_exit_either(toy_file):
+def test_survivors_are_not_searched_separately(toy_file):
   space = {'curriculum.sample_weights': ['none', 'survivors']}
   arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space=space)}
-  with pytest.raises(UserError, match=r'arm searched .* survivors hang on earlier exits'):
+  with pytest.raises(UserError, match=r'arm searched .* survivors weights depend on earlier exits'):
     make_study(toy_file, **EXIT_BY_EXIT | {'arms': arms})
 
 
-def test_a_wrong_study_is_told_at_once(toy_file):
-  with pytest.raises(UserError, match='needs trials'):
+def test_invalid_study_is_rejected(toy_file):
+  with pytest.raises(UserError, match='set trials'):
     make_study(toy_file, arms=SEARCHED)
   with pytest.raises(UserError, match="baseline is 'standard'"):
     make_study(toy_file, arms={'plain': Arm(ORDER)})
@@ -280,24 +280,24 @@ def test_a_wrong_study_is_told_at_once(toy_file):
     make_study(toy_file, budget_of='backbone')
   with pytest.raises(UserError, match='cache_features=False'):
     make_study(toy_file, settings={'toy': {'cache_features': False}})
-  with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); name each of them once'):
+  with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); they must differ'):
     make_study(toy_file, **EXIT_BY_EXIT | {'search_seeds': (0, 0)})
 
 
-def test_there_are_studies():
+def test_studies_are_found():
   names = {path.stem for path in studies(ROOT)}
   assert 'small_rate' in names and not names & {'common', '__init__'}
 
 
 @pytest.mark.parametrize('path', studies(ROOT), ids=lambda path: path.stem)
-def test_the_studies_there_are_can_be_run(path):
+def test_every_study_is_valid(path):
   assert len(load(path).seeds) >= 8
 
 
-def test_a_file_that_is_no_study_is_told(tmp_path, monkeypatch):
+def test_file_without_a_study_is_rejected(tmp_path, monkeypatch):
   monkeypatch.chdir(ROOT)
   there = ', '.join(str(path.relative_to(ROOT)) for path in studies(ROOT))
-  with pytest.raises(UserError, match=f'there is no study .*none.py; there are: {there}$'):
+  with pytest.raises(UserError, match=f'there is no study .*none.py; valid: {there}$'):
     load(tmp_path / 'none.py')
   (tmp_path / 'empty.py').write_text('')
   with pytest.raises(UserError, match='get_study'):

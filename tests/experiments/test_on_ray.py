@@ -138,7 +138,7 @@ def test_without_ray_it_says_how_to_get_it(toy_file, tmp_path, monkeypatch):
   ('flags', 'message'),
   [
     (['--ray=2', '--shard=0/2'], 'leave out --shard'),
-    (['--ray=0'], '--ray is 0; write into how many parts'),
+    (['--ray=0'], '--ray is 0; give a number of shards'),
   ],
 )
 def test_flags_that_cannot_be_together_are_told_in_one_line(flags, message):

@@ -2,13 +2,14 @@ import functools
 import pathlib
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 import pytest
 
 from experiments import results
 from experiments.paired import figures
 from experiments.paired.search import judged
-from experiments.paired.table import read_table, write_table
+from experiments.paired.table import read_table, records, write_table
 from mecl_jax import config
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
@@ -17,8 +18,7 @@ from tests.experiments.test_table import failed, make_run
 ROOT = pathlib.Path(__file__).parents[2]
 TEMPLATE = """\
 {% macro headline() %}
-{% set found = mean_effect('toy', 'ours', 'exit 1') %}
-{{ found }} points in {{ found.row.cells }} cells, {{ found.row.seeds }} seeds: [all](results.md),
+{{ effect('toy', 'ours', 'exit 1') }} points, {{ seeds('toy') }} seeds: [all](results.md),
 [the paper](https://arxiv.org/abs/2104.10461).
 {% endmacro %}
 # Results
@@ -26,24 +26,25 @@ TEMPLATE = """\
 
 """
 README = 'before\n<!-- results -->\nold\n<!-- /results -->\nafter\n'
+STUDY = '"""A toy.\n\nWhat do toys show?\n"""\nPAIRS = [(\'standard\', \'ours\')]\n'
 
 
 @pytest.fixture
 def project(tmp_path):
-  """A function that builds from a template, of tables, docs and a README that lie in a folder.
+  """A function that builds the pages of a toy study from a template.
 
-  Of the study toy: changes at the first exit of 2, 4 and 0 points after 100 steps, and -1 each
-  after 1,000; at the second exit of 1 point in two seeds of three.
+  Changes at the first exit are 2, 4 and 0 points after 100 steps, and -1 each after 1,000; at the
+  second exit they are 1 point in two seeds of three after 100 steps, else 0.
   """
   write_table(tmp_path / 'tables' / 'toy.csv', toy_rows())
+  write_text(tmp_path / 'configs' / 'toy.py', STUDY)
   (tmp_path / 'README.md').write_text(README)
 
   def build(text=''):
     template = tmp_path / 'results.md.jinja'
     template.write_text(TEMPLATE + text)
-    return results.build(
-      tmp_path / 'tables', tmp_path / 'docs', tmp_path / 'README.md', template=template
-    )
+    folders = (tmp_path / name for name in ('tables', 'configs', 'docs', 'README.md'))
+    return results.build(*folders, template=template)
 
   return build
 
@@ -59,58 +60,83 @@ def toy_rows():
       make_run('standard', seed, 0.7, 0.7, budget=1000),
     ]
   trials = [
-    make_run('ours', 9, 0.4 + 0.1 * k, 0.5, trial=k, fields=f'{{"rate": {k}}}') for k in (0, 1)
+    make_run('ours', 9, 0.4 + 0.1 * k, 0.5, trial=k, fields=f'{{"learning_rate": {k}}}')
+    for k in (0, 1)
   ]
   return [*rows, *trials, failed(make_run('ours', 5, 0.5, 0.6)) | {'error': 'a | b\nc'}]
 
 
-def said(project, text):
-  """What the page has below its heading for this piece of the template."""
+def rendered(project, text):
+  """Returns what the page has below its heading for this piece of the template."""
   built = project(text)
   page = next(text for path, text in built.texts.items() if path.name == 'results.md')
   return page.removeprefix('# Results\n').strip()
 
 
-def test_numbers_in_prose_are_those_of_the_tables(project):
+def study_page(built):
+  return next(text for path, text in built.texts.items() if path.name == 'toy.md')
+
+
+def test_numbers_in_prose_equal_those_of_the_tables(project):
   # 2 ± 4.302653 * 2 / sqrt(3), and so on.
   for call, expected in {
-    "mean_effect('toy', 'ours', 'exit 1', budget=100)": '+2.00 [-2.97, 6.97]',
-    "mean_effect('toy', 'ours', 'exit 1', budget=1000)": '-1.00 (the same in all 3 seeds)',
-    "mean_effect('toy', 'ours', 'exit 2', budget=100).row.seeds": '3',
-    "mean_effect('toy', 'standard', 'exit 1', against='ours', budget=100)": '-2.00 [-6.97, 2.97]',
-    "mean_effect('toy', 'ours', 'exit 1')": '+0.50 [-1.98, 2.98]',
-    "mean_effect('toy', 'ours', 'exit 2', budget=100)": '+0.67 [-0.77, 2.10]',
-    "accuracy('toy', 'digits', 100, 'ours', 'exit 1')": '53.33',
-    "validated('toy', 'ours', budget=100)": '57.00',
-    "span('toy', measure='exit 1')": '-1.00 to +2.00',
-    "span('toy', against='ours', arm=['standard', 'ours'], measure='exit 1')": '-2.00 to +1.00',
-    "gains('toy')": '0 of 4',
-    "losses('toy')": '0 of 4',
-    "seeds('toy', arm='ours')": '3',
-    "runs('toy')": '12',
-    "runs('toy', 'trial')": '2',
-    "ends('toy', 'ours', 'rate')": '2 of 2',
+    "effect('toy', 'ours', 'exit 1', budget=100)": '+2.00 [-2.97, 6.97]',
+    "effect('toy', 'ours', 'exit 1', budget=1000)": '-1.00 (the same in all 3 seeds)',
+    "effect('toy', 'standard', 'exit 1', against='ours', budget=100)": '-2.00 [-6.97, 2.97]',
+    "effect('toy', 'ours', 'exit 1')": '+0.50 [-1.98, 2.98]',
+    "effect('toy', 'ours', 'exit 2', budget=100)": '+0.67 [-0.77, 2.10]',
+    "effect('toy', 'ours', 'exit 2', seed=2)": '+0.00 (one seed)',
+    "accuracy('toy', 'ours', 'exit 1', budget=100)": '53.33 %',
+    "validated('toy', 'ours', budget=100)": '57.00 %',
+    "span('toy', 'ours', measure='exit 1')": '-1.00 to +2.00',
+    "span('toy', 'standard', against='ours', measure='exit 1')": '-2.00 to +1.00',
+    "above_zero('toy', 'ours')": '0 of 4',
+    "below_zero('toy', 'ours')": '0 of 4',
+    "seeds('toy')": '3',
     "values('toy', 'budget') | join(' ')": '100 1000',
     "command('toy')": 'python -m experiments.paired --config=experiments/configs/toy.py',
   }.items():
-    assert said(project, f'{{{{ {call} }}}}') == expected, call
+    assert rendered(project, f'{{{{ {call} }}}}') == expected, call
 
 
-def test_a_table_has_a_line_per_budget_and_arm(project):
-  assert said(project, "{{ difference_table('toy', 'digits') }}").splitlines() == [
-    '| steps | arm | seeds | exit 1 | exit 2 |',
-    '| --- | --- | --- | --- | --- |',
-    '| 100 | `standard` |  | 51.33 % | 60.00 % |',
-    '| 100 | `ours` | 3 | +2.00 [-2.97, 6.97] | +0.67 [-0.77, 2.10] |',
-    '| 1,000 | `standard` |  | 70.00 % | 70.00 % |',
-    '| 1,000 | `ours` | 3 | -1.00 (the same in all 3 seeds) | +0.00 (the same in all 3 seeds) |',
+def test_study_page_has_its_docstring_and_command(project):
+  lines = study_page(project()).splitlines()
+  assert lines[2] == '# A toy' and lines[4] == 'What do toys show?'
+  assert 'python -m experiments.paired --config=experiments/configs/toy.py' in lines
+  (runs,) = (line for line in lines if line.startswith('Runs: '))
+  assert runs.startswith('Runs: 12 and 2 trials') and 'failed: 1' in runs
+  assert '| toy | digits | 100 | ours | run |  | 5 | a \\| b c |' in lines
+
+
+def test_study_page_has_a_line_per_budget_and_arm(project):
+  text = """\
+| steps | arm | seeds | exit 1 | exit 2 |
+| --- | --- | --- | --- | --- |
+| 100 | `standard` |  | 51.33 % | 60.00 % |
+| 100 | `ours` | 3 | +2.00 [-2.97, 6.97] | +0.67 [-0.77, 2.10] |
+| 1,000 | `standard` |  | 70.00 % | 70.00 % |
+| 1,000 | `ours` | 3 | -1.00 (the same in all 3 seeds) | +0.00 (the same in all 3 seeds) |
+"""
+  assert f'**digits**\n\n{text}' in study_page(project())
+
+
+def test_study_page_has_networks_and_arms(project):
+  page = study_page(project())
+  assert '| digits | `stage1` 33%, `stage2` 67% | 0.00 M | 90.00 % |' in page
+  assert '| `ours` | `curriculum.order=none` |' in page
+
+
+def test_study_page_has_means_of_all_pairs(project):
+  page = study_page(project())
+  means = page[page.index('## Means') : page.index('<details>')].splitlines()
+  none = '0 of 4 | 0 of 4'
+  assert [line for line in means if line.startswith('| `')] == [
+    '| `standard` |  | 62.83 % | 60.67 % | 65.00 % |  |  |',
+    f'| `ours` | `standard` | 63.25 % | +0.50 [-1.98, 2.98] | +0.33 [-0.38, 1.05] | {none} |',
+    f'| `standard` | `ours` | 62.83 % | -0.50 [-2.98, 1.98] | -0.33 [-1.05, 0.38] | {none} |',
   ]
-
-
-def test_a_setting_has_a_line_of_its_exits_and_their_costs(project):
-  assert said(project, "{{ network_table('toy') }}").splitlines()[2:] == [
-    '| digits | `stage1` 33%, `stage2` 67% | 0.00 M | 90.00 % |'
-  ]
+  by_steps = page[page.index('By number of steps') :]
+  assert '| 100 | `ours` | `standard` | 57.00 % | +2.00 [-2.97, 6.97] |' in by_steps
 
 
 def test_sure_differences_are_bold(project, tmp_path):
@@ -120,55 +146,65 @@ def test_sure_differences_are_bold(project, tmp_path):
     for seed in range(3)
   ]
   write_table(tmp_path / 'tables' / 'toy.csv', rows)
-  text = said(project, "{{ difference_table('toy', 'digits') }} {{ gains('toy') }}")
-  assert '| **+2.10 [1.85, 2.35]** |' in text and text.endswith('1 of 1')
+  assert '| **+2.10 [1.85, 2.35]** |' in study_page(project())
+  assert rendered(project, "{{ above_zero('toy', 'ours') }}") == '1 of 1'
 
 
-def test_steps_searches_and_failures_have_tables(project):
-  assert said(project, "{{ steps_table('toy', 'digits') }}").splitlines()[2:] == [
-    '| 100 | `ours` | 3 | ≤ 1.00 (67% censored) | ≤ 1.00 (67% censored) |',
-    '| 1,000 | `ours` | 3 | ≥ 1.00 | 1.00 |',
-  ]
+def test_steps_and_searches_have_tables(project):
+  lines = study_page(project()).splitlines()
+  assert '| 100 | `ours` | 3 | ≤ 1.00 (67% censored) | ≤ 1.00 (67% censored) |' in lines
+  assert '| 1,000 | `ours` | 3 | ≥ 1.00 | 1.00 |' in lines
   # Trials with (0.4, 0.5) and (0.5, 0.5); of equals the first is taken.
-  assert said(project, "{{ search_table('toy') }}").splitlines()[2:] == [
-    '| digits | 100 | `ours` | exit1 | 2 | `rate=1` | 1 | 50.00 |',
-    '| digits | 100 | `ours` | exit2 | 2 | `rate=0` | 1 | 50.00 |',
-  ]
-  assert said(project, "{{ failure_table('toy') }}").splitlines()[2:] == [
-    r'| toy | digits | 100 | ours | run |  | 5 | a \| b c |'
-  ]
+  assert '| digits | 100 | `ours` | exit1 | 2 | `learning_rate=1` | 1 | 50.00 % |' in lines
+  assert '| digits | 100 | `ours` | exit2 | 2 | `learning_rate=0` | 1 | 50.00 % |' in lines
+  (ends,) = (line for line in lines if line.startswith('- `ours`: '))
+  assert ends.startswith('- `ours`: 2 of 2 searches')
 
 
-def test_whole_analyses_lie_beside_the_page(project, tmp_path):
-  built = project("{{ csv('toy', 'differences') }} {{ csv('toy', 'tries') }}")
+def test_studies_can_leave_out_steps(project, tmp_path):
+  write_text(tmp_path / 'configs' / 'toy.py', STUDY + 'COMPARE_STEPS = False\n')
+  assert 'Steps to reach' not in study_page(project())
+
+
+def test_rates_of_a_setting_share_a_table(project, tmp_path):
+  rows = [row | {'setting': f'digits at {row["budget"] / 1000}'} for row in toy_rows()]
+  write_table(tmp_path / 'tables' / 'toy.csv', rows)
+  page = study_page(project())
+  assert '**digits**\n\n| learning rate | steps | arm |' in page
+  assert '| 0.1 | 100 | `ours` | 3 | +2.00 [-2.97, 6.97] | +0.67 [-0.77, 2.10] |' in page
+  assert '| 1.0 | 1,000 | `ours` | 3 | -1.00 (the same in all 3 seeds) |' in page
+  assert rendered(project, "{{ values('toy', 'rate') | join(' ') }}") == '0.1 1.0'
+  assert rendered(project, "{{ best_rate('toy') }}") == '1.0'
+
+
+def test_analyses_are_csv_files(project, tmp_path):
+  built = project()
   names, *lines = built.texts[tmp_path / 'docs/results/toy-differences.csv'].splitlines()
   assert names.startswith('study,setting,noise,budget,arm,measure,seeds,accuracy')
   assert len(lines) == 4 and lines[0].startswith('toy,digits,0.0,100,ours,exit 1,3,0.53333333')
-  assert (
-    'results/toy-differences.csv results/toy-tries.csv' in built.texts[tmp_path / 'docs/results.md']
-  )
-  assert tmp_path / 'docs/results/toy-tries.csv' in built.texts
+  for kind in ('differences', 'steps', 'tries', 'standard-differences-against-ours'):
+    assert tmp_path / f'docs/results/toy-{kind}.csv' in built.texts
+    assert f'(toy-{kind}.csv)' in study_page(built)
 
 
-def test_pictures_are_drawn_from_the_tables(project, tmp_path):
-  built = project(
-    "![a]({{ budget_figure('toy') }}) ![b]({{ forest_figure('toy', 'ours', measure='exit 1') }})"
-  )
+def test_pictures_are_drawn(project, tmp_path):
+  built = project("![a]({{ picture('toy-budgets-noise0') }})")
   results.write(built)
-  names = ['results-toy-budgets.png', 'results-toy-ours-exit1.png']
+  names = ['results-toy-budgets-noise0.png', 'results-toy-standard-against-ours.png']
   assert sorted(path.name for path in (tmp_path / 'docs/images').iterdir()) == names
   for name in names:
-    assert f'(images/{name})' in (tmp_path / 'docs/results.md').read_text()
+    assert f'(../images/{name})' in (tmp_path / 'docs/results/toy.md').read_text()
     assert Image.open(tmp_path / 'docs/images' / name).width == 1050
+  assert f'(images/{names[0]})' in (tmp_path / 'docs/results.md').read_text()
 
 
-def test_a_forest_has_a_filled_mark_where_the_interval_leaves_out_zero():
+def test_forest_fills_marks_that_exclude_zero():
   place = {'setting': 'a', 'arm': 'ours'}
   rows = [
     place | {'measure': measure, 'budget': budget, 'difference': x, 'low': x - 1, 'high': x + 1}
     for measure, budget, x in (('area', 100, 2), ('exit 1', 1000, 0.5), ('exit 1', 100, -3))
   ]
-  axes = figures.forest_figure(rows).axes[0]
+  axes = figures.forest_figure(pd.DataFrame(rows)).axes[0]
   labels = [label.get_text() for label in axes.get_yticklabels()]
   assert labels == ['exit 1, 100 steps', 'exit 1, 1,000 steps', 'area, 100 steps']
   filled, empty = (line for line in axes.lines if line.get_marker() == 'o')
@@ -182,7 +218,7 @@ def test_a_forest_has_a_filled_mark_where_the_interval_leaves_out_zero():
   ]
 
 
-def test_the_arms_of_a_panel_keep_their_order_and_stand_beside_each_other():
+def test_arms_of_a_panel_keep_their_order():
   rows = [
     {'setting': 'a', 'arm': arm, 'measure': measure, 'budget': budget}
     | {'difference': value, 'low': value - 1, 'high': value + 2}
@@ -191,7 +227,7 @@ def test_the_arms_of_a_panel_keep_their_order_and_stand_beside_each_other():
     for budget in (100, 1000)
     if (arm, measure) != ('one', 'exit 2')
   ]
-  first, second = figures.budget_figure(rows).axes
+  first, second = figures.budget_figure(pd.DataFrame(rows)).axes
   one, other = (container.lines[0] for container in first.containers)
   (alone,) = (container.lines[0] for container in second.containers)
   assert one.get_ydata().tolist() == [1, 1] and other.get_ydata().tolist() == [2, 2]
@@ -200,14 +236,14 @@ def test_the_arms_of_a_panel_keep_their_order_and_stand_beside_each_other():
   assert alone.get_color() == other.get_color() != one.get_color()
 
 
-def test_a_line_of_the_rate_figure_is_all_settings_of_a_name():
+def test_rate_figure_has_a_line_per_setting():
   rows = [
     {'setting': f'{name} at {rate}', 'arm': 'ours', 'measure': 'exit 1', 'budget': 100}
     | {'difference': value * rate, 'low': -1, 'high': 2, 'baseline_accuracy': rate + value / 10}
     for name, value in (('one', 1), ('other', 2))
     for rate in (0.01, 0.3)
   ]
-  axes, below = figures.rate_figure(rows).axes
+  axes, below = figures.rate_figure(pd.DataFrame(rows)).axes
   one, other = (container.lines[0] for container in axes.containers)
   assert below.lines[0].get_ydata().tolist() == pytest.approx([11, 40])
   assert below.lines[1].get_xdata().tolist() == [0.01, 0.3]
@@ -215,48 +251,23 @@ def test_a_line_of_the_rate_figure_is_all_settings_of_a_name():
   assert one.get_xdata()[0] < 0.01 < other.get_xdata()[0] < one.get_xdata()[1] < 0.3
 
 
-def test_a_table_of_rates_has_a_line_per_setting(project, tmp_path):
-  rows = [row | {'setting': f'digits at {row["budget"] / 1000}'} for row in toy_rows()]
-  write_table(tmp_path / 'tables' / 'toy.csv', rows)
-  assert said(project, "{{ rate_table('toy', 'ours') }}").splitlines()[2:] == [
-    '| digits | 0.1 | 100 | 51.33 %, +2.00 [-2.97, 6.97] | 60.00 %, +0.67 [-0.77, 2.10] |',
-    '| digits | 1.0 | 1,000 | 70.00 %, -1.00 (the same in all 3 seeds) | '
-    '70.00 %, +0.00 (the same in all 3 seeds) |',
+def test_mean_figure_has_a_line_per_pair():
+  rows = [
+    {'arm': arm, 'against': against, 'measure': measure, 'difference': value}
+    | {'low': value - 1, 'high': value + 1}
+    for measure in ('exit 1', 'exit 2')
+    for arm, against, value in (('ours', 'standard', 0.5), ('standard', 'ours', -0.5))
   ]
-  assert (
-    said(project, "{{ at('toy', '0.1') }} {{ rates('toy') | join }}") == "['digits at 0.1'] 0.11.0"
-  )
-
-
-def test_means_are_told_and_drawn_per_pair_of_arms(project):
-  pairs = "'toy', [('ours', 'standard'), ('standard', 'ours')]"
-  assert said(project, f'{{{{ mean_table({pairs}) }}}}') == (
-    '| arm | against | exit 1 | exit 2 |\n| --- | --- | --- | --- |\n'
-    '| `ours` | `standard` | +0.50 [-1.98, 2.98] | +0.33 [-0.38, 1.05] |\n'
-    '| `standard` | `ours` | -0.50 [-2.98, 1.98] | -0.33 [-1.05, 0.38] |'
-  )
-  assert '+2.00 [-2.97, 6.97]' in said(project, f'{{{{ mean_table({pairs}, budget=100) }}}}')
-  built = project(f'{{{{ mean_figure({pairs}) }}}} {{{{ mean_figure({pairs}, budget=100) }}}}')
-  pictures = {path.name: draw for path, draw in built.pictures.items()}
-  assert list(pictures) == ['results-toy-means.png', 'results-toy-means-100.png']
-  draw = pictures['results-toy-means.png']
-  first, second = draw().axes
+  first, second = figures.mean_figure(pd.DataFrame(rows)).axes
   labels = [label.get_text() for label in first.get_yticklabels()]
   assert labels == ['ours - standard', 'standard - ours']
   *_, empty = second.lines
-  assert empty.get_xdata() == pytest.approx([1 / 3, -1 / 3]) and list(empty.get_ydata()) == [0, 1]
+  assert empty.get_xdata() == pytest.approx([0.5, -0.5]) and list(empty.get_ydata()) == [0, 1]
 
 
-def test_two_pictures_of_one_name_are_told(project):
-  one, other = [('ours', 'standard')], [('standard', 'ours')]
-  project(f'{{{{ mean_figure("toy", {one}) }}}} {{{{ mean_figure("toy", {one}) }}}}')
-  with pytest.raises(UserError, match='would be images/results-toy-means'):
-    project(f'{{{{ mean_figure("toy", {one}) }}}} {{{{ mean_figure("toy", {other}) }}}}')
-
-
-def test_the_headline_goes_between_its_marks(project, tmp_path):
+def test_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
-  text = '+0.50 [-1.98, 2.98] points in 2 cells, 3 seeds: [all](docs/results.md),\n'
+  text = '+0.50 [-1.98, 2.98] points, 3 seeds: [all](docs/results.md),\n'
   text += '[the paper](https://arxiv.org/abs/2104.10461).\n'
   assert (tmp_path / 'README.md').read_text() == README.replace('old\n', text)
   assert results.outdated(project()) == []
@@ -265,57 +276,62 @@ def test_the_headline_goes_between_its_marks(project, tmp_path):
 @pytest.mark.parametrize(
   'text', ['no marks', '<!-- results -->', '<!-- /results -->\n<!-- results -->', README + README]
 )
-def test_a_readme_without_its_marks_is_told(project, tmp_path, text):
+def test_readme_without_marks_is_rejected(project, tmp_path, text):
   (tmp_path / 'README.md').write_text(text)
-  with pytest.raises(UserError, match='no place for the headline; add the lines <!-- results -->'):
+  with pytest.raises(UserError, match='no block for results; add the lines <!-- results -->'):
     project()
 
 
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
-    ("mean_effect('toy', 'ours', 'exit 1', setting='mnist')", "'mnist'; there is: digits"),
-    ("mean_effect('toy', 'ours', 'exit 1', budget=200)", 'budget 200; there is: 100, 1000'),
-    ("span('toy', measure='exit 9')", 'there is: exit 1, exit 2'),
-    ("span('toy', dataset='digits')", 'dataset cannot be chosen; choose by: study, setting'),
-    ("rate_figure('toy', 'ours')", "a setting 'digits' that is not named 'NAME at RATE'"),
-    ("runs('other')", "no table of a study 'other'; there are: toy"),
-    ("span('toy', against='x')", "no runs of 'x'"),
+    ("effect('toy', 'ours', 'exit 1', setting='mnist')", "'mnist'; valid: digits"),
+    ("effect('toy', 'ours', 'exit 1', budget=200)", 'budget 200; valid: 100, 1000'),
+    ("effect('toy', 'ours', 'exit 9')", "no 'exit 9'; valid: exit 1, exit 2"),
+    ("effect('toy', 'ours', 'exit 1', name='a')", "no column 'name' .*; valid: study, setting"),
+    ("span('toy', 'ours', measure='exit 9')", "no difference of 'ours' from 'standard' there"),
+    ("seeds('other')", "no table of 'other'; there are: toy"),
+    ("effect('toy', 'ours', 'exit 1', against='x')", "no seed has runs of both 'ours' and 'x'"),
+    ("picture('other')", 'no page has the picture images/results-other.png'),
     ('no_such_function()', "'no_such_function' is undefined"),
     ('{', r'results.md.jinja: .*'),
   ],
 )
-def test_what_the_tables_lack_is_told(project, call, message):
+def test_unknown_names_are_rejected(project, call, message):
   with pytest.raises(UserError, match=message):
     project(f'{{{{ {call} }}}}')
 
 
 def test_tables_are_named_after_their_study(project, tmp_path):
   (tmp_path / 'tables/toy.csv').rename(tmp_path / 'tables/other.csv')
-  with pytest.raises(UserError, match=r"other\.csv has runs of 'toy'; name it after its study"):
+  with pytest.raises(UserError, match=r"other\.csv has runs of 'toy'; name the file"):
     project()
-  (tmp_path / 'tables/other.csv').unlink()
+  (tmp_path / 'tables/other.csv').rename(tmp_path / 'tables/toy.csv')
+  (tmp_path / 'configs/toy.py').rename(tmp_path / 'configs/other.py')
+  with pytest.raises(UserError, match=r"no .*toy\.py that describes the study 'toy'"):
+    project()
+  (tmp_path / 'tables/toy.csv').unlink()
   with pytest.raises(UserError, match='has no tables'):
     project()
 
 
-def test_check_tells_what_is_outdated_and_writes_nothing(project, tmp_path, monkeypatch, capsys):
+def test_check_names_stale_files_and_writes_nothing(project, tmp_path, monkeypatch, capsys):
   project()  # which writes the template
   build = functools.partial(results.build, template=tmp_path / 'results.md.jinja')
   monkeypatch.setattr(results, 'build', build)
   places = [f'--{name}={tmp_path / path}' for name, path in (
-    ('tables', 'tables'), ('docs', 'docs'), ('readme', 'README.md')
+    ('tables', 'tables'), ('configs', 'configs'), ('docs', 'docs'), ('readme', 'README.md')
   )]  # fmt: skip
   assert results.main([*places, '--check']) == 1
   (line,) = capsys.readouterr().out.splitlines()
-  assert 'README.md' in line and 'python -m experiments.results mends' in line
+  assert 'README.md' in line and 'run python -m experiments.results' in line
   assert (tmp_path / 'README.md').read_text() == README and not (tmp_path / 'docs').exists()
   assert results.main(places) == 0
   assert results.main([*places, '--check']) == 0
   (tmp_path / 'docs/results.md').write_text('typed in')
   assert results.main([*places, '--check']) == 1
   assert results.main(places) == 0
-  made = 'docs/results/toy-steps.csv', 'docs/images/results-toy.png'
+  made = 'docs/results/old.csv', 'docs/results/old.md', 'docs/images/results-old.png'
   for path in (*made, 'docs/images/drawn-by-hand.png'):
     write_text(tmp_path / path, '')
   capsys.readouterr()
@@ -323,15 +339,15 @@ def test_check_tells_what_is_outdated_and_writes_nothing(project, tmp_path, monk
   (line,) = capsys.readouterr().out.splitlines()
   assert all(path in line for path in made) and 'by-hand' not in line
   assert results.main(places) == 0
-  left = sorted(path.name for path in (tmp_path / 'docs').rglob('*.*'))
-  assert left == ['drawn-by-hand.png', 'results.md']
+  assert not any((tmp_path / path).exists() for path in made)
+  assert (tmp_path / 'docs/images/drawn-by-hand.png').exists()
   (tmp_path / 'README.md').write_text('no marks')
   assert results.main(places) == 2
   assert capsys.readouterr().err.startswith('error: ')
 
 
-def test_the_recipe_has_the_strength_that_is_best_on_validation():
-  rows = read_table(ROOT / 'experiments' / 'results' / 'strengths.csv')
+def test_recipe_has_the_best_strength_on_validation():
+  rows = records(read_table(ROOT / 'experiments' / 'results' / 'strengths.csv'))
   judgements: dict[str, list[float]] = {}
   for row in rows:
     judgements.setdefault(row['arm'], []).extend(judged(row).values())
@@ -341,10 +357,10 @@ def test_the_recipe_has_the_strength_that_is_best_on_validation():
   assert max(means, key=means.get) == f'easy_weighted_{recipe.curriculum.easy_strength}'
 
 
-def test_the_committed_pages_are_what_the_committed_tables_give():
+def test_committed_pages_are_up_to_date():
   tables = ROOT / 'experiments' / 'results'
   if not list(tables.glob('*.csv')):
     pytest.skip('experiments/results holds no table yet')
-  built = results.build(tables, ROOT / 'docs', ROOT / 'README.md')
+  built = results.build(tables, ROOT / 'experiments' / 'configs', ROOT / 'docs', ROOT / 'README.md')
   assert results.outdated(built) == []
   assert [path for path in built.pictures if not path.exists()] == []

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.paired import analysis, heads, jobs, sweep
 from experiments.paired.study import Arm
-from experiments.paired.table import read_table
+from experiments.paired.table import read_table, records
 from mecl_jax import config as config_lib
 from mecl_jax.commands import train
 from mecl_jax.commands.configuration import resolve
@@ -32,15 +32,19 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope='module')
 def folder(toy_file, tmp_path_factory):
-  """Of a study that has ended."""
+  """The folder of a study that has ended."""
   path = tmp_path_factory.mktemp('studies') / 'tiny'
   assert not sweep.sweep(make_study(toy_file), 'tiny', path, console=QUIET)
   return path
 
 
+def read_rows(path):
+  return records(read_table(path))
+
+
 @pytest.fixture
 def counted(monkeypatch):
-  """The jobs that are run from now on; what is called at each may stop it."""
+  """Hooks that are called at each job, and the list of jobs that were run."""
   run, done = heads.SharedBackbone.run, []
 
   def counting(self, job):
@@ -54,8 +58,8 @@ def counted(monkeypatch):
   return counting, done
 
 
-def test_a_row_for_every_run(folder):
-  rows = read_table(folder / 'runs.csv')
+def test_every_run_has_a_row(folder):
+  rows = read_rows(folder / 'runs.csv')
   assert [(r['arm'], r['budget'], r['seed']) for r in rows] == [
     ('easy_first', 4, 0),
     ('standard', 4, 0),
@@ -70,13 +74,13 @@ def test_a_row_for_every_run(folder):
   assert len({row['test_exit1'] for row in rows}) > 1
 
 
-def test_started_again_it_runs_nothing(folder, toy_file, counted):
+def test_finished_study_runs_nothing_again(folder, toy_file, counted):
   before = (folder / 'runs.csv').read_bytes()
   assert not sweep.sweep(make_study(toy_file), 'tiny', folder, console=QUIET)
   assert not counted[1] and (folder / 'runs.csv').read_bytes() == before
 
 
-def test_killed_and_started_again_it_repeats_no_run(toy_file, tmp_path, counted):
+def test_resumes_after_sigterm(toy_file, tmp_path, counted):
   hook, done = counted
 
   def kill_at_third(job):
@@ -95,7 +99,7 @@ def test_killed_and_started_again_it_repeats_no_run(toy_file, tmp_path, counted)
   assert len(done) == 2 and len({(job.arm, job.budget) for job in ended + done}) == 4
 
 
-def test_a_second_process_on_the_same_shard_is_refused(toy_file, tmp_path):
+def test_second_process_on_a_shard_is_rejected(toy_file, tmp_path):
   study = make_study(toy_file, seeds=(), search_seeds=())  # nothing to run
   message = re.escape(f'another process is at work in {tmp_path / "shard-0-of-2"}')
   with claim(tmp_path / 'shard-0-of-2'):
@@ -105,17 +109,17 @@ def test_a_second_process_on_the_same_shard_is_refused(toy_file, tmp_path):
   assert not sweep.sweep(study, 'tiny', tmp_path, 0, 2, console=QUIET)
 
 
-def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted):
+def test_failed_run_does_not_stop_others(toy_file, tmp_path, counted):
   arms = {
     'standard': Arm({'curriculum.order': 'none'}),
     'wild': Arm({'curriculum.order': 'none', 'phases.heads.learning_rate': 1e30}),
     'random': Arm({'curriculum.order': 'random'}),
   }
   study = make_study(toy_file, arms=arms, budgets=(4,))
-  told = io.StringIO()
-  failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=told))
-  assert 'failed: wild, 4 steps: RunError' in told.getvalue()
-  rows = {row['arm']: row for row in read_table(tmp_path / 'tiny' / 'runs.csv')}
+  printed = io.StringIO()
+  failed = sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=Console(file=printed))
+  assert 'failed: wild, 4 steps: RunError' in printed.getvalue()
+  rows = {row['arm']: row for row in read_rows(tmp_path / 'tiny' / 'runs.csv')}
   assert failed == 1 and len(rows) == 3
   assert 'not a number' in rows['wild']['error'] and rows['wild']['test_exit1'] is None
   assert not rows['standard']['error'] and not rows['random']['error']
@@ -125,20 +129,20 @@ def test_one_failing_run_is_told_and_stops_no_other(toy_file, tmp_path, counted)
   assert [job.arm for job in counted[1]] == ['wild'], 'only what failed is tried again'
 
 
-def test_a_backbone_that_cannot_be_made_stops_no_other(toy_file, tmp_path):
+def test_failed_backbone_does_not_stop_others(toy_file, tmp_path):
   settings = {'wild': {'phases.joint.learning_rate': 1e30}, 'toy resnet8': {}}
   study = make_study(toy_file, settings=settings)
   assert sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET) == 4
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   broken = [row for row in rows if row['setting'] == 'wild']
   assert len(broken) == 4 and len(rows) == 8
-  assert all('what its runs share' in r['error'] and 'not finite' in r['error'] for r in broken)
+  assert all(
+    'the backbone of its runs' in r['error'] and 'not finite' in r['error'] for r in broken
+  )
   assert not any(row['error'] for row in rows if row not in broken)
 
 
-def test_settings_that_differ_in_the_training_of_heads_open_their_backbone_once(
-  toy_file, tmp_path, monkeypatch
-):
+def test_settings_share_an_opened_backbone(toy_file, tmp_path, monkeypatch):
   settings = {f'toy at {rate}': {RATE: rate} for rate in (0.001, 0.3)}
   study = make_study(toy_file, settings=settings, budgets=(40,))
   opened, init = [], heads.SharedBackbone.__init__
@@ -148,14 +152,14 @@ def test_settings_that_differ_in_the_training_of_heads_open_their_backbone_once(
   assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
   assert opened == [('toy at 0.001', 0)] and len(list((tmp_path / 'backbones').iterdir())) == 1
   slow, fast = (
-    [row['test_exit2'] for row in read_table(tmp_path / 'tiny' / 'runs.csv') if row['setting'] == s]
+    [row['test_exit2'] for row in read_rows(tmp_path / 'tiny' / 'runs.csv') if row['setting'] == s]
     for s in settings
   )
   assert len(slow) == len(fast) == 2 and slow != fast
 
 
-def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, tmp_path, counted):
-  """The first shard cannot have the backbone of one seed, whose runs fail, and are made later."""
+def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
+  """Another process holds the backbone of one seed: its runs fail first and are repeated later."""
   space = {RATE: (0.001, 0.3)}
   arms = {
     'standard': Arm({'curriculum.order': 'none'}, space=space),
@@ -163,18 +167,19 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
   }
   seeds = {'seeds': (0, 1, 2), 'search_seeds': (0, 1), 'trials': 2, 'budgets': (4,)}
   study, folder = make_study(toy_file, arms=arms, **seeds), tmp_path / 'tiny'
-  told = io.StringIO()
-  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=told, width=200))
-  assert '4 runs wait for trials' in told.getvalue(), 'two arms with the seeds 0 and 2'
+  printed = io.StringIO()
+  assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=printed, width=200))
+  assert '4 runs wait for trials' in printed.getvalue(), 'two arms with the seeds 0 and 2'
   backbone = config_lib.digest(resolve(study.backbone_config(CELL[0], 1)))
   with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
     assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
-  assert {row['kind'] for row in read_table(folder / 'runs.csv')} == {'trial'}
+  assert {row['kind'] for row in read_rows(folder / 'runs.csv')} == {'trial'}
   assert not sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET)
   assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=QUIET)
-  rows = read_table(folder / 'runs.csv')
+  rows = read_rows(folder / 'runs.csv')
   assert [row['kind'] for row in rows].count('trial') == 4 and len(rows) == 4 + 6
-  of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in analysis.searches(rows)}
+  best = analysis.searches(read_table(folder / 'runs.csv'))
+  of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in records(best)}
   for row in rows:
     if row['kind'] == 'run':
       found = {
@@ -184,12 +189,12 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
   assert len(counted[1]) == len(rows)
   more = make_study(toy_file, arms=arms, **seeds | {'trials': 3})
   assert not sweep.sweep(more, 'tiny', folder, console=QUIET)
-  grown = read_table(folder / 'runs.csv')
+  grown = read_rows(folder / 'runs.csv')
   assert [row['kind'] for row in grown].count('trial') == 6 and len(grown) == 6 + 6
 
 
 @pytest.mark.parametrize(
-  ('flags', 'said'),
+  ('flags', 'message'),
   [
     (('--conifg=a.py',), "Unknown command line flag 'conifg'"),
     (('--config=a.py',), 'there is no study a.py'),
@@ -198,14 +203,14 @@ def test_shards_that_search_leave_runs_to_a_second_pass_and_one_table(toy_file, 
     (('--config=a.py', '--ray=0'), 'from 1 on'),
   ],
 )
-def test_a_wrong_call_is_told_in_one_line(flags, said):
+def test_invalid_flags_give_one_line(flags, message):
   command = [sys.executable, '-m', 'experiments.paired', *flags]
   done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
   assert done.returncode == 2 and not done.stdout
-  assert re.fullmatch(f'error: .*{re.escape(said)}.*\n', done.stderr)
+  assert re.fullmatch(f'error: .*{re.escape(message)}.*\n', done.stderr)
 
 
-def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, toy_file, tmp_path):
+def test_shared_backbone_equals_an_ordinary_run(folder, toy_file, tmp_path):
   study = make_study(toy_file)
   job = next(j for j in jobs.runs(study, CELL, []) if (j.arm, j.budget) == ('easy_first', 7))
   row = json.loads((folder / 'rows' / f'{job.digest(study)}.json').read_text())
@@ -214,13 +219,13 @@ def test_heads_on_a_shared_backbone_learn_what_an_ordinary_run_learns(folder, to
   config.model.pretrained = str(backbone)
   config.phases.backbone.duration = '0 steps'
   train.train(resolve(config), tmp_path, console=QUIET)
-  said = load_predictions(tmp_path / 'predictions.npz')
-  right = said['test_logits'].argmax(-1) == said['test_labels'][:, None]
+  predictions = load_predictions(tmp_path / 'predictions.npz')
+  right = predictions['test_logits'].argmax(-1) == predictions['test_labels'][:, None]
   expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
   np.testing.assert_array_equal(right.mean(axis=0), expected)
 
 
-def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_path, monkeypatch):
+def test_teachers_train_their_networks_once(toy_file, tmp_path, monkeypatch):
   def arm(teacher, **more):
     fields = {'order': 'easy_first', 'pacing': 'linear', 'teacher': teacher, **more}
     return Arm({f'curriculum.{name}': value for name, value in fields.items()})
@@ -243,27 +248,27 @@ def test_teachers_that_train_networks_of_their_own_are_asked_once(toy_file, tmp_
   monkeypatch.chdir(tmp_path)
   assert not sweep.sweep(study, 'scored', pathlib.Path('scored'), console=QUIET)
   folder = tmp_path / 'scored'  # which is then the same one
-  rows = read_table(folder / 'runs.csv')
+  rows = read_rows(folder / 'runs.csv')
   assert len(rows) == 2 * len(arms) and not any(row['error'] for row in rows)
   found = [Difficulty.load(path) for path in folder.glob('scores/*/*/difficulty.npz')]
-  asked = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
-  assert asked == ['cross_validated', 'learning_speed', *['prediction_depth'] * 2]
+  teachers = sorted(d.teacher for d in found if not d.teacher.startswith('file: '))
+  assert teachers == ['cross_validated', 'learning_speed', *['prediction_depth'] * 2]
   # The shared backbone, one like it, heads for each budget, and two folds.
   assert len(trained) == 1 + 1 + 2 + 2
-  # Heads that one arm's teacher has are those that another's goes on with.
+  # Teachers of two arms share the heads that they train.
   for path in (folder / 'rows').iterdir():
     if json.loads(path.read_text())['arm'] == 'deep':
       path.unlink()
   for path in folder.glob('scores/*/*/difficulty.npz'):
     path.unlink()
   assert not sweep.sweep(study, 'scored', folder, console=QUIET)
-  again = read_table(folder / 'runs.csv')
+  again = read_rows(folder / 'runs.csv')
   assert again == [row | {'seconds': new['seconds']} for row, new in zip(rows, again, strict=True)]
 
 
 @contextlib.contextmanager
 def shared_backbone(study, folder, scratch):
-  """That of the study in `folder`."""
+  """Opens the backbone of the study in `folder`."""
   dataset = sweep._load('', study.config(CELL[0], seed=0))
   with Interruption() as interruption:
     yield heads.SharedBackbone(
@@ -271,9 +276,7 @@ def shared_backbone(study, folder, scratch):
     )
 
 
-def test_an_exit_with_fields_of_its_own_learns_what_a_run_with_them_teaches_it(
-  folder, toy_file, tmp_path
-):
+def test_fields_per_exit_equal_separate_runs(folder, toy_file, tmp_path):
   study = make_study(toy_file)
   slow, fast = {RATE: 0.001}, {RATE: 0.3}
   with shared_backbone(study, folder, tmp_path) as shared:
@@ -284,9 +287,7 @@ def test_an_exit_with_fields_of_its_own_learns_what_a_run_with_them_teaches_it(
     assert both[f'{split}_exit2'] == alone[1][f'{split}_exit2'] != alone[0][f'{split}_exit2']
 
 
-def test_budgets_orders_and_rates_share_one_trace_of_the_step(
-  toy_file, folder, tmp_path, monkeypatch
-):
+def test_jobs_share_one_trace_of_the_step(toy_file, folder, tmp_path, monkeypatch):
   arms = {
     'standard': Arm({'curriculum.order': 'none'}),
     'anti': Arm({'curriculum.order': 'anti', 'phases.heads.learning_rate': 0.003}),
@@ -302,16 +303,16 @@ def test_budgets_orders_and_rates_share_one_trace_of_the_step(
   assert step._cache_size() == 1
 
 
-def test_networks_that_train_whole_have_rows_too(toy_file, tmp_path):
+def test_whole_networks_have_rows(toy_file, tmp_path):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'model.head': 'linear'}
   study = make_study(toy_file, common=common, backbone=None, budget_of='joint', budgets=(4,))
   assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   assert [row['arm'] for row in rows] == ['easy_first', 'standard']
   assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'
 
 
-def test_whole_networks_begin_with_the_backbone_that_they_share(toy_file, tmp_path, monkeypatch):
+def test_whole_networks_begin_with_a_shared_backbone(toy_file, tmp_path, monkeypatch):
   common = {**make_study(toy_file).common, 'strategy': 'mixed', 'model.head': 'linear'}
   arms = {
     'standard': Arm({'curriculum.order': 'none'}),
@@ -327,6 +328,6 @@ def test_whole_networks_begin_with_the_backbone_that_they_share(toy_file, tmp_pa
   assert [config.model.pretrained for config, _ in networks] == [str(backbone)] * 2
   summaries = [read_summary(workdir) for _, workdir in trained]
   assert [summary['steps'] for summary in summaries] == [5, 4, 4]
-  rows = read_table(tmp_path / 'tiny' / 'runs.csv')
+  rows = read_rows(tmp_path / 'tiny' / 'runs.csv')
   assert {row['backbone_run'] for row in rows} == {read_identity(backbone)['digest']}
-  assert rows[0]['test_final'] != rows[1]['test_final'], 'the backbone goes on learning'
+  assert rows[0]['test_final'] != rows[1]['test_final'], 'the backbone trains on'

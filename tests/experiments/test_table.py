@@ -1,13 +1,20 @@
-"""The table of a study; `make_run` is also what the tests of its analysis are made of."""
+"""The table of a study, and `make_run`, which the tests of its analysis use too."""
 
 import pytest
 
-from experiments.paired.table import columns, exits_of, fields_of, read_table, write_table
+from experiments.paired.table import (
+  columns,
+  exits_of,
+  fields_of,
+  read_table,
+  records,
+  write_table,
+)
 from mecl_jax.errors import UserError
 
 
 def make_run(arm, seed, *test, final=0.9, trial=None, validation=None, **more):
-  """A row with these test accuracies of the early exits, and the same on validation."""
+  """Returns a row with these test accuracies of early exits, and the same on validation."""
   named = {f'exit{k}': value for k, value in enumerate(test, start=1)}
   row = {'study': 'toy', 'setting': 'digits', 'dataset': 'digits', 'backbone': 'resnet8'}
   row |= {'noise': 0.0, 'strategy': 'classifier_wise', 'arm': arm}
@@ -23,7 +30,7 @@ def make_run(arm, seed, *test, final=0.9, trial=None, validation=None, **more):
 
 
 def failed(row):
-  """The row as it is written when the run went wrong before anything was measured."""
+  """Returns the row of a run that failed before anything was measured."""
   measured = ('exits', 'macs', 'area', 'test_', 'validation_')
   return {k: v for k, v in row.items() if not k.startswith(measured)} | {'error': 'went wrong'}
 
@@ -33,15 +40,16 @@ def path(tmp_path):
   return tmp_path / 'runs.csv'
 
 
-def test_a_table_reads_back_as_it_was(path):
+def test_table_reads_back_unchanged(path):
   rows = [
     make_run('standard', 0, 0.1, 1 / 3, noise=0.2, area=0.25, error=''),
     make_run('standard', 3, 0.6123, 0.7, trial=4, fields='{"a": [1, "x, y"], "b": 1e-3}'),
     make_run('standard', 1, 0.5, 0.5, budget=1000, device='a "quoted", two\nline name'),
   ]
   write_table(path, rows)
-  found = read_table(path)
-  assert [list(row) for row in found] == [list(columns(2))] * 3
+  table = read_table(path)
+  assert table.dtypes.astype(str).to_dict() == columns(2)
+  found = records(table)
   assert found == [rows[0] | {'error': None}, *rows[1:]]
   assert isinstance(found[0]['noise'], float) and isinstance(found[1]['trial'], int)
   assert exits_of(found[0]) == ('stage1', 'stage2', 'final')
@@ -54,27 +62,27 @@ def test_equal_runs_make_equal_files(path):
   before = path.read_bytes()
   write_table(path, rows[::-1])
   assert path.read_bytes() == before
-  assert [(row['arm'], row['seed']) for row in read_table(path)] == [
+  assert [(row['arm'], row['seed']) for row in records(read_table(path))] == [
     ('a', 9), ('a', 10), ('b', 9), ('b', 10)
   ]  # fmt: skip
 
 
 def test_area_and_seconds_are_rounded_and_accuracies_are_not(path):
   write_table(path, [make_run('a', 0, 1 / 3, area=0.12345678, seconds=1.26)])
-  (row,) = read_table(path)
+  (row,) = records(read_table(path))
   assert (row['test_exit1'], row['area'], row['seconds']) == (1 / 3, 0.123457, 1.3)
 
 
 def test_exits_that_a_network_lacks_are_empty(path):
   write_table(path, [make_run('a', 0, 0.5), make_run('a', 0, 0.5, 0.6, setting='wide')])
-  short, long = read_table(path)
+  short, long = records(read_table(path))
   assert (short['test_exit2'], short['test_final']) == (None, 0.9)
   assert long['test_exit2'] == 0.6
 
 
-def test_a_run_that_failed_has_no_measures(path):
+def test_failed_run_has_no_measures(path):
   write_table(path, [make_run('a', 0, 0.5), failed(make_run('a', 1))])
-  row = read_table(path)[1]
+  row = records(read_table(path))[1]
   assert row['error'] == 'went wrong'
   assert row['exits'] is row['area'] is row['test_exit1'] is row['test_final'] is None
 
@@ -82,57 +90,62 @@ def test_a_run_that_failed_has_no_measures(path):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'test_exit1': 50.0}, r"runs.csv, line 2, column test_exit1: '50.0' does not fit"),
-    ({'test_exit1': float('nan')}, 'line 2, column test_exit1'),
-    ({'budget': '300 steps'}, 'line 2, column budget'),
-    ({'trial': 1.0}, 'line 2, column trial'),
-    ({'kind': 'try'}, r"column kind: 'try' does not fit \(is none of: run, trial\)"),
-    ({'kind': 'trial'}, 'column trial is empty'),
-    ({'fields': '[1]'}, r'column fields: .*is no JSON object'),
+    ({'test_exit1': 50.0}, "runs.csv, row 1, column test_exit1: '50.0' is not a share"),
+    ({'test_exit1': float('nan')}, 'row 1, column test_exit1'),
+    ({'budget': '300 steps'}, "column budget: not of type int64 .*'300 steps'"),
+    ({'budget': 0}, "row 1, column budget: '0' is not a positive"),
+    ({'trial': 1.5}, 'column trial: not of type Int64'),
+    ({'kind': 'try'}, "row 1, column kind: 'try' is none of: run, trial"),
+    ({'kind': 'trial'}, 'column trial: must not be empty'),
+    ({'fields': '[1]'}, 'column fields: .*is not a JSON object'),
     ({'fields': "{'a': 1}"}, 'column fields'),
-    ({'macs': '10'}, 'column macs has not one number for each of: stage1 final'),
+    ({'macs': '10'}, 'column macs: .* does not have one number for each exit'),
     ({'macs': '10 many'}, 'column macs'),
-    ({'test_exit1': None}, 'line 2, column test_exit1 is empty'),
-    ({'validation_final': None}, 'column validation_final is empty'),
-    ({'exits': None}, 'column exits is empty'),
-    ({'arm': None}, 'column arm is empty'),
-    ({'exits': ['stage1', 'final']}, 'column exits cannot hold a list'),
-    ({'test_exit2': 0.5}, "a column 'test_exit2' that no table has"),
+    ({'seconds': float('inf')}, "column seconds: 'inf' is not a duration"),
+    ({'test_exit1': None}, 'row 1, column test_exit1: must not be empty'),
+    ({'validation_final': None}, 'column validation_final: must not be empty'),
+    ({'exits': None}, 'column exits: must not be empty'),
+    ({'arm': None}, 'column arm: must not be empty'),
+    ({'exits': ['stage1', 'final']}, 'column exits: .* is not text'),
+    ({'test_exit2': 0.5}, "unknown column 'test_exit2'"),
   ],
 )
-def test_what_does_not_fit_is_not_written(path, change, message):
+def test_invalid_row_is_not_written(path, change, message):
   path.write_text('as it was')
   with pytest.raises(UserError, match=message):
     write_table(path, [make_run('a', 0, 0.5) | change])
   assert path.read_text() == 'as it was'
 
 
-def test_a_column_that_was_forgotten_is_named(path):
+def test_missing_column_is_named(path):
   row = make_run('a', 0, 0.5)
   del row['device']
-  with pytest.raises(UserError, match="lacks the column 'device'"):
+  with pytest.raises(UserError, match="no column 'device'"):
     write_table(path, [row])
 
 
-def test_a_run_is_in_a_table_once(path):
+def test_run_occurs_once(path):
   rows = [make_run('a', 0, 0.5), make_run('a', 0, 0.6), make_run('a', 0, 0.5, trial=0)]
   write_table(path, rows[1:])
-  with pytest.raises(UserError, match='line 3 is the run of line 2 again'):
+  before = path.read_text()
+  with pytest.raises(UserError, match="row 2, column seed: '0' occurs twice for one run"):
     write_table(path, rows)
+  assert path.read_text() == before
 
 
-def test_what_is_no_table_is_told(path, tmp_path):
+def test_other_files_are_rejected(path):
   with pytest.raises(UserError, match='there is no table'):
     read_table(path)
   write_table(path, [make_run('a', 0, 0.5)])
   good = path.read_text()
   for text, message in (
-    ('', "has no column 'study'"),
+    ('', 'is not a CSV file'),
+    ('a\n', "has no column 'study'"),
     (good.replace(',area', ''), "has no column 'area'"),
-    (good.replace('study,setting', 'setting,study'), "a column 'setting' where 'study' belongs"),
-    (good.replace('error\n', 'error,more\n'), "a column 'more' where 'no other' belongs"),
-    (good + 'toy,digits\n', 'line 3 has 2 cells for 25 columns'),
-    (good.replace(',cpu', ',"cpu'), 'line 2 is no CSV'),
+    (good.replace('study,setting', 'setting,study'), 'its columns are setting, study, .* expected'),
+    (good.replace('error\n', 'error,more\n'), 'its columns are .*, more; expected'),
+    (good + 'toy,digits\n', 'row 2, column dataset: must not be empty'),
+    (good.replace(',cpu', ',"cpu'), 'is not a CSV file'),
   ):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
