@@ -20,6 +20,7 @@ from mecl_jax.commands.configuration import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
+from mecl_jax.training import phase
 from mecl_jax.training.interruption import Interrupted, Interruption
 from mecl_jax.training.workdir import claim, read_identity, read_summary
 from tests.experiments.studies import make_study
@@ -101,7 +102,7 @@ def test_resumes_after_sigterm(toy_file, tmp_path, counted):
 
 def test_second_process_on_a_shard_is_rejected(toy_file, tmp_path):
   study = make_study(toy_file, seeds=(), search_seeds=())  # nothing to run
-  message = re.escape(f'another process is at work in {tmp_path / "shard-0-of-2"}')
+  message = re.escape(f'another process uses the work directory {tmp_path / "shard-0-of-2"}')
   with claim(tmp_path / 'shard-0-of-2'):
     with pytest.raises(UserError, match=f'^{message}$'):
       sweep.sweep(study, 'tiny', tmp_path, 0, 2, console=QUIET)
@@ -198,7 +199,7 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
   [
     (('--conifg=a.py',), "Unknown command line flag 'conifg'"),
     (('--config=a.py',), 'there is no study a.py'),
-    (('a.py',), "'a.py' is no flag"),
+    (('a.py',), "'a.py' is not a flag"),
     (('--config=a.py', '--shard=4/4'), 'write i/n'),
     (('--config=a.py', '--ray=0'), 'from 1 on'),
   ],
@@ -225,6 +226,18 @@ def test_shared_backbone_equals_an_ordinary_run(folder, toy_file, tmp_path):
   np.testing.assert_array_equal(right.mean(axis=0), expected)
 
 
+def record_runs(monkeypatch):
+  """Returns a list that collects configuration and work directory of each run that trains."""
+  trained, train_phases = [], train.train_phases
+
+  def recording(run, train_run):
+    trained.append((run.config, run.workdir))
+    return train_phases(run, train_run)
+
+  monkeypatch.setattr(train, 'train_phases', recording)
+  return trained
+
+
 def test_teachers_train_their_networks_once(toy_file, tmp_path, monkeypatch):
   def arm(teacher, **more):
     fields = {'order': 'easy_first', 'pacing': 'linear', 'teacher': teacher, **more}
@@ -241,10 +254,7 @@ def test_teachers_train_their_networks_once(toy_file, tmp_path, monkeypatch):
   }
   backbone = {'phases.joint.duration': '1 epochs'}
   study = make_study(toy_file, arms=arms, backbone=backbone, budgets=(4, 8))
-  trained, train_run = [], train.train
-  monkeypatch.setattr(
-    train, 'train', lambda *given, **more: trained.append(given[1]) or train_run(*given, **more)
-  )
+  trained = record_runs(monkeypatch)
   monkeypatch.chdir(tmp_path)
   assert not sweep.sweep(study, 'scored', pathlib.Path('scored'), console=QUIET)
   folder = tmp_path / 'scored'  # which is then the same one
@@ -293,10 +303,15 @@ def test_jobs_share_one_trace_of_the_step(toy_file, folder, tmp_path, monkeypatc
     'anti': Arm({'curriculum.order': 'anti', 'phases.heads.learning_rate': 0.003}),
   }
   study = make_study(toy_file, arms=arms, budgets=(50, 100))
-  make, made = heads.make_step, []
-  monkeypatch.setattr(heads, 'make_step', lambda *form: made.append(make(*form)) or made[-1])
-  heads._compiled_step.cache_clear()
+  make, made = phase.make_step, []
+
+  def counting(*form, **augment):
+    made.append(make(*form, **augment))
+    return made[-1]
+
+  phase._compiled_step.cache_clear()
   with shared_backbone(study, folder, tmp_path) as shared:
+    monkeypatch.setattr(phase, 'make_step', counting)
     for job in jobs.runs(study, CELL, []):
       shared.run(job)
   (step,) = made
@@ -319,10 +334,7 @@ def test_whole_networks_begin_with_a_shared_backbone(toy_file, tmp_path, monkeyp
     'weighted': Arm({'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}),
   }
   study = make_study(toy_file, common=common, budget_of='joint', budgets=(4,), arms=arms)
-  trained, train_run = [], train.train
-  monkeypatch.setattr(
-    train, 'train', lambda *given, **more: trained.append(given[:2]) or train_run(*given, **more)
-  )
+  trained = record_runs(monkeypatch)
   assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
   (_, backbone), *networks = trained
   assert [config.model.pretrained for config, _ in networks] == [str(backbone)] * 2
