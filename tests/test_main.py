@@ -37,9 +37,10 @@ def main(*arguments):
     ),
     ([DIGITS, 'stray'], "'stray' is not a flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
-    (
+    pytest.param(
       [DIGITS, '--config.curriculum.per_exit=own', '--config.curriculum.exit_pacings=root, linaer'],
       "'linaer'; choose one of: constant",
+      marks=pytest.mark.slow,
     ),
   ],
 )

@@ -1,4 +1,4 @@
-"""A finished run whose report is made again, and reads of it."""
+"""Helpers for tests that write the report of a finished run again."""
 
 import csv
 

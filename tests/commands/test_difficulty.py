@@ -33,7 +33,7 @@ def test_run_of_random_order_is_scored_later(toy_config, ended, tmp_path):
     score(toy_config, tmp_path / 'mixed')
 
 
-def test_invalid_score_file_is_rejected_before_training(toy_config, tmp_path):
+def test_invalid_score_file_stops_before_training(toy_config, tmp_path):
   (tmp_path / 's.csv').write_text('id,score\na,1\n')
   with pytest.raises(UserError, match='200 missing, 1 unknown'):
     score(toy_config, tmp_path / 'run', teacher='file', difficulty_file=str(tmp_path / 's.csv'))

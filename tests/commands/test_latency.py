@@ -24,7 +24,7 @@ OF_TIME = {'latency', 'segments', 'savings', 'deadlines', 'deadline_distribution
 
 @pytest.fixture(scope='module')
 def measured(run):
-  """The latencies of the run, which are in its work directory too, and its page with them."""
+  """The latencies of the run, which its work directory and page hold too."""
   with pytest.MonkeyPatch.context() as patch:
     quick = functools.partial(latency_command.measure, seconds=0.05)
     patch.setattr(latency_command, 'measure', quick)

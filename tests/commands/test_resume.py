@@ -12,7 +12,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from rich.console import Console
 
+from mecl_jax import config
+from mecl_jax.commands.train import train
 from tests.toys import make_config, write_config_file
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -42,15 +45,33 @@ def config_file(toy_file, tmp_path_factory):
 def whole(config_file, tmp_path_factory):
   """The result of a run that was not stopped."""
   workdir = tmp_path_factory.mktemp('whole')
-  finish(config_file, workdir)
+  train_here(config_file, workdir)
   return result(workdir)
 
 
+def train_here(config_file, workdir):
+  """Trains to the end in this process, which saves the start of another."""
+  c = config.read(config_file.with_suffix('.json'))
+  train(c, workdir, console=Console(quiet=True))
+
+
 def finish(config_file, workdir):
+  """Trains to the end in a process; returns its output."""
   process = start(config_file, workdir)
   output, _ = process.communicate(timeout=200)
   assert process.returncode == 0, output
   return output
+
+
+def interrupt(config_file, workdir, step, number, exit_code):
+  """Trains in a process until a checkpoint, and sends it a signal."""
+  process = start(config_file, workdir)
+  wait_for_step(workdir, step, process)
+  process.send_signal(number)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == exit_code
+  assert f'stopped by {number.name}; run the same command again to resume' in output
+  assert 'Traceback' not in output
 
 
 def wait_for_step(workdir, step, process):
@@ -121,21 +142,21 @@ def test_joint_run_and_teacher_resume_after_sigkill(toy_file, tmp_path):
   assert_same(result(tmp_path / 'whole'), result(killed))
 
 
-def test_resumes_after_sigkill_sigterm_and_sigint(config_file, whole, tmp_path):
+def test_resumes_after_sigkill_and_sigint(config_file, whole, tmp_path):
   process = start(config_file, tmp_path)
   wait_for_step(tmp_path, 3, process)
   process.send_signal(signal.SIGKILL)
   process.wait()
   assert not (tmp_path / 'summary.json').exists()
-  for step, number, exit_code in ((7, signal.SIGTERM, 0), (15, signal.SIGINT, 130)):
-    process = start(config_file, tmp_path)
-    wait_for_step(tmp_path, step, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == exit_code
-    assert f'stopped by {number.name}; run the same command again to resume' in output
-    assert 'resuming at step' in output and 'Traceback' not in output
-  assert 'resuming at step' in finish(config_file, tmp_path)
+  interrupt(config_file, tmp_path, 15, signal.SIGINT, exit_code=130)
+  train_here(config_file, tmp_path)
   assert_same(whole, result(tmp_path))
   steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').open()]
   assert steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_resumes_after_sigterm(config_file, whole, tmp_path):
+  interrupt(config_file, tmp_path, 5, signal.SIGTERM, exit_code=0)
+  assert 'resuming at step' in finish(config_file, tmp_path)
+  assert_same(whole, result(tmp_path))

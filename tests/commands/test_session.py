@@ -41,7 +41,7 @@ def test_locked_work_directory_is_rejected(toy_config, tmp_path):
 
 
 def test_checkpoints_of_another_run_are_not_used(toy_config, ended, tmp_path, caplog):
-  """Same shapes, another seed."""
+  """The checkpoints have the same shapes and come from another seed."""
   toy_config.seed = 1
   first = run(toy_config, tmp_path / 'b')
   for name in ('checkpoints', 'summary.json'):
@@ -66,7 +66,7 @@ def test_other_data_in_a_work_directory_are_rejected(images, toy_config, toy_fil
 
 
 def test_stored_digest_identifies_the_checkpoints(own, monkeypatch):
-  """Its configuration has more fields, so that the digest would come out differently."""
+  """A later version, whose configuration has more fields, would compute another digest."""
   first = read_summary(own)
   (own / 'summary.json').unlink()
   monkeypatch.setattr(config, 'digest', lambda *_: 'another')

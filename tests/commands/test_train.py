@@ -163,7 +163,7 @@ def test_invalid_run_is_rejected_before_training(toy_config, tmp_path, changes, 
 
 @pytest.mark.usefixtures('rounded_as_outside')
 def test_streaming_trains_the_same_network(toy_config, tmp_path):
-  resident = run(toy_config, tmp_path / 'a', strategy='joint')
+  resident = run(toy_config, tmp_path / 'a', **{'strategy': 'joint', 'curriculum.order': 'random'})
   streamed = run(toy_config, tmp_path / 'b', **{'data.placement': 'host'})
   assert resident['exits'] == streamed['exits']
 

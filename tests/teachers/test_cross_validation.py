@@ -47,7 +47,7 @@ def test_class_smaller_than_the_folds_is_rejected(tmp_path):
 
 
 def test_signal_between_folds_stops_the_run(toy_config, tmp_path, monkeypatch):
-  """Between folds no training is there to see the signal."""
+  """Between folds, no training checks for signals."""
 
   def interrupted(path):
     signal.raise_signal(signal.SIGTERM)

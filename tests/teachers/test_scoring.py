@@ -20,13 +20,13 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope='module')
 def taught(ended):
-  """A run that has ended, for others to ask."""
+  """A run that has ended, whose network scores for others."""
   return ended(**{'curriculum.teacher': 'learning_speed'})
 
 
 @pytest.fixture(scope='module')
 def logits_and_labels(taught):
-  """What the exits of that run say of the training images."""
+  """The logits of that run for the training images [N, exits, classes], and their labels."""
   c = resolve(config.read(taught / 'config.json'))
   with Interruption() as interruption:
     opened = set_up_run(c, taught, QUIET, interruption)

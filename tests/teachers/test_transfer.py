@@ -5,7 +5,7 @@ from mecl_jax.teachers import transfer
 
 
 def test_classifiers_find_wrong_labels():
-  """Two clouds, and ten points with the label of the other."""
+  """Two clusters of points, and ten points with the label of the other cluster."""
   rng = np.random.default_rng(0)
   labels = np.arange(200) % 2
   features = rng.normal(size=(200, 3)) + 4 * labels[:, None]

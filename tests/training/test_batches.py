@@ -55,7 +55,7 @@ def test_easy_examples_weigh_more_at_early_exits(toy_config, tmp_path):
 
 
 def test_four_orders_differ_only_in_order(toy_config, tmp_path):
-  """The same steps, seeds, rates and weights; what is shown at once is balanced in each."""
+  """Steps, seeds, learning rates and weights are the same; every prefix is balanced by class."""
 
   class Scores:
     score = np.random.default_rng(0).random(200)
@@ -67,7 +67,7 @@ def test_four_orders_differ_only_in_order(toy_config, tmp_path):
     curriculum, _ = make_curriculum(run, plan, Scores)
     batches = batch_maker(run, plan, curriculum, None, streamed=False)(range(plan.steps))
     seen[order] = plan, curriculum, batches
-    if order != 'none':  # as stored: all are visible at once, and nothing is ranked
+    if order != 'none':  # with none, all are visible and nothing is ranked
       labels = run.dataset.train.labels[curriculum.order]
       for prefix in range(4, 201, 4):
         assert (np.bincount(labels[:prefix], minlength=4) == prefix // 4).all()
@@ -81,7 +81,7 @@ def test_four_orders_differ_only_in_order(toy_config, tmp_path):
     plan, other, _ = seen[order]
     steps = range(plan.steps)
     assert [other.visible(t) for t in steps] == [curriculum.visible(t) for t in steps]
-    assert np.array_equal(other.ranks(steps), curriculum.ranks(steps))  # the same places, that is
+    assert np.array_equal(other.ranks(steps), curriculum.ranks(steps))
     assert not np.array_equal(other.order, curriculum.order)
   assert {seen['none'][1].visible(t) for t in range(first.steps)} == {200}
 

@@ -28,7 +28,7 @@ def moments_of(model):
 
 
 def save(folder, *seeds):
-  """Checkpoints at steps 1, 2, ..., each of a network of its own."""
+  """Saves checkpoints at steps 1, 2, ..., each of a network with its own seed."""
   with Checkpoints(folder, keep=5) as checkpoints:
     for step, seed in enumerate(seeds, 1):
       model = make_model(seed=seed)

@@ -24,3 +24,10 @@ def test_handled_signal_stays_in_the_part():
       signal.raise_signal(signal.SIGTERM)
       part.check()
     whole.check()
+
+
+@pytest.mark.parametrize(('number', 'exit_code'), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_exit_code_follows_from_the_signal(number, exit_code):
+  with pytest.raises(Interrupted, match=number.name) as stop, Interruption():
+    signal.raise_signal(number)
+  assert stop.value.exit_code == exit_code

@@ -38,7 +38,7 @@ def test_zero_weight_leaves_an_example_out():
 
 
 def test_distillation_by_hand():
-  """Summed over classes: an average over them would be five times smaller."""
+  """It is a sum over the classes; a mean would be five times smaller."""
   teacher, temperature = RNG.normal(size=(6, 5)), 3.0
   target = special.softmax(teacher / temperature, axis=-1)
   expected = -9 * (target[:, None] * special.log_softmax(LOGITS / temperature, axis=-1)).sum(-1)

@@ -72,7 +72,7 @@ REFERENCE = {
 
 @pytest.mark.parametrize('name', REFERENCE)
 def test_optimizers_equal_those_of_optax(name):
-  """And weight decay touches the kernel alone."""
+  """Weight decay applies to the kernel only."""
   params = {'layer': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}}
   ours = make_optimizer(settings(optimizer=name, weight_decay=0.01))
   theirs = REFERENCE[name]({'layer': {'kernel': True, 'bias': False}})

@@ -15,7 +15,7 @@ def mesh():
 
 
 def test_cached_features_equal_the_features(mesh):
-  """20 does not divide 32: the last batch overlaps the one before it."""
+  """The last batch overlaps the one before it, since 20 does not divide 32."""
   model, exits = make_model(), ('stage1', 'stage2')
   model.eval()
   done = []

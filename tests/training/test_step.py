@@ -170,7 +170,7 @@ def test_augmentation_depends_on_the_step():
 
 
 def heads_source(phase, teacher=None):
-  """The features of the frozen backbone, and what teaches."""
+  """Returns the features of the frozen backbone, with the labels and the logits of a teacher."""
   model = make_model()
   model.eval()
   summaries = model.summarise(model.features(IMAGES, phase.exits), phase.exits)

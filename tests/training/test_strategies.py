@@ -24,7 +24,7 @@ def test_classifier_wise_trains_backbone_then_heads():
   assert heads.exits == ('stage1', 'stage2') and heads.curriculum and heads.frozen_backbone
 
 
-def test_layer_wise_adds_one_segment_and_head_at_a_time():
+def test_layer_wise_adds_a_segment_at_a_time():
   first, second, last = phases('layer_wise')
   assert first.trainable == (
     ('backbone', 'stages', 'stem'), ('backbone', 'stages', 'a'), ('heads', 'stage1'),
