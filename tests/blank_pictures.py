@@ -1,4 +1,4 @@
-"""Fixtures of the rooms whose tests make whole runs: pictures are left blank."""
+"""Fixtures for tests that train whole runs: pictures are left blank."""
 
 from matplotlib.figure import Figure
 import pytest
@@ -7,7 +7,7 @@ DRAW = Figure.savefig
 
 
 def leave_blank(figure, file, **_):
-  """Takes the place of `Figure.savefig`."""
+  """Writes no picture, in place of `Figure.savefig`."""
   file.write(b'no picture')
 
 
@@ -21,5 +21,5 @@ def blank_pictures():
 
 @pytest.fixture
 def drawn(monkeypatch):
-  """Draws pictures after all."""
+  """Draws pictures in this test."""
   monkeypatch.setattr(Figure, 'savefig', DRAW)

@@ -1,4 +1,4 @@
-"""What all tests share; the tiny data set and configuration are in toys.py."""
+"""Fixtures of all tests; the tiny data set and configuration are in toys.py."""
 
 import atexit
 import os
@@ -8,8 +8,8 @@ import tempfile
 import numpy as np
 import pytest
 
-# Before JAX starts, and for the processes that tests start too. One place for compiled programs,
-# shared by all of them:
+# Set before JAX starts, also for the processes that tests start. All share one cache of compiled
+# programs:
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
   _cache = tempfile.mkdtemp(prefix='mecl_jax-xla-')
   atexit.register(shutil.rmtree, _cache, ignore_errors=True)
@@ -41,15 +41,18 @@ def toy_config(toy_file):
 
 @pytest.fixture
 def rounded_as_outside(monkeypatch):
-  """Steps are compiled without the XLA_FLAGS of ../conftest.py.
+  """Compiles steps without the XLA_FLAGS above.
 
-  With those, programs that say the same in different words may round differently.
+  With those flags, two programs that compute the same may round differently.
   """
   from mecl_jax.compiler import compiler_options
-  from mecl_jax.training import step
+  from mecl_jax.training import phase, step
 
   options = {**compiler_options(), 'xla_cpu_use_fusion_emitters': True}
   monkeypatch.setattr(step, 'compiler_options', lambda: options)
+  phase._compiled_step.cache_clear()
+  yield
+  phase._compiled_step.cache_clear()
 
 
 @pytest.fixture(scope='session')
@@ -80,5 +83,5 @@ def ended(toy_file, tmp_path_factory):
 
 @pytest.fixture
 def own(ended, tmp_path):
-  """A copy of the run of `toy_config`, to do anything with."""
+  """A copy of the run of `toy_config`, which a test may change."""
   return shutil.copytree(ended(), tmp_path / 'own')

@@ -13,11 +13,11 @@ def test_units(text, steps):
 
 
 @pytest.mark.parametrize('text', ['', '300', '-1 steps', 'ten epochs', '5 hours', '1e3 steps'])
-def test_other_forms_are_errors_that_say_how_to_write_it(text):
+def test_invalid_duration_is_rejected(text):
   with pytest.raises(UserError, match=r"phases\.x is .*'300 steps', '20 epochs' or '8%'"):
     to_steps(text, epoch=10, phase=50, field='phases.x')
 
 
-def test_a_share_needs_a_phase():
+def test_percent_needs_a_phase():
   with pytest.raises(UserError, match='must be in steps or epochs'):
     to_steps('8%', epoch=10)

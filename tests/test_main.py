@@ -1,4 +1,4 @@
-"""The program as people start it."""
+"""The program, started as a process."""
 
 import pathlib
 import subprocess
@@ -33,17 +33,18 @@ def main(*arguments):
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
     (
       ['--mode=evaluate', '--config.evaluation.target_macs=1e6'],
-      'there is no configuration whose field --config.evaluation.target_macs=1e6 could be; give',
+      '--config.evaluation.target_macs=1e6 sets a field, but there is no configuration; give',
     ),
-    ([DIGITS, 'stray'], "'stray' is no flag"),
+    ([DIGITS, 'stray'], "'stray' is not a flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
-    (
+    pytest.param(
       [DIGITS, '--config.curriculum.per_exit=own', '--config.curriculum.exit_pacings=root, linaer'],
       "'linaer'; choose one of: constant",
+      marks=pytest.mark.slow,
     ),
   ],
 )
-def test_a_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
+def test_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
   workdir = [] if not arguments else [f'--workdir={tmp_path / "w"}']
   done = main(*arguments, *workdir)
   assert done.returncode == 2, done.stderr
@@ -55,14 +56,26 @@ def test_a_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
 def test_trains_and_evaluates(toy_config, tmp_path):
   config_file = write_config_file(toy_config, tmp_path / 'toy.py')
   command = [f'--config={config_file}', f'--workdir={tmp_path / "w"}']
-  first = main(*command, "--config.model.exits=('stage1',)")
-  assert first.returncode == 0, first.stderr
-  assert first.stderr == ''
-  assert 'stage1 │' in first.stdout and 'stage2 │' not in first.stdout
-  again = main(*command, '--config.model.exits=stage1')
-  assert again.returncode == 0 and 'holds a run that has ended' in again.stdout
+  trained = main(*command, "--config.model.exits=('stage1',)")
+  assert trained.returncode == 0, trained.stderr
+  assert trained.stderr == ''
+  assert 'stage1 │' in trained.stdout and 'stage2 │' not in trained.stdout
   evaluated = main('--mode=evaluate', f'--workdir={tmp_path / "w"}')
   assert evaluated.returncode == 0 and 'accuracy' in evaluated.stdout
-  scored = main('--mode=difficulty', f'--workdir={tmp_path / "w"}')
+
+
+@pytest.mark.slow
+def test_every_mode(own, toy_config, tmp_path):
+  config_file = write_config_file(toy_config, tmp_path / 'toy.py')
+  workdir = f'--workdir={own}'
+  again = main(f'--config={config_file}', workdir, '--config.model.exits=stage1,stage2')
+  assert again.returncode == 0 and 'holds a run that has ended' in again.stdout
+  scored = main('--mode=difficulty', workdir)
   assert scored.returncode == 0 and 'scores and pictures' in scored.stdout
-  assert (tmp_path / 'w/report/easy_and_hard.png').exists()
+  assert (own / 'report/easy_and_hard.png').exists()
+  described = main('--mode=describe', workdir)
+  assert described.returncode == 0 and 'network.png' in described.stdout
+  timed = main('--mode=latency', workdir, '--config.evaluation.batch_sizes=(1,)')
+  assert timed.returncode == 0 and (own / 'latency.json').exists()
+  compared = main('--mode=compare', f'--runs={own}', f'--workdir={tmp_path / "page"}')
+  assert compared.returncode == 2 and 'at least two: --runs=DIR,DIR' in compared.stderr

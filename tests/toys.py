@@ -1,4 +1,4 @@
-"""A tiny data set that can be learnt, and a tiny configuration that learns it."""
+"""A tiny data set that a tiny network can learn, and the configuration of that network."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mecl_jax import config
 
 
 def make_arrays(train=240, test=80, classes=4, side=8, seed=0):
-  """Images that are a class's pattern under noise."""
+  """Returns images that are the pattern of their class under noise, with their labels."""
   rng = np.random.default_rng(seed)
   patterns = rng.integers(60, 200, (classes, side, side, 1))
   arrays = {}
@@ -19,7 +19,7 @@ def make_arrays(train=240, test=80, classes=4, side=8, seed=0):
 
 
 def make_config(arrays_file):
-  """A configuration whose whole run takes seconds, for the data set of `make_arrays`."""
+  """Returns a configuration whose whole run takes seconds, for the data of `make_arrays`."""
   c = config.default()
   c.batch_size = 20
   c.data.name = 'toy'
@@ -42,7 +42,7 @@ def make_config(arrays_file):
 
 
 def write_config_file(c, path):
-  """Makes a file for --config of a configuration; returns its path."""
+  """Writes a file for --config that holds a configuration; returns its path."""
   fields = path.with_suffix('.json')
   fields.write_text(c.to_json())
   path.write_text(

@@ -32,10 +32,6 @@ def load_network(workdir: str | os.PathLike) -> MultiExit:
   workdir = pathlib.Path(workdir)
   read_config(workdir)
   identity = read_identity(workdir)
-  if not identity:
-    raise UserError(
-      f'{workdir / "identity.json"} is missing, which describes the images of the run'
-    )
   shape = tuple(identity['image_shape'])
   # The checkpoint holds the pixel statistics.
   zeros, mesh = np.zeros(shape[-1], np.float32), devices.make_mesh(jax.local_device_count())
@@ -56,14 +52,14 @@ def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False)
   """
   name = read_config(workdir).data.name
   identity, dataset = read_identity(workdir), run.dataset
-  trained_on = identity.get('fingerprint')
+  trained_on = identity['fingerprint']
   if trained_on != dataset.fingerprint and not any_data:
     raise UserError(
       f'the teacher in {workdir} was trained on other data than this run: {name} with fingerprint'
       f' {trained_on}, not {dataset.name} with {dataset.fingerprint}; data set, label, label noise'
       ' and validation cut must be the same'
     )
-  channels = identity.get('channels', dataset.image_shape[-1])
+  channels = identity['channels']
   if channels != dataset.image_shape[-1]:
     raise UserError(
       f'the teacher in {workdir} takes images of {channels} channels; those of {dataset.name} have'
@@ -72,7 +68,7 @@ def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False)
   model, position = _restored(
     workdir,
     dataset.image_shape,
-    identity.get('num_classes', dataset.num_classes),
+    identity['num_classes'],
     run.pixel_mean,
     run.pixel_std,
     run.mesh,

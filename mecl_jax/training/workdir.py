@@ -69,7 +69,11 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     UserError: the folder is not the work directory of a run, or another version made it.
   """
   config = config_lib.read(workdir / 'config.json')
-  read_identity(workdir)  # checks the format
+  if not read_identity(workdir):  # also checks the format
+    raise UserError(
+      f'{workdir / "identity.json"} is missing, which describes the data of the run; choose another'
+      ' --workdir'
+    )
   return config
 
 

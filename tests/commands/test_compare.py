@@ -10,6 +10,7 @@ from mecl_jax.commands.compare import compare
 from mecl_jax.commands.configuration import resolve
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import save_predictions
+from mecl_jax.training.workdir import FORMAT
 from tests.evaluation.predictions import make
 
 EXITS = ('stage1', 'stage2', 'final')
@@ -17,7 +18,10 @@ EXITS = ('stage1', 'stage2', 'final')
 
 @pytest.fixture
 def write(toy_config, tmp_path):
-  """Makes up the work directory of a run that has ended; better arms know more of the labels."""
+  """Returns a function that writes the work directory of an ended run.
+
+  `known` is added to the logit of the true class.
+  """
 
   def write_run(name, seed=0, known=0.0, exits=EXITS, images=0, summary=(), **changes):
     c = toy_config.copy_and_resolve_references()
@@ -28,16 +32,22 @@ def write(toy_config, tmp_path):
     (path / 'config.json').write_text(resolve(c).to_json())
     splits = {}
     for split in ('validation', 'test'):
-      said = make(split, n=100, exits=len(exits), classes=4, seed=images)
-      noise = np.random.default_rng((seed, len(name))).normal(size=said.logits.shape)
-      logits = said.logits + noise + known * np.eye(4)[said.labels][:, None]
+      made = make(split, n=100, exits=len(exits), classes=4, seed=images)
+      noise = np.random.default_rng((seed, len(name))).normal(size=made.logits.shape)
+      logits = made.logits + noise + known * np.eye(4)[made.labels][:, None]
       ids = np.array([f'{split}_{k}' for k in range(100)])
-      splits[split] = {'logits': logits, 'labels': said.labels, 'ids': ids}
+      splits[split] = {'logits': logits, 'labels': made.labels, 'ids': ids}
+    identity = {'format': FORMAT, 'name': 'toy', 'fingerprint': 'f', 'digest': 'd'}
+    (path / 'identity.json').write_text(json.dumps(identity))
     save_predictions(path / 'predictions.npz', exits, splits)
     facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': c.strategy, 'steps': 24}
-    rows = [{'name': exit_, 'macs': 1000 * (k + 1)} for k, exit_ in enumerate(exits)]
-    said = facts | {'complete': True, 'exits': rows} | dict(summary)
-    (path / 'summary.json').write_text(json.dumps(said))
+    costs = [1000 * (k + 1) for k in range(len(exits))]
+    rows = [
+      {'name': name, 'macs': macs, 'dynamic_macs': macs}
+      for name, macs in zip(exits, costs, strict=True)
+    ]
+    written = facts | {'complete': True, 'exits': rows} | dict(summary)
+    (path / 'summary.json').write_text(json.dumps(written))
     return path
 
   return write_run
@@ -68,18 +78,18 @@ def test_arms_with_seeds_become_a_page(write, tmp_path):
   assert {row['arm'] for row in differences} == {'curriculum.order=anti'}
   assert {row['how'] for row in differences} == {'paired t over 3 seeds'}
   assert all(float(row['difference']) > 0 for row in differences if row['metric'] == 'accuracy')
-  said = console.file.getvalue()
-  assert 'differences from curriculum.order=easy_first' in said and str(page) in said
+  output = console.file.getvalue()
+  assert 'differences from curriculum.order=easy_first' in output and str(page) in output
 
 
-def test_one_seed_and_an_unfinished_run_are_told_of(write, tmp_path):
+def test_one_seed_and_unfinished_run_are_noted(write, tmp_path):
   console = Console(file=io.StringIO(), width=120)
   summary = {'complete': False, 'steps': 12}
   runs = [write('plain'), write('jointly', summary=summary, strategy='joint')]
   page = compare(runs, tmp_path / 'page', console=console)
-  said = console.file.getvalue()
-  assert f'`{runs[1]}` has not finished training; its results are those of step 12.' in said
-  assert 'may change its sign with another seed' in said
+  output = console.file.getvalue()
+  assert f'`{runs[1]}` has not finished training; its results are those of step 12.' in output
+  assert 'may change its sign with another seed' in output
   assert [row['complete'] for row in rows_of(page, 'runs')] == ['True', 'False']
   settings = rows_of(page, 'settings')
   assert (
@@ -87,7 +97,7 @@ def test_one_seed_and_an_unfinished_run_are_told_of(write, tmp_path):
   )
 
 
-def test_the_baseline_is_the_arm_of_the_first_run(write, tmp_path):
+def test_baseline_is_the_arm_of_the_first_run(write, tmp_path):
   runs = [write('easy'), write('anti', **ANTI)]
   there = rows_of(compare(runs, tmp_path / 'there', console=QUIET), 'differences')
   back = rows_of(compare(runs[::-1], tmp_path / 'back', console=QUIET), 'differences')
@@ -101,7 +111,7 @@ def test_macs_are_those_of_the_summary(write, tmp_path):
   assert [row['macs'] for row in rows_of(page, 'arms')] == ['1000', '2000', '3000'] * 2
 
 
-def test_runs_without_validation_predictions_have_no_curve(write, tmp_path):
+def test_runs_without_validation_have_no_curve(write, tmp_path):
   runs = [write('easy'), write('anti', **ANTI)]
   with np.load(runs[1] / 'predictions.npz') as file:
     arrays = {n: a[:0] if n.startswith('validation') else a for n, a in file.items()}
@@ -111,34 +121,34 @@ def test_runs_without_validation_predictions_have_no_curve(write, tmp_path):
   assert 'no validation predictions' in page.read_text()
 
 
-def test_fewer_than_two_runs_or_one_twice_are_refused(write, tmp_path):
+def test_fewer_than_two_runs_are_rejected(write, tmp_path):
   run = write('easy')
   for runs in ([], [run]):
-    with pytest.raises(UserError, match='a comparison needs two: --runs=DIR,DIR'):
+    with pytest.raises(UserError, match='a comparison needs at least two: --runs=DIR,DIR'):
       compare(runs, tmp_path / 'page')
-  with pytest.raises(UserError, match='twice; name every run once'):
+  with pytest.raises(UserError, match='twice; name each run once'):
     compare([run, run / '../easy'], tmp_path / 'page')
   assert not (tmp_path / 'page').exists()
 
 
-def test_a_folder_that_is_no_run_or_not_evaluated_is_refused(write, tmp_path):
+def test_run_without_summary_is_rejected(write, tmp_path):
   runs = [write('easy'), write('anti', **ANTI)]
-  with pytest.raises(UserError, match='nowhere holds no run'):
+  with pytest.raises(UserError, match='nowhere is not the work directory of a run'):
     compare([runs[0], tmp_path / 'nowhere'], tmp_path / 'page')
   (runs[1] / 'summary.json').unlink()
   with pytest.raises(UserError, match=r'anti holds no summary\.json; --mode=evaluate --workdir='):
     compare(runs, tmp_path / 'page')
 
 
-def test_a_summary_of_other_exits_than_the_predictions_is_refused(write, tmp_path):
+def test_summary_of_other_exits_is_rejected(write, tmp_path):
   rows = [{'name': 'final', 'macs': 1}]
   runs = [write('easy'), write('anti', summary={'exits': rows}, **ANTI)]
-  with pytest.raises(UserError, match='anti have other exits; --mode=evaluate'):
+  with pytest.raises(UserError, match='anti have different exits; --mode=evaluate'):
     compare(runs, tmp_path / 'page')
 
 
 @pytest.mark.parametrize('key', ['test_ids', 'test_labels'])
-def test_other_test_images_are_refused(write, tmp_path, key):
+def test_other_test_images_are_rejected(write, tmp_path, key):
   runs = [write('easy'), write('anti', **ANTI)]
   with np.load(runs[1] / 'predictions.npz') as file:
     arrays = dict(file)
@@ -148,8 +158,8 @@ def test_other_test_images_are_refused(write, tmp_path, key):
     compare(runs, tmp_path / 'page')
 
 
-def test_the_report_of_a_run_is_not_overwritten(write):
+def test_report_of_a_run_is_not_overwritten(write):
   runs = [write('easy'), write('anti', **ANTI)]
-  with pytest.raises(UserError, match='easy holds a run, whose report would be lost'):
+  with pytest.raises(UserError, match='easy holds a run, whose report would be overwritten'):
     compare(runs, runs[0])
   assert not (runs[0] / 'report').exists()

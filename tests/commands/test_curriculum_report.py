@@ -10,22 +10,18 @@ from sklearn.metrics import roc_auc_score
 
 from mecl_jax.commands import curriculum_report
 from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.difficulty import score_difficulty
 from mecl_jax.commands.evaluate import evaluate
-from mecl_jax.commands.train import score, train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import set_up_run
+from tests.runs import run
 
 QUIET = Console(quiet=True)
 
 
-def run(c, workdir, **changes):
-  c.update_from_flattened_dict(changes)
-  return train(c, workdir, console=QUIET)
-
-
-def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path, drawn):
+def test_training_draws_its_curriculum(toy_config, tmp_path, drawn):
   summary = run(toy_config, tmp_path, **{'data.label_noise': 0.2})
   for name in ('easy_and_hard', 'scores', 'pacing'):
     picture = imread(tmp_path / f'report/{name}.png')
@@ -38,7 +34,7 @@ def test_the_end_of_training_draws_what_the_curriculum_did(toy_config, tmp_path,
   assert summary['label_noise'] == 0.2
 
 
-def test_the_page_tells_how_much_easy_images_count(toy_config, tmp_path):
+def test_page_lists_the_weights_of_easy_images(toy_config, tmp_path):
   changes = {'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}
   changes |= {'curriculum.easy_strength': 0.4, 'report.page': True}
   run(toy_config, tmp_path, **changes)
@@ -58,7 +54,7 @@ def test_the_page_tells_how_much_easy_images_count(toy_config, tmp_path):
     ('layer_wise', 'random', {f'pacing_layer_{e}.png' for e in ('stage1', 'stage2', 'final')}),
   ],
 )
-def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path, strategy, order, drawn):
+def test_pacing_is_drawn_for_each_curriculum_phase(toy_config, tmp_path, strategy, order, drawn):
   toy_config.strategy, toy_config.curriculum.order = strategy, order
   with Interruption() as interruption:
     opened = set_up_run(resolve(toy_config), tmp_path, QUIET, interruption)
@@ -66,16 +62,15 @@ def test_every_phase_with_a_curriculum_has_its_pacing(toy_config, tmp_path, stra
   assert {path.name for path in (tmp_path / 'report').glob('*')} == drawn
 
 
-def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
-  score(tmp_path / 'b', toy_config, console=QUIET)
+def test_scores_are_compared_with_others(toy_config, tmp_path):
+  score_difficulty(tmp_path / 'b', toy_config, console=QUIET)
   run(toy_config, tmp_path / 'a', seed=1)
   noise = np.random.default_rng(0).random(200)
   own = Difficulty.load(tmp_path / 'a/difficulty.npz')
   np.savez(tmp_path / 'mine.npz', id=own.ids[::-1], score=noise)
   others = f'{tmp_path / "b"},{tmp_path / "mine.npz"}'
-  c = toy_config
-  c.report.compare_with = others
-  summary = evaluate(tmp_path / 'a', c, console=QUIET)
+  toy_config.report.compare_with = others
+  summary = evaluate(tmp_path / 'a', toy_config, console=QUIET)
   agreement = summary['curriculum']['agreement']
   theirs = Difficulty.load(tmp_path / 'b/difficulty.npz').score
   assert list(agreement.values()) == pytest.approx(
@@ -88,7 +83,7 @@ def test_scores_are_compared_with_those_of_others(toy_config, tmp_path):
   assert json.loads((tmp_path / 'a/summary.json').read_text()) == summary
 
 
-def test_what_it_is_compared_with_must_be_there_before_training(toy_config, tmp_path):
+def test_missing_scores_are_rejected_before_training(toy_config, tmp_path):
   toy_config.report.compare_with = str(tmp_path / 'no')
   with pytest.raises(UserError, match=r'difficulty file not found: .*no'):
     run(toy_config, tmp_path / 'a')

@@ -1,4 +1,4 @@
-"""Real processes, killed at any moment, end where a run that was left alone ends, bit for bit."""
+"""Processes that were stopped at any moment end bit-identical to a run that was not."""
 
 import json
 import pathlib
@@ -12,7 +12,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from rich.console import Console
 
+from mecl_jax import config
+from mecl_jax.commands.train import train
 from tests.toys import make_config, write_config_file
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -28,11 +31,11 @@ def start(config_file, workdir):
 
 @pytest.fixture(scope='module')
 def config_file(toy_file, tmp_path_factory):
-  """A run of some seconds that saves after every step."""
+  """The configuration of a run of some seconds that saves after every step."""
   folder = tmp_path_factory.mktemp('resume')
   c = make_config(toy_file)
   c.checkpoints.every_seconds = 0.0
-  c.phases.backbone.duration = c.phases.heads.duration = '24 steps'
+  c.phases.backbone.duration = c.phases.heads.duration = '12 steps'
   c.curriculum.teacher = 'learning_speed'
   c.model.head, c.model.head_width = 'cascade_mlp', 8  # with dropout
   return write_config_file(c, folder / 'resumed.py')
@@ -40,21 +43,39 @@ def config_file(toy_file, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(config_file, tmp_path_factory):
-  """What a run leaves that nobody disturbs."""
+  """The result of a run that was not stopped."""
   workdir = tmp_path_factory.mktemp('whole')
-  finish(config_file, workdir)
+  train_here(config_file, workdir)
   return result(workdir)
 
 
+def train_here(config_file, workdir):
+  """Trains to the end in this process, which saves the start of another."""
+  c = config.read(config_file.with_suffix('.json'))
+  train(c, workdir, console=Console(quiet=True))
+
+
 def finish(config_file, workdir):
+  """Trains to the end in a process; returns its output."""
   process = start(config_file, workdir)
   output, _ = process.communicate(timeout=200)
   assert process.returncode == 0, output
   return output
 
 
+def interrupt(config_file, workdir, step, number, exit_code):
+  """Trains in a process until a checkpoint, and sends it a signal."""
+  process = start(config_file, workdir)
+  wait_for_step(workdir, step, process)
+  process.send_signal(number)
+  output, _ = process.communicate(timeout=60)
+  assert process.returncode == exit_code
+  assert f'stopped by {number.name}; run the same command again to resume' in output
+  assert 'Traceback' not in output
+
+
 def wait_for_step(workdir, step, process):
-  """Waits until training has come to `step` (or the process has ended)."""
+  """Waits until the checkpoint of `step` is there; fails if the process ends before."""
   deadline = time.monotonic() + 120
   while process.poll() is None and time.monotonic() < deadline:
     saved = [int(p.name) for p in (workdir / 'checkpoints').glob('*') if p.name.isdigit()]
@@ -65,7 +86,7 @@ def wait_for_step(workdir, step, process):
 
 
 def result(workdir):
-  """The parameters after the last step, all predictions, and the summary but for its seconds."""
+  """Returns the last step, its parameters, all predictions, and the summary without its time."""
   last = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
   read = ocp.StandardCheckpointer().restore(workdir / 'checkpoints' / str(last) / 'model')
   with np.load(workdir / 'predictions.npz') as predictions:
@@ -83,10 +104,11 @@ def assert_same(a, b):
     assert np.array_equal(a[2][key], b[2][key]), key
 
 
-def test_killed_at_random_moments_it_ends_bit_identical(config_file, whole, tmp_path):
-  """Every step saves, so that kills fall before, into and after saves."""
+@pytest.mark.slow
+def test_resumes_after_sigkill_at_random_moments(config_file, whole, tmp_path):
+  """Every step saves, so that kills come before, during and after saves."""
   chance = random.Random(0)
-  for step in (3, 14, 27, 40):
+  for step in (2, 6, 11, 13, 20):
     process = start(config_file, tmp_path)
     wait_for_step(tmp_path, step, process)
     time.sleep(chance.uniform(0, 0.05))
@@ -94,13 +116,14 @@ def test_killed_at_random_moments_it_ends_bit_identical(config_file, whole, tmp_
     process.wait()
     assert not (tmp_path / 'summary.json').exists()
   output = finish(config_file, tmp_path)
-  assert 'going on from step' in output
+  assert 'resuming at step' in output
   assert_same(whole, result(tmp_path))
   steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').open()]
   assert steps == sorted(steps)
 
 
-def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_file, tmp_path):
+@pytest.mark.slow
+def test_joint_run_and_teacher_resume_after_sigkill(toy_file, tmp_path):
   c = make_config(toy_file)
   c.strategy, c.data.placement, c.steps_per_dispatch = 'joint', 'host', 2
   c.checkpoints.every_seconds = 0.0
@@ -119,14 +142,21 @@ def test_a_streamed_joint_run_with_its_teacher_killed_ends_bit_identical(toy_fil
   assert_same(result(tmp_path / 'whole'), result(killed))
 
 
-def test_asked_to_stop_it_saves_and_says_how_to_go_on(config_file, whole, tmp_path):
-  for step, number, exit_code in ((8, signal.SIGTERM, 0), (30, signal.SIGINT, 130)):
-    process = start(config_file, tmp_path)
-    wait_for_step(tmp_path, step, process)
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == exit_code
-    assert f'stopped by {number.name}; the same command goes on from here' in output
-    assert 'Traceback' not in output
-  assert 'going on from step' in finish(config_file, tmp_path)
+def test_resumes_after_sigkill_and_sigint(config_file, whole, tmp_path):
+  process = start(config_file, tmp_path)
+  wait_for_step(tmp_path, 3, process)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  assert not (tmp_path / 'summary.json').exists()
+  interrupt(config_file, tmp_path, 15, signal.SIGINT, exit_code=130)
+  train_here(config_file, tmp_path)
+  assert_same(whole, result(tmp_path))
+  steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').open()]
+  assert steps == sorted(steps)
+
+
+@pytest.mark.slow
+def test_resumes_after_sigterm(config_file, whole, tmp_path):
+  interrupt(config_file, tmp_path, 5, signal.SIGTERM, exit_code=0)
+  assert 'resuming at step' in finish(config_file, tmp_path)
   assert_same(whole, result(tmp_path))

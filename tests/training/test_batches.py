@@ -24,14 +24,14 @@ def made(c, workdir, steps=range(4), easiness=None, **changes):
   return batches, visible_by_exit(plan, curriculum, steps)
 
 
-def test_without_more_every_example_has_the_exits_weights(toy_config, tmp_path):
+def test_examples_have_the_exit_weights_by_default(toy_config, tmp_path):
   batches, visible = made(toy_config, tmp_path, exit_weights=(0.5, 1.0, 2.0))
   assert batches.weights.dtype == np.float32 and batches.weights.shape == (4, 20, 3)
   assert (batches.weights == np.float32([0.5, 1, 2])).all()
   assert (visible == visible[:, :1]).all()
 
 
-def test_an_exit_counts_only_examples_inside_its_own_prefix(toy_config, tmp_path):
+def test_exit_counts_only_its_own_prefix(toy_config, tmp_path):
   factors = {'curriculum.per_exit': 'scaled', 'curriculum.exit_factors': (0.25, 0.5, 1.0)}
   constant = {'curriculum.pacing': 'constant', 'curriculum.start': 0.8}
   batches, visible = made(toy_config, tmp_path, range(8), **factors, **constant)  # one pass of 160
@@ -54,8 +54,8 @@ def test_easy_examples_weigh_more_at_early_exits(toy_config, tmp_path):
   assert (last == 1).all()
 
 
-def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
-  """The same steps, seeds, rates and weights; what is shown at once is balanced in each."""
+def test_four_orders_differ_only_in_order(toy_config, tmp_path):
+  """Steps, seeds, learning rates and weights are the same; every prefix is balanced by class."""
 
   class Scores:
     score = np.random.default_rng(0).random(200)
@@ -67,7 +67,7 @@ def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
     curriculum, _ = make_curriculum(run, plan, Scores)
     batches = batch_maker(run, plan, curriculum, None, streamed=False)(range(plan.steps))
     seen[order] = plan, curriculum, batches
-    if order != 'none':  # as stored: all are visible at once, and nothing is ranked
+    if order != 'none':  # with none, all are visible and nothing is ranked
       labels = run.dataset.train.labels[curriculum.order]
       for prefix in range(4, 201, 4):
         assert (np.bincount(labels[:prefix], minlength=4) == prefix // 4).all()
@@ -81,12 +81,12 @@ def test_the_four_orders_differ_only_in_order(toy_config, tmp_path):
     plan, other, _ = seen[order]
     steps = range(plan.steps)
     assert [other.visible(t) for t in steps] == [curriculum.visible(t) for t in steps]
-    assert np.array_equal(other.ranks(steps), curriculum.ranks(steps))  # the same places, that is
+    assert np.array_equal(other.ranks(steps), curriculum.ranks(steps))
     assert not np.array_equal(other.order, curriculum.order)
   assert {seen['none'][1].visible(t) for t in range(first.steps)} == {200}
 
 
-def test_the_hardest_part_is_never_shown(toy_config, tmp_path):
+def test_hardest_part_is_never_shown(toy_config, tmp_path):
   batches, visible = made(toy_config, tmp_path, range(12), **{'curriculum.max_share': 0.7})
   assert visible.max() == 140 and (199 - batches.ids).max() < 140
 
@@ -95,21 +95,21 @@ def test_the_hardest_part_is_never_shown(toy_config, tmp_path):
   ('changes', 'message'),
   [
     ({'curriculum.pacing': 'constant', 'curriculum.start': 0.05},
-     'constant never reaches one batch: in the end 0.05 of 200 examples are visible, and a batch'
-     ' has 20'),
-    ({'curriculum.max_share': 0.01}, 'never reaches one batch: in the end 0.01 of 200'),
+     'constant never shows one whole batch: at the end 0.05 of 200 examples are visible, and a'
+     ' batch has 20'),
+    ({'curriculum.max_share': 0.01}, 'never shows one whole batch: at the end 0.01 of 200'),
     ({'curriculum.per_exit': 'scaled', 'curriculum.exit_factors': (0.01, 1.0, 1.0)},
-     'of exit stage1 never reaches one batch'),
+     'of exit stage1 never shows one whole batch'),
     ({'batch_size': 2, 'curriculum.start': 0.015},
-     'shows 3 examples at first, which cannot hold all 4 classes'),
+     'starts with 3 examples, too few for all 4 classes'),
   ],
 )  # fmt: skip
-def test_a_pacing_that_is_none_is_told_with_its_numbers(toy_config, tmp_path, changes, message):
+def test_pacing_below_one_batch_is_rejected(toy_config, tmp_path, changes, message):
   with pytest.raises(UserError) as error:
     opened(toy_config, tmp_path, **changes)
   assert message in str(error.value)
 
 
-def test_an_unbalanced_prefix_may_lack_a_class(toy_config, tmp_path):
+def test_unbalanced_prefix_may_lack_a_class(toy_config, tmp_path):
   few = {'batch_size': 2, 'curriculum.start': 0.015, 'curriculum.class_balanced': False}
   assert opened(toy_config, tmp_path, **few).plans

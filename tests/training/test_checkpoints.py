@@ -28,7 +28,7 @@ def moments_of(model):
 
 
 def save(folder, *seeds):
-  """Checkpoints at steps 1, 2, ..., each of a network of its own."""
+  """Saves checkpoints at steps 1, 2, ..., each of a network with its own seed."""
   with Checkpoints(folder, keep=5) as checkpoints:
     for step, seed in enumerate(seeds, 1):
       model = make_model(seed=seed)
@@ -49,7 +49,7 @@ def truncate(folder):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_the_newest_comes_back_bit_for_bit(tmp_path, everywhere):
+def test_newest_checkpoint_is_restored_bit_for_bit(tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   (position, moments), model = restore(tmp_path / 'c', everywhere)
   assert position == Position(0, 2, 2, 3.0)
@@ -57,11 +57,11 @@ def test_the_newest_comes_back_bit_for_bit(tmp_path, everywhere):
   jax.tree.map(np.testing.assert_array_equal, moments, moments_of(model))
 
 
-def test_nothing_saved_is_none(tmp_path, everywhere):
+def test_no_checkpoint_is_none(tmp_path, everywhere):
   assert restore(tmp_path / 'c', everywhere)[0] is None
 
 
-def test_a_truncated_one_is_set_aside_and_the_one_before_it_read(tmp_path, everywhere, caplog):
+def test_truncated_checkpoint_is_set_aside(tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c' / '2')
   with caplog.at_level(logging.WARNING):
@@ -73,13 +73,13 @@ def test_a_truncated_one_is_set_aside_and_the_one_before_it_read(tmp_path, every
   assert not (tmp_path / 'c' / '2').exists()
 
 
-def test_an_unfinished_save_is_not_seen(tmp_path, everywhere):
+def test_unfinished_save_is_ignored(tmp_path, everywhere):
   save(tmp_path / 'c', 1)
   (tmp_path / 'c' / '7.orbax-checkpoint-tmp').mkdir()
   assert restore(tmp_path / 'c', everywhere)[0][0].step == 1
 
 
-def test_a_foreign_one_is_set_aside(tmp_path, everywhere, caplog):
+def test_checkpoint_of_another_network_is_set_aside(tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1)
   with Checkpoints(tmp_path / 'c', keep=5) as checkpoints:
     other = make_model(width=8)
@@ -93,9 +93,7 @@ def test_a_foreign_one_is_set_aside(tmp_path, everywhere, caplog):
   'problem',
   [jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory'), OSError(5, 'I/O error')],
 )
-def test_what_is_not_its_fault_leaves_a_checkpoint_where_it_is(
-  problem, tmp_path, everywhere, monkeypatch
-):
+def test_error_of_the_machine_keeps_the_checkpoint(problem, tmp_path, everywhere, monkeypatch):
   save(tmp_path / 'c', 1, 2)
 
   def fail(*_, **__):
@@ -103,12 +101,12 @@ def test_what_is_not_its_fault_leaves_a_checkpoint_where_it_is(
 
   with monkeypatch.context() as broken:
     broken.setattr(ocp.CheckpointManager, 'restore', fail)
-    with pytest.raises(RunError, match=r'checkpoint 2 in .* cannot be read now: .*; it stays'):
+    with pytest.raises(RunError, match=r'checkpoint 2 in .* cannot be read now: .*; it is kept'):
       restore(tmp_path / 'c', everywhere)
   assert restore(tmp_path / 'c', everywhere)[0][0].step == 2
 
 
-def test_reading_alone_moves_nothing(tmp_path, everywhere):
+def test_read_only_moves_nothing(tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c' / '2')
   (position, _), _ = restore(tmp_path / 'c', everywhere, read_only=True)
@@ -116,7 +114,7 @@ def test_reading_alone_moves_nothing(tmp_path, everywhere):
   assert not (tmp_path / 'damaged_checkpoints').exists()
 
 
-def test_the_next_step_may_write_over_what_is_being_saved(tmp_path, everywhere):
+def test_donated_buffers_are_saved_whole(tmp_path, everywhere):
   """Buffers are donated to the next step while the files are still being written."""
   model = make_model(seed=1)
   overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
@@ -129,7 +127,7 @@ def test_the_next_step_may_write_over_what_is_being_saved(tmp_path, everywhere):
   jax.tree.map(np.testing.assert_array_equal, state(again), state(make_model(seed=1)))
 
 
-def test_keeps_as_many_as_asked(tmp_path):
+def test_keeps_the_newest_checkpoints(tmp_path):
   with Checkpoints(tmp_path / 'c', keep=2) as checkpoints:
     for step in range(1, 5):
       checkpoints.save(Position(0, step, step), make_model(), {})

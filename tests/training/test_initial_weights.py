@@ -20,7 +20,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope='module')
 def trained(toy_file, tmp_path_factory):
-  """A run that has ended, of which others take the weights."""
+  """A run that has ended, whose weights others take."""
   workdir = tmp_path_factory.mktemp('trained')
   c = make_config(toy_file)
   c.model.exits, c.model.head = ('stage1',), 'conv'
@@ -29,8 +29,8 @@ def trained(toy_file, tmp_path_factory):
 
 
 @pytest.fixture
-def wanting(toy_config, trained):
-  """A configuration that begins with those weights."""
+def beginning(toy_config, trained):
+  """A configuration whose network starts from those weights."""
   toy_config.model.pretrained = str(trained)
   toy_config.model.exits, toy_config.model.head = ('stage1', 'stage2'), 'conv'
   return toy_config
@@ -46,26 +46,26 @@ def begun(c, workdir):
   return run, weights.load_initial_weights(run)
 
 
-def test_weights_of_another_run_are_loaded(wanting, trained, tmp_path):
-  fresh = pretrained.named(opened(wanting, tmp_path).model)
-  run, said = begun(wanting, tmp_path)
+def test_weights_of_another_run_are_loaded(beginning, trained, tmp_path):
+  fresh = pretrained.named(opened(beginning, tmp_path).model)
+  run, message = begun(beginning, tmp_path)
   theirs = pretrained.named(load_network_for(run, trained))
   for name, variable in pretrained.named(run.model).items():
     same = np.array_equal(variable[...], theirs.get(name, fresh[name])[...])
     assert same, name
   assert run.config.model.preprocessing == 'run'
-  assert said.endswith('; fresh: heads.stage2')
+  assert message.endswith('; fresh: heads.stage2')
 
 
-def test_another_cut_of_the_same_data_is_told(wanting, tmp_path):
-  assert 'another training split' not in begun(wanting, tmp_path)[1]
-  wanting.data.split_seed = 1
-  assert 'another training split of toy' in begun(wanting, tmp_path)[1]
+def test_another_split_of_the_data_is_reported(beginning, tmp_path):
+  assert 'another training split' not in begun(beginning, tmp_path)[1]
+  beginning.data.split_seed = 1
+  assert 'another training split of toy' in begun(beginning, tmp_path)[1]
 
 
-def test_a_backbone_that_stays_as_it_came_keeps_its_final_exit(wanting, trained, tmp_path):
-  wanting.phases.backbone.duration = '0 steps'
-  summary = train(wanting, tmp_path, console=QUIET)
+def test_pretrained_backbone_keeps_its_final_exit(beginning, trained, tmp_path):
+  beginning.phases.backbone.duration = '0 steps'
+  summary = train(beginning, tmp_path, console=QUIET)
   assert summary['steps'] == 12
   ours, theirs = (load_predictions(d / 'predictions.npz') for d in (tmp_path, trained))
   np.testing.assert_allclose(
@@ -73,18 +73,17 @@ def test_a_backbone_that_stays_as_it_came_keeps_its_final_exit(wanting, trained,
   )
 
 
-def test_the_weights_are_not_asked_for_again(wanting, trained, tmp_path):
+def test_pretrained_run_is_read_only_once(beginning, trained, tmp_path):
   gone = tmp_path / 'gone'
   shutil.copytree(trained, gone)
-  wanting.model.pretrained = str(gone)
-  wanting.checkpoints.every_seconds = 0.0
-  train(wanting, tmp_path / 'run', console=QUIET)
+  beginning.model.pretrained = str(gone)
+  train(beginning, tmp_path / 'run', console=QUIET)
   shutil.rmtree(gone)
   (tmp_path / 'run' / 'summary.json').unlink()
-  assert train(wanting, tmp_path / 'run', console=QUIET)['complete']
+  assert train(beginning, tmp_path / 'run', console=QUIET)['complete']
 
 
-def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, tmp_path):
+def test_classifier_of_other_classes_must_be_trained(trained, tmp_path):
   np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
   c = make_config(tmp_path / 'five.npz')
   c.data.name, c.model.pretrained, c.model.exits = 'five', str(trained), ()
@@ -92,7 +91,7 @@ def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, 
   assert begun(c, tmp_path)[1].endswith('fresh: heads.final')
   c.strategy, c.model.exits = 'classifier_wise', ('stage1',)
   c.phases.backbone.duration = '0 steps'
-  with pytest.raises(UserError, match=r'no weights that fit heads\.final.*duration must be above'):
+  with pytest.raises(UserError, match=r'no weights for heads\.final.*duration must be above'):
     train(c, tmp_path / 'run', console=QUIET)
 
 
@@ -102,27 +101,30 @@ def test_a_classifier_of_other_classes_stays_fresh_and_must_be_trained(trained, 
     ({'model.pretrained': 'imagnet'}, "'imagnet'; choose imagenet, .*work directory of a run"),
     ({'model.backbone': 'resnet14'}, r'30 are missing \(stage1_block2.*pretrained_skip'),
     ({'model.width': 8}, 'have another shape .*stem'),
-    ({'model.preprocessing': 'tf'}, 'red, green and blue.*model.input_channels=3'),
-    ({'curriculum.teacher': 'cross_validated'}, 'have not seen them'),
+    ({'model.preprocessing': 'tf'}, 'needs 3 channels.*model.input_channels=3'),
+    ({'curriculum.teacher': 'cross_validated'}, 'were not trained on the examples'),
     ({'model.pretrained': 'x.safetensors', 'model.backbone': 'vit_b16'}, 'x.*no such file'),
     ({'model.pretrained': 'imagenet'}, 'model.backbone with model.pretrained.*densenet121'),
-    ({'model.preprocessing': 'run', 'model.pretrained': 'x.safetensors'}, 'work directory of one'),
+    (
+      {'model.preprocessing': 'run', 'model.pretrained': 'x.safetensors'},
+      'must be its work directory',
+    ),
     ({'model.preprocessing': 'tensorflow'}, 'dataset, caffe, tf, torch, run'),
     ({'model.pretrained': '', 'phases.backbone.duration': '0 steps'}, "'0 steps'.*above 0"),
     (
       {'phases.backbone.duration': '0 steps', 'curriculum.teacher': 'learning_speed'},
-      'watches a backbone learn',
+      'needs a backbone that trains',
     ),
   ],
 )
-def test_what_does_not_go_together_is_told_in_one_line(wanting, tmp_path, changes, message):
-  wanting.update_from_flattened_dict(changes)
+def test_incompatible_weights_are_rejected(beginning, tmp_path, changes, message):
+  beginning.update_from_flattened_dict(changes)
   with pytest.raises(UserError, match=message) as error:
-    train(wanting, tmp_path, console=QUIET)
+    train(beginning, tmp_path, console=QUIET)
   assert '\n' not in str(error.value)
 
 
-def test_a_classifier_that_is_fresh_scores_nothing(trained, tmp_path):
+def test_untrained_classifier_cannot_score(trained, tmp_path):
   np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
   c = make_config(tmp_path / 'five.npz')
   c.model.pretrained, c.strategy = str(trained), 'mixed'
@@ -131,13 +133,13 @@ def test_a_classifier_that_is_fresh_scores_nothing(trained, tmp_path):
     train(c, tmp_path / 'run', console=QUIET)
 
 
-def test_a_backbone_phase_that_rounds_to_nothing_is_no_wish(toy_config, tmp_path):
+def test_phase_that_rounds_to_no_step_is_rejected(toy_config, tmp_path):
   toy_config.phases.backbone.duration = '0.01 epochs'
-  with pytest.raises(UserError, match='has no step'):
+  with pytest.raises(UserError, match='less than one step of phase backbone'):
     train(toy_config, tmp_path, console=QUIET)
 
 
-def test_gray_images_keep_the_pixels_of_three_channels(toy_config, tmp_path):
+def test_gray_images_keep_pixels_of_three_channels(toy_config, tmp_path):
   toy_config.model.input_channels, toy_config.model.preprocessing = 3, 'torch'
   first = train(toy_config, tmp_path / 'first', console=QUIET)
   toy_config.model.pretrained, toy_config.model.preprocessing = str(tmp_path / 'first'), 'auto'
@@ -148,7 +150,7 @@ def test_gray_images_keep_the_pixels_of_three_channels(toy_config, tmp_path):
   assert train(toy_config, tmp_path / 'second', console=QUIET)['steps'] == 12
 
 
-def test_pixels_are_treated_as_the_weights_want(toy_config, tmp_path):
+def test_pixels_are_normalised_as_configured(toy_config, tmp_path):
   toy_config.model.preprocessing = 'torch'
   toy_config.model.input_channels = 3
   model = opened(toy_config, tmp_path).model

@@ -5,7 +5,7 @@ import pytest
 from mecl_jax.training.interruption import Interrupted, Interruption
 
 
-def test_what_a_part_of_the_work_noted_and_did_not_obey_is_told_to_the_whole():
+def test_unhandled_signal_is_passed_on():
   with Interruption() as whole:
     whole.wait_for_safe_points()
     with Interruption() as part:
@@ -16,7 +16,7 @@ def test_what_a_part_of_the_work_noted_and_did_not_obey_is_told_to_the_whole():
       whole.check()
 
 
-def test_what_was_obeyed_is_over():
+def test_handled_signal_stays_in_the_part():
   with Interruption() as whole:
     whole.wait_for_safe_points()
     with pytest.raises(Interrupted), Interruption() as part:
@@ -24,3 +24,10 @@ def test_what_was_obeyed_is_over():
       signal.raise_signal(signal.SIGTERM)
       part.check()
     whole.check()
+
+
+@pytest.mark.parametrize(('number', 'exit_code'), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_exit_code_follows_from_the_signal(number, exit_code):
+  with pytest.raises(Interrupted, match=number.name) as stop, Interruption():
+    signal.raise_signal(number)
+  assert stop.value.exit_code == exit_code

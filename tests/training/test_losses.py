@@ -23,13 +23,13 @@ def test_label_smoothing():
   np.testing.assert_allclose(cross_entropy(LOGITS, LABELS, 0.1), by_hand(0.1), rtol=1e-5)
 
 
-def test_weighted_sum_adds_exits_and_averages_the_batch():
+def test_weighted_sum_over_exits_and_batch():
   losses, weights = RNG.random((6, 3)), RNG.random((6, 3))
   expected = sum((weights[:, k] * losses[:, k]).mean() for k in range(3))
   np.testing.assert_allclose(weighted_sum(losses, weights), expected, rtol=1e-6)
 
 
-def test_a_weight_of_zero_leaves_an_example_out():
+def test_zero_weight_leaves_an_example_out():
   losses, weights = RNG.random((6, 3)), np.ones((6, 3))
   weights[2, 1] = 0
   other = losses.copy()
@@ -38,26 +38,26 @@ def test_a_weight_of_zero_leaves_an_example_out():
 
 
 def test_distillation_by_hand():
-  """Summed over classes: an average over them would be five times smaller."""
+  """It is a sum over the classes; a mean would be five times smaller."""
   teacher, temperature = RNG.normal(size=(6, 5)), 3.0
   target = special.softmax(teacher / temperature, axis=-1)
   expected = -9 * (target[:, None] * special.log_softmax(LOGITS / temperature, axis=-1)).sum(-1)
   np.testing.assert_allclose(distillation(LOGITS, teacher, temperature), expected, rtol=1e-5)
 
 
-def test_nothing_is_learnt_through_the_teacher():
+def test_no_gradient_through_the_teacher():
   teacher = RNG.normal(size=(6, 5)).astype(np.float32)
   to_teacher = jax.grad(lambda t: distillation(LOGITS, t, 2.0).sum())(teacher)
   to_exits = jax.grad(lambda x: distillation(x, teacher, 2.0).sum())(LOGITS)
   assert not to_teacher.any() and to_exits.any()
 
 
-def test_an_exit_that_agrees_with_its_teacher_has_nothing_to_learn():
+def test_no_gradient_if_exit_and_teacher_agree():
   gradient = jax.grad(lambda x: distillation(x, LOGITS[:, 1], 2.0)[:, 1].sum())(LOGITS)
   np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
 
-def test_survival_is_the_product_of_what_earlier_exits_pass_on():
+def test_survival_is_a_product_over_earlier_exits():
   sure = special.softmax(LOGITS, axis=-1).max(axis=-1)
   reached = np.stack([np.ones(6), 1 - sure[:, 0], (1 - sure[:, 0]) * (1 - sure[:, 1])], axis=1)
   weights = survival(LOGITS, np.ones((6, 3), bool))
@@ -65,7 +65,7 @@ def test_survival_is_the_product_of_what_earlier_exits_pass_on():
   np.testing.assert_allclose(weights.mean(axis=0), 1, rtol=1e-5)
 
 
-def test_survival_has_mean_one_over_what_an_exit_sees():
+def test_survival_has_mean_one_over_seen_examples():
   seen = np.arange(6)[:, None] < np.array([2, 4, 0])
   weights = survival(LOGITS, seen)
   for exit_index, count in enumerate((2, 4)):
@@ -73,7 +73,7 @@ def test_survival_has_mean_one_over_what_an_exit_sees():
   assert np.isfinite(weights).all()
 
 
-def test_survival_where_the_first_exit_is_sure_of_all():
+def test_survival_if_the_first_exit_is_always_sure():
   logits = np.zeros((4, 2, 3), np.float32)
   logits[:, 0, 0] = 1e4
   assert survival(logits, np.ones((4, 2), bool)).tolist() == [[1, 0]] * 4

@@ -1,28 +1,12 @@
 import types
 
 import numpy as np
-import pytest
 
-from mecl_jax import config
 from mecl_jax.curriculum import Curriculum, pacing
-from mecl_jax.training import meter, phase
+from mecl_jax.training import meter
 
 
-@pytest.mark.parametrize(
-  ('steps', 'on_cpu', 'wanted', 'at_once'),
-  [(300, False, 0, 15), (1056, False, 0, 16), (13, False, 0, 13), (1009, False, 0, 16),
-   (300, True, 0, 1), (300, False, 7, 7)],
-)  # fmt: skip
-def test_calls_to_an_accelerator_have_one_shape_if_possible(
-  steps, on_cpu, wanted, at_once, monkeypatch
-):
-  monkeypatch.setattr(phase.devices, 'on_cpu', lambda: on_cpu)
-  c = config.default()
-  c.steps_per_dispatch = wanted
-  assert phase.steps_per_dispatch(c, steps) == at_once
-
-
-def test_speed_is_that_of_whole_logging_intervals(monkeypatch):
+def test_speed_is_of_whole_logging_intervals(monkeypatch):
   """A report waits for the device; the speed of the few steps after it would be too high."""
   clock, written = [0.0], []
   monkeypatch.setattr(meter.time, 'monotonic', lambda: clock[0])

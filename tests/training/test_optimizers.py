@@ -29,7 +29,7 @@ def test_cosine_at_every_step():
   np.testing.assert_allclose(rates(schedule='cosine'), expected, rtol=1e-6)
 
 
-def test_warmup_rises_to_the_peak_and_does_not_begin_at_zero():
+def test_warmup_rises_from_above_zero_to_the_peak():
   got = rates(schedule='cosine', warmup='4 steps')
   np.testing.assert_allclose(got[:5], [0.02, 0.04, 0.06, 0.08, 0.1], rtol=1e-6)
   np.testing.assert_allclose(got[4:], 0.05 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-5)
@@ -40,7 +40,7 @@ def test_step_multiplies_at_its_milestones():
   np.testing.assert_allclose(got, [0.1] * 5 + [0.05] * 3 + [0.025] * 2)
 
 
-def test_step_milestones_count_from_the_beginning_of_the_phase():
+def test_milestones_count_from_the_start_of_the_phase():
   got = rates(schedule='step', warmup='2 steps', milestones=('1 epochs',))
   np.testing.assert_allclose(got[2:], [0.1] * 3 + [0.01] * 5, rtol=1e-6)
 
@@ -56,7 +56,7 @@ def test_one_cycle_rises_then_falls():
   assert (np.diff(got[:4]) > 0).all() and (np.diff(got[3:]) < 0).all() and got[-1] < 0.01
 
 
-def test_a_warmup_as_long_as_the_phase_is_an_error():
+def test_warmup_as_long_as_the_phase_is_rejected():
   with pytest.raises(UserError, match=r'phases\.joint\.warmup is 10 steps; the phase has 10'):
     rates(warmup='10 steps')
 
@@ -71,8 +71,8 @@ REFERENCE = {
 
 
 @pytest.mark.parametrize('name', REFERENCE)
-def test_with_the_learning_rate_it_is_the_optimiser_of_optax(name):
-  """And weight decay touches the kernel alone."""
+def test_optimizers_equal_those_of_optax(name):
+  """Weight decay applies to the kernel only."""
   params = {'layer': {'kernel': jnp.ones((3, 2)), 'bias': jnp.ones(2)}}
   ours = make_optimizer(settings(optimizer=name, weight_decay=0.01))
   theirs = REFERENCE[name]({'layer': {'kernel': True, 'bias': False}})

@@ -14,8 +14,8 @@ def mesh():
   return devices.make_mesh(8)
 
 
-def test_cached_features_are_the_features(mesh):
-  """20 does not divide 32: the last batch overlaps the one before it."""
+def test_cached_features_equal_the_features(mesh):
+  """The last batch overlaps the one before it, since 20 does not divide 32."""
   model, exits = make_model(), ('stage1', 'stage2')
   model.eval()
   done = []
@@ -26,7 +26,7 @@ def test_cached_features_are_the_features(mesh):
   assert np.array_equal(cached['labels'], LABELS) and done == [20, 32]
 
 
-def test_what_does_not_fit_is_not_put_on_the_device(mesh, monkeypatch):
+def test_too_large_data_stay_on_the_host(mesh, monkeypatch):
   monkeypatch.setattr(devices, 'memory_budget', lambda: 100)
   model = make_model()
   model.eval()

@@ -7,7 +7,7 @@ import pytest
 
 from mecl_jax import config, models
 from mecl_jax.data.augment import augment
-from mecl_jax.training.optimizers import make_optimizer
+from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.step import Batches, Objective, make_step, split
 from mecl_jax.training.strategies import make_phases
 
@@ -37,14 +37,21 @@ def phase(strategy='joint', index=0):
   return make_phases(strategy, model.exit_names, model.segments)[index]
 
 
+@functools.cache
+def compiled_step(graphdef, optimizer, objective, augment):
+  """Returns the step; tests with the same network and objective share its compilation."""
+  return make_step(graphdef, make_optimizer(optimizer), objective, augment=augment)
+
+
 def prepare(phase, augment=None, objective=None, extra=None, model=None, **settings):
-  """A compiled step and its beginning."""
+  """Returns a compiled step, the initial train state and the frozen state."""
   s = config.default().phases.heads
   s.update(settings)
   model, optimizer = model or make_model(), make_optimizer(s)
   models.set_trainable(model, phase.trainable)
   graphdef, state, frozen = split(model, phase.trainable, optimizer, extra)
-  step = make_step(graphdef, optimizer, objective or Objective(phase.exits), augment=augment)
+  objective = objective or Objective(phase.exits)
+  step = compiled_step(graphdef, OptimizerSettings.of(s), objective, augment)
   return step, state, frozen
 
 
@@ -61,7 +68,7 @@ def batches(steps, exits, start=0, rate=0.1, weights=1.0, size=8):
 KEY = jax.random.key(0)
 
 
-def test_the_loss_falls():
+def test_loss_falls():
   step, state, frozen = prepare(phase())
   losses = []
   for t in range(30):
@@ -70,7 +77,7 @@ def test_the_loss_falls():
   assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
 
 
-def test_several_steps_in_one_call_are_the_same_steps():
+def test_several_steps_per_call_are_the_same_steps():
   step, state, frozen = prepare(phase(), augment)
   _, again, _ = prepare(phase())
   together, metrics = step(state, frozen, SOURCE, KEY, batches(4, 3))
@@ -88,7 +95,7 @@ def test_several_steps_in_one_call_are_the_same_steps():
   ('strategy', 'index'),
   [('classifier_wise', 0), ('classifier_wise', 1), ('layer_wise', 0), ('layer_wise', 1)],
 )
-def test_moves_what_the_phase_trains_and_nothing_else(strategy, index):
+def test_only_trainable_parts_change(strategy, index):
   """Frozen means parameters and batch statistics, bit for bit."""
   phase_ = phase(strategy, index)
   step, state, frozen = prepare(phase_)
@@ -106,7 +113,7 @@ def test_moves_what_the_phase_trains_and_nothing_else(strategy, index):
   assert {('Param', True), ('Param', False), ('BatchStat', True), ('BatchStat', False)} <= kinds
 
 
-def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
+def test_zero_weight_takes_an_exit_out_of_the_sum():
   step, state, frozen = prepare(phase(), momentum=0.0, weight_decay=0.0)
   before = jax.tree.map(np.array, state.params)
   weights = np.array([1, 0, 0], np.float32)
@@ -122,7 +129,7 @@ def test_a_weight_of_zero_takes_an_exit_out_of_the_sum():
   np.testing.assert_allclose(metrics.loss, metrics.exit_loss[:, 0], rtol=1e-6)
 
 
-def test_dropout_hangs_on_the_number_of_the_step():
+def test_dropout_depends_on_the_step():
   losses = []
   for number in (3, 3, 4):
     step, state, frozen = prepare(phase('classifier_wise', 1), model=make_model(head='mlp'))
@@ -133,7 +140,8 @@ def test_dropout_hangs_on_the_number_of_the_step():
   assert not np.any(np.equal(losses[0], losses[2]))
 
 
-def test_no_number_that_changes_compiles_anything_anew():
+def test_changed_numbers_do_not_recompile():
+  compiled_step.cache_clear()
   step, state, frozen = prepare(phase(), augment)
   for t, rate in enumerate((0.1, 0.05, 1e-3)):
     sent = batches(1, 3, start=t, rate=rate, weights=1.0 + t)
@@ -141,7 +149,7 @@ def test_no_number_that_changes_compiles_anything_anew():
   assert step._cache_size() == 1
 
 
-def test_examples_that_come_along_are_the_same_examples():
+def test_streamed_examples_give_the_same_step():
   step, state, frozen = prepare(phase())
   _, again, _ = prepare(phase())
   sent = batches(1, 3)
@@ -162,7 +170,7 @@ def test_augmentation_depends_on_the_step():
 
 
 def heads_source(phase, teacher=None):
-  """The features of the frozen backbone, and what teaches."""
+  """Returns the features of the frozen backbone, with the labels and the logits of a teacher."""
   model = make_model()
   model.eval()
   summaries = model.summarise(model.features(IMAGES, phase.exits), phase.exits)
@@ -170,7 +178,7 @@ def heads_source(phase, teacher=None):
   return source if teacher is None else {**source, 'teacher': teacher}
 
 
-def test_soft_targets_computed_once_are_those_computed_in_every_step():
+def test_cached_soft_targets_equal_computed_ones():
   heads = phase('classifier_wise', 1)
   objective = Objective(heads.exits, distilled=0.5)
   model = make_model()
@@ -194,7 +202,7 @@ def first_loss(strategy, index, **objective):
   return float(metrics.loss[0]), np.asarray(metrics.exit_loss[0]), state
 
 
-def test_the_final_exit_has_no_teacher():
+def test_final_exit_has_no_teacher():
   """(1 - C) CE of the final exit, and (1 - C) CE + C T^2 H of the others."""
   plain, exit_loss, _ = first_loss('joint', 0)
   np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)
@@ -205,13 +213,13 @@ def test_the_final_exit_has_no_teacher():
   assert almost_all > 2 * 4 * 0.5  # two taught exits, T^2 = 4, entropies of some tenths of nats
 
 
-def test_the_temperature_grows_while_the_teacher_is_surer_than_it_may_be():
+def test_temperature_grows_while_the_teacher_is_sure():
   for above, expected in ((0.01, 3.0), (1.0, 2.0)):
     _, _, state = first_loss('joint', 0, distilled=0.5, growth=1.5, growth_above=above)
     assert float(state.extra['temperature']) == expected
 
 
-def test_survivors_weight_the_later_exits_by_the_earlier():
+def test_survivors_weight_later_exits_by_earlier():
   plain, _, _ = first_loss('joint', 0)
   weighted, exit_loss, _ = first_loss('joint', 0, survivors=True)
   assert weighted != pytest.approx(plain, rel=1e-4)

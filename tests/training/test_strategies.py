@@ -10,13 +10,13 @@ def phases(strategy):
   return make_phases(strategy, EXITS, SEGMENTS)
 
 
-def test_joint_trains_all_of_it_at_once_under_the_curriculum():
+def test_joint_trains_everything_at_once():
   (phase,) = phases('joint')
   assert phase.trainable == (('backbone',), ('heads',))
   assert phase.exits == EXITS and phase.curriculum
 
 
-def test_classifier_wise_trains_the_backbone_then_the_heads_on_it():
+def test_classifier_wise_trains_backbone_then_heads():
   backbone, heads = phases('classifier_wise')
   assert backbone.trainable == (('backbone',), ('heads', 'final'))
   assert backbone.exits == ('final',) and not backbone.curriculum
@@ -24,7 +24,7 @@ def test_classifier_wise_trains_the_backbone_then_the_heads_on_it():
   assert heads.exits == ('stage1', 'stage2') and heads.curriculum and heads.frozen_backbone
 
 
-def test_layer_wise_adds_a_segment_and_its_head_at_a_time():
+def test_layer_wise_adds_a_segment_at_a_time():
   first, second, last = phases('layer_wise')
   assert first.trainable == (
     ('backbone', 'stages', 'stem'), ('backbone', 'stages', 'a'), ('heads', 'stage1'),
@@ -40,7 +40,7 @@ def test_mixed_trains_the_backbone_then_everything():
 
 
 @pytest.mark.parametrize('strategy', ['joint', 'classifier_wise', 'layer_wise', 'mixed'])
-def test_every_stage_and_head_is_trained_in_some_phase(strategy):
+def test_every_stage_and_head_is_trained(strategy):
   trained = {path for phase in phases(strategy) for path in phase.trainable}
   for part in [('backbone', 'stages', s) for segment in SEGMENTS for s in segment] + [
     ('heads', e) for e in EXITS

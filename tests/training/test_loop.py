@@ -1,0 +1,25 @@
+import numpy as np
+
+from mecl_jax.evaluation import load_predictions
+from tests.runs import run, stopped_at
+
+
+def test_stopped_joint_run_and_teacher_resume(toy_config, tmp_path):
+  """With streamed data, several steps per call, distillation and weights of survivors."""
+  c = toy_config
+  c.strategy, c.data.placement, c.steps_per_dispatch = 'joint', 'host', 2
+  c.distillation.weight, c.curriculum.sample_weights = 0.5, 'survivors'
+  c.curriculum.per_exit, c.curriculum.exit_factors = 'scaled', (0.5, 1.0, 2.0)
+  whole = run(c, tmp_path / 'whole')
+  stopped = tmp_path / 'stopped'
+  with stopped_at(3):  # of 6 calls
+    run(c, stopped)
+  assert (stopped / 'teacher/checkpoints/6').exists() and not (stopped / 'checkpoints/6').exists()
+  with stopped_at(4):
+    run(c, stopped)
+  assert (stopped / 'teacher/summary.json').exists() and (stopped / 'checkpoints/8').exists()
+  resumed = run(c, stopped)
+  assert {**resumed, 'wall_seconds': 0} == {**whole, 'wall_seconds': 0}
+  mine, other = (load_predictions(tmp_path / d / 'predictions.npz') for d in ('stopped', 'whole'))
+  for name, values in other.items():
+    assert np.array_equal(mine[name], values), name
