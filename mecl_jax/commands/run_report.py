@@ -9,8 +9,10 @@ import numpy as np
 from mecl_jax.curriculum.weights import favour_easy
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration
-from mecl_jax.evaluation.choice import Choice, Costs, Wish, choose_policy, given_policy, make_costs
+from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
+from mecl_jax.evaluation.costs import Costs, make_costs
 from mecl_jax.evaluation.deadlines import read_trace
+from mecl_jax.evaluation.operating_points import Target
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
 from mecl_jax.inference import Latency, load_latency
@@ -48,7 +50,7 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   if policy := _given(run):
     return given_policy(policy, validation, test, costs)
   name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
-  return choose_policy(validation, test, costs, Wish(name, settings[name]))
+  return choose_policy(validation, test, costs, Target(name, settings[name]))
 
 
 def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> str:

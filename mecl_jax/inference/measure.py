@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predict import predict
 from mecl_jax.inference.cover import ladder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import operating_points, thresholds
+from mecl_jax.evaluation import curves, thresholds
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
@@ -149,7 +149,7 @@ def test_thresholds_per_exit_never_cost_more_than_a_shared_one(name, drop):
     split, costs = make(n=400, exits=exits, seed=seed), np.sqrt(np.arange(1, exits + 1.0))
     rule = fit_rule(name, split)
     least = split.right()[:, -1].mean() - drop - 1e-9
-    swept = operating_points.curve(thresholds.shared(rule, split), split, make('test', exits=exits))
+    swept = curves.curve(thresholds.shared(rule, split), split, make('test', exits=exits))
     kept = swept.validation.mean(costs)[swept.validation.accuracy >= least]
     policy = thresholds.per_exit(rule, split, costs, drop)
     accuracy, cost = worth(split, policy.leaves_at(split.logits), costs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predict import predict
 from mecl_jax.evaluation.rules import Rule

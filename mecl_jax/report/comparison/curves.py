@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mecl_jax.evaluation import operating_points
+from mecl_jax.evaluation.curves import Curve, areas
+from mecl_jax.evaluation.curves import curve as measured
 from mecl_jax.evaluation.intervals import Interval, bootstrap
-from mecl_jax.evaluation.operating_points import Curve, areas
 from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.rules import Rule, confidence_of
@@ -29,7 +29,7 @@ Curves = Sequence[tuple[ComparedRun, Curve]]
 def curves_of(runs: Sequence[ComparedRun]) -> Curves:
   """The runs that have validation predictions, with their curves; thresholds are from those."""
   return [
-    (run, operating_points.curve(budgeted(RULE, run.validation), run.validation, run.test))
+    (run, measured(budgeted(RULE, run.validation), run.validation, run.test))
     for run in runs
     if run.validation
   ]

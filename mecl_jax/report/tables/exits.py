@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mecl_jax.evaluation import calibration, intervals, metrics, overthinking
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits
 from mecl_jax.models import ExitCost
 from mecl_jax.report.cells import Cell

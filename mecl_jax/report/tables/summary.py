@@ -7,7 +7,7 @@ import numpy as np
 from rich.table import Table
 
 from mecl_jax.evaluation import intervals, metrics
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from mecl_jax.evaluation import intervals, metrics, operating_points
+from mecl_jax.evaluation import intervals, metrics
+from mecl_jax.evaluation.curves import areas
+from mecl_jax.evaluation.curves import curve as measured
 from mecl_jax.evaluation.paired import OVER_IMAGES, holm
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.report.comparison import curves as comparison_curves
@@ -134,7 +136,7 @@ def test_areas_are_paired_like_exits(seeds):
   curves = curves_of(seeds)
   rows = area_rows(seeds, curves)
   lines = {run.directory: (c.test.mean(run.macs), c.test.accuracy) for run, c in curves}
-  found, (low, high) = operating_points.areas(lines)
+  found, (low, high) = areas(lines)
   assert [(row['arm'], row['pairs']) for row in rows] == [
     ('plain', None),
     ('better', 3),
@@ -165,11 +167,9 @@ def test_a_resample_moves_accuracy_and_macs_of_every_curve(monkeypatch):
     lines = {}
     for run, curve in curves_of(runs):
       logits, labels = (of.repeat(of_resample, axis=0) for of in (run.test.logits, run.test.labels))
-      again = operating_points.curve(
-        curve.policies, run.validation, Predicted('test', logits, labels)
-      )
+      again = measured(curve.policies, run.validation, Predicted('test', logits, labels))
       lines[run.arm] = again.test.mean(run.macs), again.test.accuracy
-    found, _ = operating_points.areas(lines)
+    found, _ = areas(lines)
     assert change == pytest.approx(found['other'] - found['plain'])
 
 
