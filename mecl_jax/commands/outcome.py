@@ -12,10 +12,13 @@ from mecl_jax.commands import overview as describe
 from mecl_jax.curriculum import visible_count
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predict
+from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
+from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import (
   TEST,
   VALIDATION,
   load_predictions,
+  predicted,
   save_predictions,
 )
 from mecl_jax.files import write_json
@@ -29,6 +32,8 @@ from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
 from mecl_jax.training.workdir import read_summary
+
+IN_SUMMARY = ('accuracy',)  # whose interval summary.json has
 
 
 def predict_splits(run: Run) -> dict[str, np.ndarray]:
@@ -74,14 +79,16 @@ def write_outcome(
   Raises:
     UserError: `evaluation` wishes for what cannot be had; all but the page is there then.
   """
-  summary = _summary(run, position, predictions)
+  with_page = run.config.report.page and not brief
+  found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
+  summary = _summary(run, position, predictions, found)
   if not brief:
     _draw(run, summary)
     summary['curriculum'] |= curriculum_report.write(run)
   chosen, problem = None, None
-  if run.config.report.page and not brief:
+  if with_page:
     try:
-      chosen = run_report.write(run, summary, predictions)
+      chosen = run_report.write(run, summary, predictions, found)
     except UserError as error:
       problem = error
   if not chosen and not brief:
@@ -110,13 +117,17 @@ def _draw(run: Run, summary: Mapping[str, Any]) -> None:
     plots.save(figures_training.training(rows), folder / 'training.png')
 
 
-def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _summary(
+  run: Run,
+  position: Position,
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+) -> dict[str, Any]:
   config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
+  validation = exit_metrics(predicted(predictions, VALIDATION), IN_SUMMARY)
   rows = {
-    name: exit_rows(
-      predictions[f'{name}_logits'], predictions[f'{name}_labels'], run.model.exit_names, costs
-    )
-    for name in (VALIDATION, TEST)
+    name: exit_rows(of_split, run.model.exit_names, costs)
+    for name, of_split in ((VALIDATION, validation), (TEST, found))
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
   size = len(run.dataset.train)

@@ -12,6 +12,7 @@ from mecl_jax.evaluation import calibration
 from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
 from mecl_jax.evaluation.costs import Costs, make_costs
 from mecl_jax.evaluation.deadlines import read_trace
+from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.operating_points import Target
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
@@ -53,18 +54,24 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   return choose_policy(validation, test, costs, Target(name, settings[name]))
 
 
-def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> str:
+def write(
+  run: Run,
+  summary: Mapping[str, Any],
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+) -> str:
   """Writes report/index.html with its tables, and policy.json; returns in a line what was chosen.
 
   Args:
     run: to report of.
     summary: of it.
     predictions: as in predictions.npz.
+    found: metrics of the exits on the test split, see `exit_metrics`.
 
   Raises: as `choose`; UserError also if there is a page of somebody else's.
   """
   latency, folder, test = find_latency(run), run.workdir / 'report', run.dataset.test
-  tables = _tables(run, predictions, latency)
+  tables = _tables(run, predictions, found, latency)
   pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
   if can_leave_early(run):
     choice = choose(run, predictions)
@@ -171,11 +178,14 @@ def _costs(run: Run, latency: Latency | None) -> Costs:
 
 
 def _tables(
-  run: Run, predictions: Mapping[str, np.ndarray], latency: Latency | None
+  run: Run,
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+  latency: Latency | None,
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, exits = run.model.exit_names, exit_costs(run.model, run.dataset.image_shape)
-  tables = exit_tables(test, calibration.fit(validation.logits, validation.labels), exits)
+  tables = exit_tables(test, found, calibration.fit(validation.logits, validation.labels), exits)
   if latency:
     # An exit that half of the calls do not finish by a deadline does not answer by it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000
