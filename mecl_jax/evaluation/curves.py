@@ -99,6 +99,12 @@ def areas(
   Returns:
     the mean accuracy of every line by its name, and the range (low, high). All are NaN where the
     range is empty; where it is a single cost, they are the accuracies there.
+
+  Examples:
+    >>> flat = np.array([0.0, 10.0]), np.array([0.75, 0.75])
+    >>> rising = np.array([2.0, 8.0]), np.array([0.5, 1.0])
+    >>> areas({'flat': flat, 'rising': rising})
+    ({'flat': 0.75, 'rising': 0.75}, (2.0, 8.0))
   """
   low = max(float(cost.min()) for cost, _ in lines.values())
   high = min(float(cost.max()) for cost, _ in lines.values())

@@ -34,7 +34,7 @@ def test_confidences_agree_with_scipy():
 
 
 @pytest.mark.parametrize('ties', [False, True])
-def test_patience_counts_backwards_until_the_class_changes(ties):
+def test_patience_agrees_with_a_loop(ties):
   logits = make(n=200, exits=6, classes=2, ties=ties).logits
   patience = confidence('patience', logits)
   assert set(np.unique(patience)) == {1, 2, 3, 4, 5, 6}
