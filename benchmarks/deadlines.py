@@ -1,16 +1,16 @@
-"""Shows what deadlines are worth with other processes beside: how many are met, how well.
+"""Measures how many deadlines are met beside other processes, and with which accuracy.
 
   python benchmarks/deadlines.py [--workdir=DIR] [--busy=0,2,4] [--answers=200] [--margin=1.2]
 
-A network answers images one at a time by a deadline: the deepest exit that it expects to finish in
-time. Beside it so many busy processes run. Segments are timed before, on the idle machine, and
-deadlines are multiples of what all of them take. Answers that expect the slow-down of the last
-segments take turns with answers that ignore it, image by image.
+A network answers images one at a time by a deadline, at the deepest exit that should finish in
+time. Busy processes run beside it. Segments are timed first, on the idle machine, and deadlines are
+multiples of their total time. Answers that expect the slow-down of the last segments alternate with
+answers that ignore it, image by image.
 
---workdir takes the network and the test images of a run, and shows accuracies; without it, it is a
-ResNet-56 with fresh parameters and five early exits, on noise. A row is of a number of busy
-processes, a deadline and a kind of answers: share of deadlines met, mean exit (from 0), median and
-99th percentile of the time, accuracy, and accuracy where a late answer counts as wrong.
+--workdir uses the network and the test images of a run, and shows accuracies. Without it, the
+network is a ResNet-56 with fresh parameters and five early exits, on noise. A row is for a number
+of busy processes, a deadline and a kind of answers: share of deadlines met, mean exit (from 0),
+median and 99th percentile of the time, accuracy, and accuracy where a late answer counts as wrong.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from mecl_jax.inference import Answer, Anytime, measure
 from mecl_jax.models import MultiExit
 from mecl_jax.training.log import make_console
 
-SHARES = (0.3, 0.6, 0.9, 1.3, 2.0, 4.0)  # deadlines, of the time that all segments take
+SHARES = (0.3, 0.6, 0.9, 1.3, 2.0, 4.0)  # deadlines, as shares of the time of all segments
 KINDS: dict[str, dict[str, None]] = {'expected': {}, 'ignored': {'forget': None}}
-SETTLE_SECONDS = 1.0  # for the busy processes to get going
+SETTLE_SECONDS = 1.0  # until the busy processes run
 
 
 def fresh_network() -> tuple[MultiExit, np.ndarray, None]:
@@ -57,7 +57,7 @@ def trained_network(workdir: pathlib.Path) -> tuple[MultiExit, np.ndarray, np.nd
 
 @contextlib.contextmanager
 def busy_processes(number: int) -> Iterator[None]:
-  """So many processes that do nothing but compute."""
+  """Runs processes that only compute, while the context is open."""
   others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(number)]
   try:
     time.sleep(SETTLE_SECONDS)
@@ -71,14 +71,14 @@ def busy_processes(number: int) -> Iterator[None]:
 def answer_all(
   networks: dict[str, Anytime], images: np.ndarray, deadline_ms: float
 ) -> dict[str, list[Answer]]:
-  """What each network says of the images, one by one, in turns."""
+  """Returns the answers of each network to the images, one by one, in turns."""
   for network in networks.values():
-    network.slowdown = 1.0  # that of the deadline before is forgotten
-  said = {kind: list[Answer]() for kind in networks}
+    network.slowdown = 1.0  # not that of the deadline before
+  answers = {kind: list[Answer]() for kind in networks}
   for number in range(len(images)):
-    for kind in sorted(networks, reverse=bool(number % 2)):  # nobody always comes first
-      said[kind].append(networks[kind].answer(images[number : number + 1], deadline_ms))
-  return said
+    for kind in sorted(networks, reverse=bool(number % 2)):  # no kind is always first
+      answers[kind].append(networks[kind].answer(images[number : number + 1], deadline_ms))
+  return answers
 
 
 def row_of(answers: list[Answer], labels: np.ndarray | None) -> str:

@@ -34,14 +34,21 @@ _PUBLIC = {
   'load_predictions': 'evaluation',
   'make_order': 'curriculum',
   'make_recommended': 'config',
+  'measure_latency': 'inference',
   'pacing': None,
   'predict': 'evaluation',
+  'save_latency': 'inference',
   'score_difficulty': 'commands.difficulty',
   'scores': None,
   'train': 'commands.train',
 }
 _MODULES = {'config': 'config', 'pacing': 'curriculum.pacing', 'scores': 'curriculum.scores'}
-_NAMES = {'build_network': 'build', 'default_config': 'default', 'load_data': 'load'}
+_NAMES = {
+  'build_network': 'build',
+  'default_config': 'default',
+  'load_data': 'load',
+  'measure_latency': 'measure',
+}
 
 __all__ = ['__version__', *_PUBLIC]
 

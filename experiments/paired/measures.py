@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.paired.table import places
 from mecl_jax.evaluation import budgeted, curve, dynamic_macs
-from mecl_jax.evaluation.operating_points import areas
+from mecl_jax.evaluation.curves import areas
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.models import MultiExit, exit_costs

@@ -10,10 +10,13 @@ from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.curriculum import visible_count
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predict
+from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
+from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import (
   TEST,
   VALIDATION,
   load_predictions,
+  predicted,
   save_predictions,
 )
 from mecl_jax.files import write_json
@@ -29,6 +32,8 @@ from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
 from mecl_jax.version import __version__
+
+IN_SUMMARY = ('accuracy',)  # whose interval summary.json has
 
 
 def predict_splits(run: Run) -> dict[str, np.ndarray]:
@@ -78,14 +83,16 @@ def write_outcome(
   Raises:
     UserError: no operating point meets the target in `evaluation`; all but the page is written.
   """
-  summary = _summary(run, position, predictions)
+  with_page = run.config.report.page and not brief
+  found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
+  summary = _summary(run, position, predictions, found)
   if not brief:
     _draw(run, summary)
     summary['curriculum'] |= curriculum_report.write(run)
   chosen, problem = None, None
-  if run.config.report.page and not brief:
+  if with_page:
     try:
-      chosen = run_report.write(run, summary, predictions)
+      chosen = run_report.write(run, summary, predictions, found)
     except UserError as error:
       problem = error
   if not chosen and not brief:
@@ -116,13 +123,17 @@ def _draw(run: Run, summary: Mapping[str, Any]) -> None:
     save(training_curves(rows), folder / 'training.png')
 
 
-def _summary(run: Run, position: Position, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _summary(
+  run: Run,
+  position: Position,
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+) -> dict[str, Any]:
   config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
+  validation = exit_metrics(predicted(predictions, VALIDATION), IN_SUMMARY)
   rows = {
-    name: exit_rows(
-      predictions[f'{name}_logits'], predictions[f'{name}_labels'], run.model.exit_names, costs
-    )
-    for name in (VALIDATION, TEST)
+    name: exit_rows(of_split, run.model.exit_names, costs)
+    for name, of_split in ((VALIDATION, validation), (TEST, found))
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
   size = len(run.dataset.train)

@@ -10,8 +10,11 @@ import numpy as np
 from mecl_jax.curriculum.weights import favour_easy
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration
-from mecl_jax.evaluation.choice import Choice, Costs, Wish, choose_policy, given_policy, make_costs
+from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
+from mecl_jax.evaluation.costs import Costs, make_costs
 from mecl_jax.evaluation.deadlines import read_trace
+from mecl_jax.evaluation.intervals import Interval
+from mecl_jax.evaluation.operating_points import Target
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
 from mecl_jax.inference import Latency, load_latency
@@ -51,16 +54,22 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   if policy := _given(run):
     return given_policy(policy, validation, test, costs)
   name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
-  return choose_policy(validation, test, costs, Wish(name, settings[name]))
+  return choose_policy(validation, test, costs, Target(name, settings[name]))
 
 
-def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.ndarray]) -> str:
+def write(
+  run: Run,
+  summary: Mapping[str, Any],
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+) -> str:
   """Writes report/index.html with its tables, and policy.json.
 
   Args:
     run: the run.
     summary: of the run.
     predictions: as in predictions.npz.
+    found: metrics of the exits on the test split, see `exit_metrics`.
 
   Returns:
     the operating point in one line.
@@ -69,7 +78,7 @@ def write(run: Run, summary: Mapping[str, Any], predictions: Mapping[str, np.nda
     UserError: as `choose`; or report/index.html is a file that mecl_jax did not write.
   """
   latency, folder, test = find_latency(run), run.workdir / 'report', run.dataset.test
-  tables = _tables(run, predictions, latency)
+  tables = _tables(run, predictions, found, latency)
   pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
   if has_early_exits(run):
     choice = choose(run, predictions)
@@ -186,11 +195,14 @@ def _costs(run: Run, latency: Latency | None) -> Costs:
 
 
 def _tables(
-  run: Run, predictions: Mapping[str, np.ndarray], latency: Latency | None
+  run: Run,
+  predictions: Mapping[str, np.ndarray],
+  found: Mapping[str, Interval],
+  latency: Latency | None,
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, exits = run.model.exit_names, exit_costs(run.model, run.dataset.image_shape)
-  tables = exit_tables(test, calibration.fit(validation.logits, validation.labels), exits)
+  tables = exit_tables(test, found, calibration.fit(validation.logits, validation.labels), exits)
   if latency:
     # By the 99th percentile: an exit that meets a deadline in half of the calls does not meet it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000

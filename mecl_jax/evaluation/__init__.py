@@ -1,8 +1,10 @@
-"""From a trained network to numbers: predict once, then pure functions of the logits."""
+"""Evaluation: the logits of all exits are predicted once, and all else is a function of them."""
 
-from mecl_jax.evaluation.choice import Choice, Costs, Wish, choose_policy, given_policy, make_costs
+from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
+from mecl_jax.evaluation.costs import Costs, dynamic_macs, make_costs
+from mecl_jax.evaluation.curves import curve
 from mecl_jax.evaluation.metrics import accuracy, auroc, brier, ece, nll, top_k_accuracy
-from mecl_jax.evaluation.operating_points import WISHES, curve, dynamic_macs, operating_point
+from mecl_jax.evaluation.operating_points import TARGETS, Target, operating_point
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predict import images_per_call, penultimate_features, predict
 from mecl_jax.evaluation.predictions import Predicted, load_predictions, predicted
@@ -11,13 +13,13 @@ from mecl_jax.evaluation.thresholds import budgeted, per_exit, per_exit_sweep, s
 
 __all__ = [
   'RULES',
-  'WISHES',
+  'TARGETS',
   'Choice',
   'Costs',
   'Policy',
   'Predicted',
   'Rule',
-  'Wish',
+  'Target',
   'accuracy',
   'auroc',
   'brier',

@@ -1,4 +1,4 @@
-"""Temperature scaling: one temperature per exit, fitted on validation."""
+"""Temperature scaling: one temperature per exit, fitted on the validation split."""
 
 from typing import NamedTuple
 
@@ -8,48 +8,49 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
 from mecl_jax.evaluation.predictions import Predicted
 
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures that are tried
+LOWEST, HIGHEST = 0.05, 20.0  # range of the search
 
 
 def fit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """The temperature of each exit with the least NLL on these, the validation, examples.
+  """Fits the temperature of each exit that minimises the NLL.
 
-  The NLL has one minimum in the temperature, as it is convex in its inverse. An exit that is right
-  on every example is best at 0, one that knows less than nothing (the label's logit is below the
-  mean of the logits, on average) at infinity: these get exactly 0.05 and 20, the ends of the
-  search. Where nothing is better than 1 (all logits equal, an NLL that rounds to 0), it is 1.
+  The NLL has a single minimum, since it is convex in the inverse of the temperature. The minimum
+  lies at 0 for an exit that is right on every example, and at infinity for an exit whose logit of
+  the label is below the mean of the logits on average. Such exits get exactly 0.05 or 20, the ends
+  of the search. Where no temperature is better than 1 (all logits equal, or an NLL that rounds to
+  0), the result is 1.
 
   Args:
-    logits: [N, exits, classes].
+    logits: float [N, exits, classes], of the validation split.
     labels: int [N].
 
   Returns:
-    Temperatures, float64 [exits].
+    float64 [exits].
 
   Raises:
-    UserError: there are no examples, or logits are not finite.
+    UserError: there are no examples, or a logit is not a finite number.
 
   References:
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv 1706.04599.
   """
   if not len(labels):
-    raise UserError('temperatures need validation examples; --mode=evaluate predicts them anew')
+    raise UserError('temperatures need validation examples; --mode=evaluate predicts them again')
   metrics.checked(logits)
   return np.array([_temperature(logits[:, k], labels) for k in range(logits.shape[1])])
 
 
 def apply(temperatures: np.ndarray, logits: np.ndarray) -> np.ndarray:
-  """Logits over the temperature of their exit; predicted classes stay what they are.
+  """Divides logits by the temperature of their exit, which leaves predicted classes unchanged.
 
   Args:
-    temperatures: [exits].
-    logits: [N, exits, classes].
+    temperatures: float [exits].
+    logits: float [N, exits, classes].
 
   Returns:
     float64 [N, exits, classes].
 
   Raises:
-    UserError: there are temperatures for another number of exits.
+    UserError: the temperatures are for another number of exits.
   """
   if len(temperatures) != logits.shape[1]:
     raise UserError(
@@ -60,12 +61,12 @@ def apply(temperatures: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def scaled(temperatures: np.ndarray, split: Predicted) -> Predicted:
-  """The same split with `apply`'s logits."""
+  """Returns a split with the logits divided by their temperatures, see `apply`."""
   return Predicted(split.name, apply(temperatures, split.logits), split.labels)
 
 
 class Effect(NamedTuple):
-  """Of temperatures on each exit, float64 [exits] each; NLL in nats, ECE over 15 bins."""
+  """Metrics before and after temperatures, float64 [exits] each; NLL in nats, ECE in 15 bins."""
 
   nll_before: np.ndarray
   nll_after: np.ndarray
@@ -78,42 +79,48 @@ class Effect(NamedTuple):
 
 
 def effect(temperatures: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Effect:
-  """What exits are worth before and after `apply`, whose arguments and errors these are.
+  """Computes the metrics of every exit before and after temperature scaling.
 
-  Labels are int [N].
+  Args:
+    temperatures: float [exits].
+    logits: float [N, exits, classes].
+    labels: int [N].
+
+  Raises:
+    UserError: the temperatures are for another number of exits.
   """
   before_and_after = (logits, apply(temperatures, logits))
   return Effect(
     *(
-      np.array([measure(z[:, k], labels) for k in range(z.shape[1])])
-      for measure in (metrics.nll, metrics.ece, metrics.brier, metrics.auroc)
+      np.array([metric(z[:, k], labels) for k in range(z.shape[1])])
+      for metric in (metrics.nll, metrics.ece, metrics.brier, metrics.auroc)
       for z in before_and_after
     )
   )
 
 
 class Reliability(NamedTuple):
-  """What confidence is worth in equally wide bins from 0 to 1, [exits, bins] each."""
+  """Confidence and accuracy in equally wide bins of confidence from 0 to 1, [exits, bins] each."""
 
   examples: np.ndarray  # int
-  confidence: np.ndarray  # float64, their mean; nan where there are none, as the accuracy
+  confidence: np.ndarray  # float64, mean; nan in an empty bin, as the accuracy
   accuracy: np.ndarray  # float64
 
 
 def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS) -> Reliability:
-  """Mean confidence and accuracy of the examples of each bin of the top probability.
+  """Computes mean confidence and accuracy in each bin of the largest probability.
 
   Args:
-    logits: [N, exits, classes].
+    logits: float [N, exits, classes].
     labels: int [N].
-    bins: a bin contains its upper edge.
+    bins: number of bins; a bin contains its upper edge.
 
   Raises:
-    UserError: logits are not finite.
+    UserError: a logit is not a finite number.
   """
-  sure, right = metrics.confidence(logits), metrics.correct(logits, labels)
-  exits = sure.shape[1]
-  cell = (metrics.bin_of(sure, bins) + bins * np.arange(exits)).ravel()
+  confidence, right = metrics.confidence(logits), metrics.correct(logits, labels)
+  exits = confidence.shape[1]
+  cell = (metrics.bin_of(confidence, bins) + bins * np.arange(exits)).ravel()
 
   def per_bin(values: np.ndarray | None) -> np.ndarray:
     return np.bincount(cell, values, exits * bins).reshape(exits, bins)
@@ -121,13 +128,13 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS
   examples = per_bin(None)
   with np.errstate(invalid='ignore'):
     return Reliability(
-      examples, per_bin(sure.ravel()) / examples, per_bin(right.ravel()) / examples
+      examples, per_bin(confidence.ravel()) / examples, per_bin(right.ravel()) / examples
     )
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-  """The best temperature of one exit, logits [N, classes]."""
-  from scipy.optimize import minimize_scalar  # a second of start-up, only here
+  """Returns the best temperature of one exit, logits [N, classes]."""
+  from scipy.optimize import minimize_scalar  # imported here: it takes a second
 
   shifted = logits.astype(np.float64)
   shifted -= shifted.max(axis=-1, keepdims=True)
@@ -142,5 +149,5 @@ def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     method='bounded',
     options={'xatol': 1e-6},
   )
-  # The search never tries its ends; of equal losses the first wins.
+  # The search does not try its ends. Among equal losses, the first is taken.
   return min((1.0, LOWEST, HIGHEST, float(np.exp(found.x))), key=loss)

@@ -1,7 +1,7 @@
-"""Accuracy under deadlines: which exit answers in time, and how often it is right.
+"""Accuracy under deadlines: the exit that answers in time, and its accuracy.
 
-The latency of an exit is that of the prefix of the network up to it, its head included, in seconds.
-A distribution of deadlines is a function `seconds -> P(deadline < seconds)`.
+The latency of an exit is the time of the network up to and including its head, in seconds. A
+distribution of deadlines is a function `seconds -> P(deadline < seconds)`.
 """
 
 from collections.abc import Callable
@@ -20,27 +20,37 @@ COLUMN = 'deadline_ms'
 
 
 class Staircase(NamedTuple):
-  """Accuracy against the deadline, and who answers.
+  """Accuracy as a step function of the deadline, and the exit that answers.
 
-  Exit `exits[s]` answers for deadlines from `starts[s]` up to, not with, the next start; before the
-  first start nobody does.
+  Exit `exits[s]` answers for deadlines from `starts[s]` up to but without the next start. No exit
+  answers before the first start.
+
+  Attributes:
+    starts: float64 [S], seconds, rising.
+    exits: int [S], indices of exits, without those that are never chosen.
+    accuracies: float64 [S + 1]: chance before the first start, then from each start on.
   """
 
-  starts: np.ndarray  # float64 [S], seconds, rising
-  exits: np.ndarray  # int [S], indices of exits; one that is never the choice is not there
-  accuracies: np.ndarray  # float64 [S + 1]: chance before the first start, then from each start on
+  starts: np.ndarray
+  exits: np.ndarray
+  accuracies: np.ndarray
 
 
 def deepest(latencies: np.ndarray, accuracies: np.ndarray, classes: int) -> Staircase:
-  """The deepest exit that is in time answers, be it better or worse than those before it.
+  """Returns the staircase where the deepest exit in time answers, whatever its accuracy.
 
   Args:
-    latencies: [exits], seconds; a deeper exit may be faster than one before it.
-    accuracies: [exits], of the test split.
-    classes: of the data set; where no exit is in time, the accuracy is 1 / classes.
+    latencies: float [exits], seconds; a deeper exit may be faster than an earlier one.
+    accuracies: float [exits], on the test split, 0..1.
+    classes: number of classes; where no exit is in time, the accuracy is 1 / classes.
 
   Raises:
-    UserError: a latency is not a number above 0, or there is not one for each exit.
+    UserError: a latency is not a finite number above 0, or the lengths differ.
+
+  Examples:
+    >>> stairs = deepest(np.array([0.001, 0.004]), np.array([0.6, 0.9]), classes=10)
+    >>> accuracy_at(stairs, np.array([0.0005, 0.002, 0.005])).tolist()
+    [0.1, 0.6, 0.9]
   """
   return most_accurate(latencies, accuracies, classes, np.arange(len(accuracies)))
 
@@ -48,53 +58,61 @@ def deepest(latencies: np.ndarray, accuracies: np.ndarray, classes: int) -> Stai
 def most_accurate(
   latencies: np.ndarray, accuracies: np.ndarray, classes: int, validation_accuracies: np.ndarray
 ) -> Staircase:
-  """Of the exits in time, the most accurate one on validation answers; of equals the fastest.
+  """Returns the staircase where the exit in time that is most accurate on validation answers.
+
+  Among equally accurate exits, the fastest answers.
 
   Args:
-    latencies: as of `deepest`, like `accuracies`, `classes` and the errors.
-    validation_accuracies: [exits], which choose; `accuracies` only say what the choice is worth.
+    latencies, accuracies, classes: as of `deepest`.
+    validation_accuracies: float [exits], on the validation split; they choose the exit.
+
+  Raises:
+    UserError: as `deepest`.
   """
   latencies, merit = np.asarray(latencies, np.float64), np.asarray(validation_accuracies)
   if not len(latencies) == len(accuracies) == len(merit):
     raise UserError(
       f'there are latencies of {len(latencies)} exits, but accuracies of {len(accuracies)} (test) '
-      f'and {len(merit)} (to choose by); take all from the same network'
+      f'and {len(merit)} (validation); take all from the same network'
     )
   if not (np.isfinite(latencies) & (latencies > 0)).all():
     raise UserError(f'latencies are {latencies.tolist()}; they must be above 0: measure them again')
-  order = np.lexsort((-merit, latencies))  # by latency, the best first where these are equal
+  order = np.lexsort((-merit, latencies))  # by latency; among equals, the best first
   before = np.maximum.accumulate(merit[order])[:-1]
   chosen = order[np.append(True, merit[order][1:] > before)]
-  worth = np.append(1 / classes, np.asarray(accuracies, np.float64)[chosen])
-  return Staircase(latencies[chosen], chosen, worth)
+  steps = np.append(1 / classes, np.asarray(accuracies, np.float64)[chosen])
+  return Staircase(latencies[chosen], chosen, steps)
 
 
 def accuracy_at(stairs: Staircase, deadlines: np.ndarray) -> np.ndarray:
-  """Accuracy for fixed deadlines, seconds, of any shape; who takes exactly as long is in time."""
+  """Returns the accuracy for deadlines in seconds, of any shape.
+
+  An exit whose latency equals the deadline is in time.
+  """
   return stairs.accuracies[np.searchsorted(stairs.starts, deadlines, side='right')]
 
 
 def expected_accuracy(stairs: Staircase, distribution: Distribution) -> float:
-  """Mean of `accuracy_at` over a distribution of deadlines, in closed form."""
+  """Returns the mean of `accuracy_at` over a distribution of deadlines, in closed form."""
   below = np.concatenate(([0], distribution(stairs.starts), [1]))
   return float(np.diff(below) @ stairs.accuracies)
 
 
 def uniform(low: float, high: float) -> Distribution:
-  """Deadlines spread evenly from `low` to `high`, seconds; where these are equal, always that one.
+  """Returns the uniform distribution from `low` to `high`, in seconds, which may be equal.
 
   Raises:
     UserError: not 0 <= low <= high < infinity.
   """
   if not 0 <= low <= high < math.inf:
-    raise UserError(f'uniform deadlines from {low} to {high} s; write them as 0 <= low <= high')
+    raise UserError(f'uniform deadlines go from {low} to {high} s; use 0 <= low <= high')
   if low == high:
     return empirical(np.array([low]))
   return lambda seconds: np.clip((np.asarray(seconds) - low) / (high - low), 0, 1)
 
 
 def exponential(mean: float) -> Distribution:
-  """Exponentially distributed deadlines of this mean, seconds.
+  """Returns the exponential distribution with this mean, in seconds.
 
   Raises:
     UserError: the mean is not above 0 and finite.
@@ -105,21 +123,24 @@ def exponential(mean: float) -> Distribution:
 
 
 def empirical(deadlines: np.ndarray) -> Distribution:
-  """Each of these deadlines, seconds [N], equally often."""
+  """Returns the distribution of deadlines in seconds, [N], that are equally frequent."""
   ordered = np.sort(deadlines)
   return lambda seconds: np.searchsorted(ordered, seconds, side='left') / len(ordered)
 
 
 def read_trace(path: str | os.PathLike) -> np.ndarray:
-  """Deadlines from a CSV file, in seconds, float64 [N].
+  """Reads deadlines from a CSV file.
 
   Args:
-    path: of a text file with one number, in milliseconds, on a line; the first line may be the
-      heading `deadline_ms`. Empty lines are skipped.
+    path: text file with one number, in milliseconds, per line; the first line may be the heading
+      `deadline_ms`. Empty lines are skipped.
+
+  Returns:
+    float64 [N], in seconds.
 
   Raises:
-    UserError: the file cannot be read, has another heading or more columns, holds no deadline, or
-      one that is not a number of at least 0.
+    UserError: the file cannot be read, has another heading or more columns, has no deadline, or a
+      deadline is not a number of 0 or more.
   """
   try:
     with pathlib.Path(path).open(encoding='utf-8-sig', newline='') as file:
@@ -130,12 +151,12 @@ def read_trace(path: str | os.PathLike) -> np.ndarray:
   if lines and [cell.strip() for cell in lines[0][1]] == [COLUMN]:
     del lines[0]
   if not lines:
-    raise UserError(f'{path} holds no deadline; write one per line, in milliseconds')
+    raise UserError(f'{path} has no deadline; write one per line, in milliseconds')
   return np.array([_milliseconds(path, number, row) for number, row in lines]) / 1000
 
 
 def _milliseconds(path: str | os.PathLike, line: int, row: list[str]) -> float:
-  """The one number of a line of a trace."""
+  """Returns the number in a line of a trace."""
   try:
     (cell,) = row
     value = float(cell)

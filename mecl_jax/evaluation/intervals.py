@@ -1,8 +1,8 @@
-"""Bootstrap intervals: how far a measure might be off, had other examples been drawn.
+"""Bootstrap intervals: how much a metric varies over other examples of the same kind.
 
-A resample is a number of copies per example, so a measure is computed from weights [resamples, N]
-as one product or sum over values per example; the logits are never gathered again. The same seed
-draws the same resamples of N examples, for whatever measure.
+A resample is a number of copies per example. So a metric of resamples is computed from counts
+[resamples, N] as a product with values per example, and the logits are not gathered again. The same
+seed draws the same resamples of N examples for every metric.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ import numpy as np
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
 
-# float64 [resamples, N], which sum to N each -> float [resamples, ...]
+# Counts float64 [resamples, N], each row with the sum N -> float [resamples, ...].
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 RESAMPLES = 1000
 LEVEL = 0.95
-AT_ONCE = 2**20  # weights that are in memory at a time: 8 MiB
+AT_ONCE = 2**20  # counts in memory at a time: 8 MiB
 
 
 class Interval(NamedTuple):
-  """A measure and its percentile interval, float64 arrays of one shape, such as [exits]."""
+  """A metric and its percentile interval, float64 arrays of one shape, such as [exits]."""
 
   estimate: np.ndarray
   low: np.ndarray
@@ -37,18 +37,18 @@ def bootstrap(
   level: float = LEVEL,
   seed: int = 0,
 ) -> Interval:
-  """Percentile interval of any statistic over resampled examples.
+  """Computes a statistic and its percentile interval over resampled examples.
 
   Args:
-    statistic: of weights, float64 [resamples, N], to values [resamples, ...].
-    examples: N.
-    resamples: how many to draw.
+    statistic: function of counts, float64 [resamples, N], that returns values [resamples, ...].
+    examples: number of examples, N.
+    resamples: number of resamples.
     level: share of the resamples inside the interval.
-    seed: of the draws.
+    seed: seed of the draws.
 
   Returns:
-    The statistic of all examples once, and its interval. Resamples in which it is nan (an AUROC
-    without an error) are left out; nan where it always is.
+    the statistic of all examples, each counted once, and its interval. Resamples where the
+    statistic is nan (an AUROC without errors) are left out; the interval is nan if all are.
 
   Raises:
     UserError: there are no examples.
@@ -59,83 +59,91 @@ def bootstrap(
   if not examples:
     raise UserError('there are no examples to measure; choose a split that is not empty')
   estimate = np.asarray(statistic(np.ones((1, examples))), np.float64)[0]
-  drawn = np.concatenate([statistic(w) for w in _resamples(examples, resamples, seed)])
+  drawn = np.concatenate([statistic(c) for c in _resamples(examples, resamples, seed)])
   tails = ((1 - level) / 2, (1 + level) / 2)
   low, high = np.apply_along_axis(_quantiles, 0, drawn, tails)
   return Interval(estimate, low, high)
 
 
 def mean_interval(values: np.ndarray, **settings) -> Interval:
-  """Interval of the mean of values per example, as of `metrics.correct` (accuracy) or `losses`.
+  """Computes the mean of values per example and its interval.
 
   Args:
-    values: [N, ...].
-    **settings: of `bootstrap`.
+    values: [N, ...], such as `metrics.correct` (for the accuracy) or `metrics.losses`.
+    **settings: keyword arguments of `bootstrap`.
 
   Returns:
-    Of shape [...].
+    the interval, of shape [...].
   """
   values = values.astype(np.float64)
   return bootstrap(
-    lambda weights: np.tensordot(weights, values, axes=1) / len(values), len(values), **settings
+    lambda counts: np.tensordot(counts, values, axes=1) / len(values), len(values), **settings
   )
 
 
 def difference_interval(values: np.ndarray, others: np.ndarray, **settings) -> Interval:
-  """Interval of mean(values) - mean(others), both [N, ...] of the same examples (paired)."""
+  """Computes mean(values) - mean(others) and its paired interval.
+
+  Args:
+    values, others: [N, ...] each, of the same examples.
+    **settings: keyword arguments of `bootstrap`.
+
+  Returns:
+    the interval, of shape [...].
+  """
   return mean_interval(values.astype(np.float64) - others, **settings)
 
 
 def ece_interval(
   logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS, **settings
 ) -> Interval:
-  """Interval of `metrics.ece` of each exit.
+  """Computes the expected calibration error of each exit and its interval.
 
   Args:
-    logits: [N, exits, classes].
+    logits: float [N, exits, classes].
     labels: int [N].
-    bins: of confidence; an example keeps its bin, so a resample is one matrix product.
-    **settings: of `bootstrap`.
+    bins: number of bins of confidence.
+    **settings: keyword arguments of `bootstrap`.
 
   Returns:
-    Of shape [exits]. The ECE is biased upwards, the more so in resamples, so an interval can lie
-    wholly above the estimate of a well calibrated exit.
+    the interval, of shape [exits]. The ECE is biased upwards, and more so in resamples, so the
+    interval of a well calibrated exit can lie wholly above its estimate.
   """
-  sure = metrics.confidence(logits)
-  gaps = np.zeros((*sure.shape, bins))
-  gap = metrics.correct(logits, labels) - sure
-  np.put_along_axis(gaps, metrics.bin_of(sure, bins)[..., None], gap[..., None], axis=-1)
+  confidence = metrics.confidence(logits)
+  gaps = np.zeros((*confidence.shape, bins))
+  gap = metrics.correct(logits, labels) - confidence
+  np.put_along_axis(gaps, metrics.bin_of(confidence, bins)[..., None], gap[..., None], axis=-1)
 
-  def statistic(weights: np.ndarray) -> np.ndarray:
-    return np.abs(np.tensordot(weights, gaps, axes=1)).sum(axis=-1) / len(gaps)
+  def statistic(counts: np.ndarray) -> np.ndarray:
+    return np.abs(np.tensordot(counts, gaps, axes=1)).sum(axis=-1) / len(gaps)
 
   return bootstrap(statistic, len(gaps), **settings)
 
 
 def auroc_interval(logits: np.ndarray, labels: np.ndarray, **settings) -> Interval:
-  """Interval of `metrics.auroc` of each exit; examples are ranked once, resamples weigh the ranks.
+  """Computes the AUROC of each exit and its interval.
 
   Args:
-    logits: [N, exits, classes].
+    logits: float [N, exits, classes].
     labels: int [N].
-    **settings: of `bootstrap`.
+    **settings: keyword arguments of `bootstrap`.
 
   Returns:
-    Of shape [exits]; nan where an exit makes no error, or nothing but errors.
+    the interval, of shape [exits]; nan at an exit that is always right or always wrong.
   """
-  score, right = metrics.sureness(logits).T, metrics.correct(logits, labels).T
+  ranks, right = metrics.negated_odds(logits).T, metrics.correct(logits, labels).T
 
-  def statistic(weights: np.ndarray) -> np.ndarray:
-    exits = zip(score, right, strict=True)
-    return np.stack([metrics.weighted_auroc(s, r, weights) for s, r in exits], axis=-1)
+  def statistic(counts: np.ndarray) -> np.ndarray:
+    exits = zip(ranks, right, strict=True)
+    return np.stack([metrics.auroc_of_counts(s, r, counts) for s, r in exits], axis=-1)
 
   return bootstrap(statistic, len(labels), **settings)
 
 
 def _resamples(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-  """Copies of each example, float64 [rows, examples], until there were `resamples` rows.
+  """Yields counts of each example, float64 [rows, examples], `resamples` rows in total.
 
-  Counting uniform draws gives multinomial counts, several times as fast as asking for them.
+  Counting uniform draws gives multinomial counts, several times as fast as drawing these.
   """
   generator = np.random.default_rng(seed)
   at_once = max(1, AT_ONCE // examples)
@@ -148,6 +156,6 @@ def _resamples(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]
 
 
 def _quantiles(drawn: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
-  """Quantiles of the values [resamples] that are not nan, float64 [shares]."""
+  """Returns quantiles of the values [resamples] that are not nan, float64 [shares]."""
   kept = drawn[~np.isnan(drawn)]
   return np.quantile(kept, shares) if kept.size else np.full(len(shares), np.nan)

@@ -1,6 +1,7 @@
-"""Overthinking: what earlier exits knew and later ones lost, and what exits know together.
+"""Overthinking: examples that an earlier exit predicts right, and ensembles of exits.
 
-Logits are [N, exits, classes], earliest exit first; labels are int [N].
+Logits are float [N, exits, classes], earliest exit first; labels are int [N]. All functions raise
+UserError if a logit is not a finite number.
 
 References:
   Kaya, Hong and Dumitras, "Shallow-Deep Networks: Understanding and Mitigating Network
@@ -15,29 +16,41 @@ from mecl_jax.evaluation import metrics
 
 
 def first_correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """The first exit that is right, int [N]; the number of exits where none is."""
+  """Returns the first exit that is right, int [N]; the number of exits if none is."""
   right = metrics.correct(logits, labels)
   return np.where(right.any(axis=1), right.argmax(axis=1), right.shape[1])
 
 
 def first_correct_counts(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """How many examples each exit is the first to get right, int [exits + 1]; the last: never."""
+  """Counts the examples for which each exit is the first that is right; the last entry: no exit.
+
+  Returns:
+    int [exits + 1].
+  """
   return np.bincount(first_correct(logits, labels), minlength=logits.shape[1] + 1)
 
 
 class Shares(NamedTuple):
-  """Shares of all examples, 0..1."""
+  """Shares of all examples, 0..1.
 
-  oracle: float  # some exit is right: the accuracy of one who knew which exit to ask
-  last: float  # the last exit is right
-  wasteful: float  # an exit before the last is right; the destructive ones are among these
-  destructive: float  # an exit before the last is right, and the last is wrong
+  Attributes:
+    oracle: some exit is right; the accuracy if the best exit were known for each example.
+    last: the last exit is right.
+    wasteful: an exit before the last is right; includes the destructive ones.
+    destructive: an exit before the last is right, and the last is wrong.
+  """
+
+  oracle: float
+  last: float
+  wasteful: float
+  destructive: float
 
 
 def shares(logits: np.ndarray, labels: np.ndarray) -> Shares:
-  """How often a network overthinks; oracle = last + destructive.
+  """Computes how often a network overthinks; oracle = last + destructive.
 
-  The paper gives the destructive share among the errors of the last exit: destructive / (1 - last).
+  The paper reports the destructive share among the errors of the last exit, which is
+  destructive / (1 - last).
   """
   right = metrics.correct(logits, labels)
   early, last = right[:, :-1].any(axis=1), right[:, -1]
@@ -50,22 +63,26 @@ def shares(logits: np.ndarray, labels: np.ndarray) -> Shares:
 
 
 def agreement(logits: np.ndarray) -> np.ndarray:
-  """Share of examples for which two exits predict the same class, float64 [exits, exits]."""
+  """Returns the share of examples where two exits predict one class, float64 [exits, exits]."""
   predicted = metrics.checked(logits).argmax(axis=-1)
   return (predicted[:, :, None] == predicted[:, None, :]).mean(axis=0)
 
 
 class CoErrors(NamedTuple):
-  """Errors of two exits on the same example, float64 [exits, exits] each."""
+  """Errors of two exits on the same example, float64 [exits, exits] each.
 
-  share: np.ndarray  # both are wrong, 0..1; the diagonal holds the exits' own error rates
-  # That share over the product of the two error rates: 1 if the errors were independent, above 1 if
-  # they come together; nan beside an exit without errors.
+  Attributes:
+    share: both exits are wrong, 0..1; the diagonal has the error rate of each exit.
+    ratio: the share divided by the product of the two error rates: 1 for independent errors, above
+      1 if they occur together; nan for an exit without errors.
+  """
+
+  share: np.ndarray
   ratio: np.ndarray
 
 
 def co_errors(logits: np.ndarray, labels: np.ndarray) -> CoErrors:
-  """How often two exits are wrong together, absolutely and relative to independent errors."""
+  """Computes how often two exits are wrong on the same example."""
   wrong = (~metrics.correct(logits, labels)).astype(np.float64)
   share = wrong.T @ wrong / len(wrong)
   rates = np.diag(share)
@@ -74,10 +91,10 @@ def co_errors(logits: np.ndarray, labels: np.ndarray) -> CoErrors:
 
 
 def running_mean(logits: np.ndarray) -> np.ndarray:
-  """Ensembles of the exits so far by the arithmetic mean of their probabilities.
+  """Computes ensembles of the exits so far, by the arithmetic mean of their probabilities.
 
   Returns:
-    Log probabilities, float64 [N, exits, classes]: logits to every other function here.
+    log probabilities, float64 [N, exits, classes], which all other functions accept as logits.
   """
   exits = logits.shape[1]
   summed = np.logaddexp.accumulate(metrics.log_softmax(logits), axis=1)
@@ -85,10 +102,10 @@ def running_mean(logits: np.ndarray) -> np.ndarray:
 
 
 def running_geometric_mean(logits: np.ndarray) -> np.ndarray:
-  """Ensembles of the exits so far by the normalised geometric mean of their probabilities.
+  """Computes ensembles of the exits so far, by the normalised geometric mean of probabilities.
 
   Returns:
-    Log probabilities, float64 [N, exits, classes]: logits to every other function here.
+    log probabilities, float64 [N, exits, classes], which all other functions accept as logits.
   """
   exits = logits.shape[1]
   summed = metrics.log_softmax(logits).cumsum(axis=1)

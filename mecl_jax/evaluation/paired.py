@@ -1,4 +1,4 @@
-"""Is one way of training better than another: differences of runs that are paired by seed."""
+"""Paired comparisons of two ways of training: differences of runs with equal seeds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,18 +8,18 @@ import numpy as np
 from mecl_jax.evaluation.intervals import LEVEL, Interval
 
 OVER_IMAGES = 'bootstrap over the test images'
-SAME = 1e-12  # differences no further apart than this are equal: what is left of rounding
+SAME = 1e-12  # differences this close are equal up to rounding
 
 
 class Effect(NamedTuple):
-  """What ours have above theirs.
+  """Mean paired difference, ours minus theirs.
 
   Attributes:
-    pairs: runs of equal seed that were compared.
+    pairs: number of pairs of runs with equal seeds.
     difference: mean over the pairs.
-    difference_low, difference_high: its 95 % interval; None where there is none.
-    how: that the interval was made.
-    p: of a two-sided test that the difference is nothing; None where there is none.
+    difference_low, difference_high: 95 % interval; None if there is none.
+    how: how the interval was computed, for the reader.
+    p: two-sided p-value of no difference; None if there is none.
   """
 
   pairs: int
@@ -31,17 +31,17 @@ class Effect(NamedTuple):
 
 
 def over_seeds(ours: np.ndarray, theirs: np.ndarray) -> Effect:
-  """Interval and p-value of a paired t-test.
+  """Computes the mean difference over seeds, with a paired t-test.
 
   Args:
-    ours: float [S], a value per seed, of two seeds or more.
-    theirs: float [S], of the same seeds.
+    ours: float [S], a value per seed, for two seeds or more.
+    theirs: float [S], for the same seeds.
 
   Returns:
-    the effect; where the difference is the same in every pair, as that of a backbone which both
-    trained alike, a t-test says nothing, and there is neither interval nor p.
+    the effect. It has neither interval nor p-value if the difference is the same in every pair, as
+    between runs that share a frozen backbone: a t-test is not defined there.
   """
-  from scipy.stats import ttest_rel  # a second of start-up, only here
+  from scipy.stats import ttest_rel  # imported here: it takes a second
 
   change, seeds = ours - theirs, len(ours)
   difference = float(change.mean())
@@ -53,10 +53,16 @@ def over_seeds(ours: np.ndarray, theirs: np.ndarray) -> Effect:
 
 
 def over_images(interval: Interval) -> list[Effect]:
-  """The effects of one pair of runs, whose interval [K] is of a bootstrap over the test images.
+  """Makes effects from a single pair of runs and a bootstrap over the test images.
 
-  It says how other images would have told, and nothing of other seeds. Where no resample differs,
-  as between exits of a backbone that both trained alike, it says nothing at all.
+  Such an interval covers other test images, but not other seeds. There is none where all resamples
+  are equal, as between exits of a shared backbone.
+
+  Args:
+    interval: of K differences, float [K] each.
+
+  Returns:
+    K effects without p-value.
   """
   effects = []
   for difference, low, high in zip(*(part.tolist() for part in interval), strict=True):
@@ -68,11 +74,15 @@ def over_images(interval: Interval) -> list[Effect]:
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
-  """P-values of one family, corrected for their number by Holm's method; None stays None.
+  """Corrects the p-values of a family of tests by Holm's method; None stays None.
 
   References:
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
     Statistics 6(2), 1979.
+
+  Examples:
+    >>> holm([0.01, 0.03, None])
+    [0.02, 0.03, None]
   """
   tested = sorted((value, place) for place, value in enumerate(p) if value is not None)
   corrected, least = list(p), 0.0

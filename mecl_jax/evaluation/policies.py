@@ -1,4 +1,4 @@
-"""A policy: an exit rule with its thresholds; it says where an example leaves."""
+"""Policies: an exit rule with its thresholds, and policy.json."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -13,20 +13,26 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import check_same_exits
-from mecl_jax.evaluation.rules import GATE, MEASURES, Rule
+from mecl_jax.evaluation.rules import CONFIDENCES, GATE, Rule
 from mecl_jax.files import write_json
 
-FORMAT, VERSION = 'mecl_jax exit policy', 1
+FORMAT, VERSION = 'mecl_jax exit policy', 2
+FEATURES_1 = ('max_probability', 'entropy', 'margin', 'patience')  # of every gate of version 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
-  """Leave at the first exit that is sure enough, else at the last.
+  """An exit rule and its thresholds: an example leaves at the first exit that reaches its own.
 
   Attributes:
-    rule: that says how sure an exit is.
-    thresholds: float64 [exits - 1], the least confidence with which an example leaves at every
-      exit but the last; infinity: nobody does.
+    rule: computes the confidence of every exit.
+    thresholds: float64 [exits - 1], the least confidence with which an example leaves, for every
+      exit but the last; with infinity, no example leaves there.
+
+  Examples:
+    >>> policy = Policy(Rule('max_probability'), np.array([0.7]))
+    >>> policy.leaves_at(np.log([[[0.9, 0.1], [0.8, 0.2]], [[0.6, 0.4], [0.7, 0.3]]])).tolist()
+    [0, 1]
   """
 
   rule: Rule
@@ -34,79 +40,91 @@ class Policy:
 
   @property
   def exits(self) -> int:
-    """How many there are, the last one included."""
+    """Number of exits, the last one included."""
     return len(self.thresholds) + 1
 
   @property
   def digest(self) -> str:
-    """16 hex digits that tell it from other policies."""
-    parts = (self.rule.name, self.rule.learnt, self.thresholds.tolist())
+    """Digest of rule and thresholds, 16 hexadecimal digits."""
+    parts = (self.rule.name, self.rule.coefficients, self.thresholds.tolist())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
   def leaves_at(self, logits: np.ndarray) -> np.ndarray:
-    """Where every example leaves.
+    """Finds the exit at which every example leaves.
 
     Args:
-      logits: [N, exits, classes].
+      logits: float [N, exits, classes].
 
     Returns:
       int [N], the number of the exit, from 0.
 
     Raises:
-      UserError: another number of exits, or a logit that is not a finite number.
+      UserError: the policy is for another number of exits, or a logit is not a finite number.
     """
     check_same_exits('a policy', self.exits, logits.shape[1])
     return first_reached(self.rule.confidence(logits), self.thresholds)
 
 
 def first_reached(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-  """The first exit whose confidence is at least its threshold, else the last; int [N].
+  """Finds the first exit whose confidence is at least its threshold, else the last.
 
   Args:
-    confidence: [N, exits].
-    thresholds: [exits - 1].
+    confidence: float [N, exits].
+    thresholds: float [exits - 1].
+
+  Returns:
+    int [N], the number of the exit, from 0.
   """
   at = np.full(len(confidence), len(thresholds))
-  for k in reversed(range(len(thresholds))):  # much faster than to look along the examples
+  for k in reversed(range(len(thresholds))):  # much faster than a search along each example
     np.copyto(at, k, where=confidence[:, k] >= thresholds[k])
   return at
 
 
 def save_policy(path: str | os.PathLike, policy: Policy, dataset: str) -> None:
-  """Writes a policy as JSON; numbers come back bit for bit.
+  """Writes a policy as JSON, from which all numbers are read back bit for bit.
 
   Args:
-    path: of the file.
-    policy: to write.
-    dataset: name of the data set whose validation split it is of.
+    path: file to write.
+    policy: the policy.
+    dataset: name of the data set whose validation split the thresholds come from.
   """
   header = {'format': FORMAT, 'version': VERSION, 'dataset': dataset, 'exits': policy.exits}
-  # JSON has no infinity; as text it is read back by `float` like any other.
+  # JSON has no infinity; `float` reads it back from text.
   thresholds = [t if math.isfinite(t) else str(t) for t in policy.thresholds.tolist()]
-  rule = {'rule': policy.rule.name, 'learnt': policy.rule.learnt}
+  rule = {
+    'rule': policy.rule.name,
+    'features': policy.rule.features,
+    'coefficients': policy.rule.coefficients,
+  }
   write_json(path, header | rule | {'thresholds': thresholds})
 
 
 def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
-  """Reads what `save_policy` wrote.
+  """Reads a file that `save_policy` wrote, of this version or of version 1.
 
   Args:
-    path: of the file.
-    dataset: name of the data set that it is wanted for.
+    path: file to read.
+    dataset: name of the data set that the policy will be used for.
+
+  Returns:
+    the policy.
 
   Raises:
-    UserError: there is no such file, it is damaged, of another version or of another data set.
+    UserError: the file does not exist, is damaged, of another version or of another data set.
   """
   try:
     read = json.loads(pathlib.Path(path).read_text())
   except (OSError, ValueError) as error:
     raise UserError(f'{path} cannot be read: {error}') from None
   if not isinstance(read, Mapping) or read.get('format') != FORMAT:
-    raise UserError(f'{path} is no exit policy')
-  if read.get('version') != VERSION:
-    raise UserError(f'{path} is of version {read.get("version")}; this program reads {VERSION}')
+    raise UserError(f'{path} is not an exit policy; --mode=evaluate writes policy.json')
+  if read.get('version') not in (1, VERSION):
+    raise UserError(
+      f'{path} has version {read.get("version")}; this program reads versions 1 and {VERSION}'
+    )
   if read.get('dataset') != dataset:
-    raise UserError(f'{path} holds thresholds for {read.get("dataset")}, not for {dataset}')
+    raise UserError(f'{path} has thresholds for {read.get("dataset")}, not for {dataset}')
   try:
     return _policy(read)
   except (KeyError, TypeError, ValueError) as error:
@@ -114,12 +132,19 @@ def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
 
 
 def _policy(read: Mapping[str, Any]) -> Policy:
-  """Raises KeyError, TypeError or ValueError for what no policy is made of."""
-  rule = Rule(read['rule'], tuple(tuple(map(float, exit_)) for exit_ in read['learnt']))
+  """Returns the policy of a file; raises KeyError, TypeError or ValueError if it is damaged."""
+  if read['version'] == 1:
+    features = FEATURES_1 if read['rule'] == GATE else ()
+    read = {**read, 'features': features, 'coefficients': read['learnt']}
+  coefficients = tuple(tuple(map(float, of_exit)) for of_exit in read['coefficients'])
+  rule = Rule(read['rule'], tuple(read['features']), coefficients)
   thresholds = np.array([float(t) for t in read['thresholds']])
   if len(thresholds) != read['exits'] - 1 or np.isnan(thresholds).any():
-    raise ValueError(f'{read["exits"]} exits take {read["exits"] - 1} thresholds, all numbers')
-  expected = [len(MEASURES) + 1] * read['exits'] if rule.name == GATE else []
-  if [len(weights) for weights in rule.learnt] != expected:
-    raise ValueError(f'rule {rule.name} has not learnt what it takes for {read["exits"]} exits')
+    raise ValueError(f'{read["exits"]} exits need {read["exits"] - 1} thresholds, all numbers')
+  unknown = [name for name in rule.features if name not in CONFIDENCES]
+  if unknown:
+    raise ValueError(f'unknown features {unknown}; known are {", ".join(CONFIDENCES)}')
+  expected = [len(rule.features) + 1] * read['exits'] if rule.name == GATE else []
+  if [len(of_exit) for of_exit in rule.coefficients] != expected:
+    raise ValueError(f'the coefficients do not fit rule {rule.name} with {read["exits"]} exits')
   return Policy(rule, thresholds)

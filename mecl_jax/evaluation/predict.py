@@ -1,4 +1,4 @@
-"""Logits of every exit, computed once; everything else in this room is a function of them."""
+"""Prediction: logits of every exit, and features of the last stage."""
 
 from collections.abc import Callable, Sequence
 import functools
@@ -13,9 +13,10 @@ from mecl_jax.models import FINAL, MultiExit
 
 
 def images_per_call(model: MultiExit, image_shape: Sequence[int]) -> int:
-  """How many images of (height, width, channels) are predicted at once, so that memory suffices.
+  """Returns how many images of (height, width, channels) are predicted at once.
 
-  512 that the backbone sees with up to 64x64 pixels, and fewer of larger ones, at least 16.
+  It is 512 for up to 64x64 pixels at the input of the backbone. For larger images it falls in
+  proportion to the pixels, to 16 at least, to limit the memory.
   """
   height, width, _ = model.input_shape(image_shape)
   return min(512, max(16, 512 * 64 * 64 // (height * width)))
@@ -23,9 +24,9 @@ def images_per_call(model: MultiExit, image_shape: Sequence[int]) -> int:
 
 @functools.cache
 def _compiled_forward() -> Callable:
-  """Compiles once per form of the network, function, exits and batch.
+  """Returns a jitted forward pass, which compiles once per network, function, exits and batch.
 
-  Made at the first call, when the backend is known.
+  It is made at the first call, since its compiler options depend on the backend.
   """
 
   def forward(graphdef, function, exits, state, images):
@@ -43,19 +44,28 @@ def predict(
   mesh: Mesh | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-  """Logits of the exits; the model is put into evaluation mode (running batch statistics).
+  """Predicts the logits of images, without augmentation.
 
   Args:
-    model: sees the images as they are, without augmentation.
+    model: is put into evaluation mode (running batch statistics).
     images: uint8 [N, height, width, channels].
-    exits: names of the exits wanted; None: all.
-    batch_size: images per call, made a multiple of the devices; the last call is filled up with
-      zeros, so that one shape is traced. None: see `images_per_call`.
-    mesh: of one axis, over which a batch is split; None: on the default device.
-    on_batch: called after every batch with the number of images done.
+    exits: names of the exits to return; None for all.
+    batch_size: images per call, rounded up to a multiple of the devices; the last call is padded
+      with zeros, so that only one shape is traced. None for `images_per_call`.
+    mesh: mesh with one axis, over which a batch is split; None for the default device.
+    on_batch: is called after every batch with the number of images done.
 
   Returns:
     float32 [N, exits, classes] (float64 if the model computes in it), earliest exit first.
+
+  Examples:
+    >>> from mecl_jax import models
+    >>> model = models.build(
+    ...   backbone='resnet8', exits=('stage1',), head='linear', num_classes=3,
+    ...   image_shape=(8, 8, 3), mean=np.zeros(3), std=np.ones(3), seed=0,
+    ... )
+    >>> predict(model, np.zeros((5, 8, 8, 3), np.uint8), batch_size=5).shape
+    (5, 2, 3)
   """
   names = None if exits is None else tuple(exits)
   return _over(images, model, MultiExit.__call__, names, batch_size, mesh, on_batch)
@@ -69,9 +79,13 @@ def penultimate_features(
   mesh: Mesh | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-  """The last stage's feature map, averaged over the image, [N, channels] in the compute dtype.
+  """Computes the feature map of the last stage, averaged over the image.
 
-  Arguments as of `predict`.
+  Args:
+    model, images, batch_size, mesh, on_batch: as of `predict`.
+
+  Returns:
+    [N, channels] in the compute dtype.
   """
   return _over(images, model, _averaged_features, (FINAL,), batch_size, mesh, on_batch)
 
@@ -89,7 +103,7 @@ def _over(
   mesh: Mesh | None,
   on_batch: Callable[[int], None],
 ) -> np.ndarray:
-  """`function(model, images, names)` of all images, a batch at a time."""
+  """Returns `function(model, images, names)` of all images, computed batch by batch."""
   model.eval()
   graphdef, state = nnx.split(model)
   batch_size = batch_size or images_per_call(model, images.shape[1:])

@@ -1,12 +1,14 @@
-"""Exit rules: how sure every exit is of every example; the larger, the sooner it may leave.
+"""Exit rules: how confident an exit is in its prediction, from logits alone.
 
-All are functions of logits [N, exits, classes] and return float64 [N, exits]. None knows a label.
-What is said of an example at an exit depends, to the last bit, on its own logits up to that exit:
-asked stage by stage, for any part of a batch, a rule says the same as of all logits at once.
+To add a rule, write a function of `ExitLogits` and name it in `CONFIDENCES`. A rule judges the last
+of the exits that examples have reached; `Rule.confidence` applies it to one exit after the other.
+So simulation on saved logits and real early exit use the same function.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import math
+from typing import Any, Protocol
 import weakref
 
 import numpy as np
@@ -15,165 +17,277 @@ from mecl_jax.errors import choose
 from mecl_jax.evaluation.metrics import checked, log_softmax
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
 
-Learnt = tuple[tuple[float, ...], ...]  # what a rule has learnt of every exit
+ByExit = Sequence[np.ndarray]  # logits of the exits so far, earliest first, [N, classes] each
+NEAR = 1e-9  # difference of confidences, far above the rounding of plain numbers against NumPy
 
 
-def max_probability(logits: np.ndarray) -> np.ndarray:
-  """The largest probability, in (0, 1]."""
-  return _max_probability(_log_probabilities(logits))
+class ExitLogits(Protocol):
+  """What a rule may compute with, for many examples or for one.
 
-
-def entropy(logits: np.ndarray) -> np.ndarray:
-  """Minus the entropy in nats, at most 0 (BranchyNet, Teerapittayanon et al. 2016, 1709.01686)."""
-  return _negated_entropy(_log_probabilities(logits))
-
-
-def margin(logits: np.ndarray) -> np.ndarray:
-  """The largest probability less the second, in [0, 1]."""
-  return _margin(_log_probabilities(logits))
-
-
-def patience(logits: np.ndarray) -> np.ndarray:
-  """How many exits in a row, this one the last of them, predict the class that this one does.
-
-  The threshold is a count t: t exits agree. PABEE (Zhou et al., NeurIPS 2020, arXiv 2006.04152)
-  counts the agreements between them, so that its patience is t - 1.
+  A value is an array [N] for many examples and a number for one. A rule combines values by Python
+  operators and these methods, so that one function serves both.
   """
-  predicted = checked(logits).argmax(axis=-1)
-  at = np.arange(predicted.shape[1])
-  changed = np.ones(predicted.shape, bool)
-  changed[:, 1:] = predicted[:, 1:] != predicted[:, :-1]
-  since = np.maximum.accumulate(np.where(changed, at, 0), axis=1)
-  return (at - since + 1).astype(np.float64)
+
+  def predicted(self) -> list[Any]:
+    """Returns the predicted class at each exit so far, earliest first."""
+
+  def exp(self, value: Any) -> Any:
+    """Returns the exponential."""
+
+  def sigmoid(self, value: Any) -> Any:
+    """Returns 1 / (1 + exp(-value))."""
+
+  def two_largest(self) -> tuple[Any, Any]:
+    """Returns the log probabilities of the two likeliest classes at the last exit."""
+
+  def total(self, function: Callable[[Any], Any]) -> Any:
+    """Returns the sum over the classes of a function of the log probability at the last exit."""
+
+
+def max_probability(last: ExitLogits) -> Any:
+  """Returns the largest probability, in (0, 1].
+
+  References:
+    Huang et al., "Multi-Scale Dense Networks", ICLR 2018, arXiv 1703.09844.
+  """
+  return last.exp(last.two_largest()[0])
+
+
+def entropy(last: ExitLogits) -> Any:
+  """Returns minus the entropy in nats, at most 0.
+
+  References:
+    Teerapittayanon et al., "BranchyNet", ICPR 2016, arXiv 1709.01686.
+  """
+  return last.total(lambda log_p: last.exp(log_p) * log_p)
+
+
+def margin(last: ExitLogits) -> Any:
+  """Returns the largest probability minus the second largest, in [0, 1]."""
+  first, second = last.two_largest()
+  return last.exp(first) - last.exp(second)
+
+
+def patience(last: ExitLogits) -> Any:
+  """Returns how many exits in a row, the last one included, predict the class of the last one.
+
+  The threshold is a count t: t exits agree. The patience of the paper counts the agreements between
+  them, so it is t - 1.
+
+  References:
+    Zhou et al., "BERT Loses Patience", NeurIPS 2020, arXiv 2006.04152.
+  """
+  predicted, count, same = last.predicted(), 0.0, True
+  for earlier in reversed(predicted):
+    same = same & (earlier == predicted[-1])
+    count = count + same
+  return count
 
 
 PATIENCE = 'patience'
-MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+CONFIDENCES: dict[str, Callable[[ExitLogits], Any]] = {
   'max_probability': max_probability,
   'entropy': entropy,
   'margin': margin,
   PATIENCE: patience,
 }
 GATE = 'gate'
-RULES = (*MEASURES, GATE)
+# Features of new gates. A fitted gate names its own, so a longer list leaves saved gates valid.
+GATE_FEATURES = ('max_probability', 'entropy', 'margin', PATIENCE)
+RULES = (*CONFIDENCES, GATE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """A rule with what it has learnt; see `fit_rule`.
+  """An exit rule with its fitted coefficients, if it has any; see `fit_rule`.
 
   Attributes:
     name: one of `RULES`.
-    learnt: of the gate, per exit the weights of the four measures and, last, the bias; else empty.
+    features: names of the confidences that the gate combines; empty for other rules.
+    coefficients: of the gate, for each exit one per feature and, last, the intercept; empty for
+      other rules.
+
+  Raises:
+    UserError: no rule has this name.
+
+  Examples:
+    >>> logits = np.log([[[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]]])  # one image, two exits
+    >>> Rule('max_probability').confidence(logits).round(3).tolist()
+    [[0.5, 0.8]]
   """
 
   name: str
-  learnt: Learnt = ()
+  features: tuple[str, ...] = ()
+  coefficients: tuple[tuple[float, ...], ...] = ()
 
   def __post_init__(self):
     choose('exit rule', self.name, RULES)
 
   def confidence(self, logits: np.ndarray) -> np.ndarray:
-    """How sure every exit is, float64 [N, exits].
+    """Computes the confidence of every exit.
 
     Args:
-      logits: [N, exits, classes], or of the first exits only.
+      logits: float [N, exits, classes], or of the first exits only.
+
+    Returns:
+      float64 [N, exits]. The value of an example at an exit depends only on its own logits up to
+      that exit, to the last bit.
 
     Raises:
-      UserError: a logit is not a finite number, or the gate knows fewer exits.
+      UserError: a logit is not a finite number, or the gate was fitted for fewer exits.
     """
-    if self.name == GATE:
-      return _gate(measures(logits), self.learnt)
-    return MEASURES[self.name](logits)
+    by_exit = list(np.moveaxis(checked(logits), 1, 0))
+    exits = range(1, len(by_exit) + 1)
+    return np.stack([self._of_last(ManyExamples(by_exit[:k]), k) for k in exits], axis=1)
+
+  def reaches(self, by_exit: ByExit, threshold: float) -> np.ndarray:
+    """Compares the confidence of the last exit so far with a threshold.
+
+    Args:
+      by_exit: float [N, classes] for each exit so far, earliest first.
+      threshold: least confidence that is enough.
+
+    Returns:
+      bool [N], equal to `confidence(logits)[:, last exit] >= threshold`.
+
+    Raises:
+      UserError: as `confidence`; only logits of the last exit are checked.
+    """
+    checked(by_exit[-1])
+    return self._of_last(ManyExamples(by_exit), len(by_exit)) >= threshold
+
+  def one_reaches(self, by_exit: ByExit, threshold: float) -> bool:
+    """Returns what `reaches` returns for a single example, several times as fast.
+
+    It computes with plain numbers. Where these are too close to the threshold, or not finite, the
+    arrays of `reaches` decide.
+    """
+    one = OneExample(by_exit)
+    confidence = self._of_last(one, len(by_exit)) if one.finite else math.nan
+    if abs(confidence - threshold) > NEAR:
+      return confidence > threshold
+    return bool(self.reaches(by_exit, threshold)[0])
+
+  def _of_last(self, last: ExitLogits, exits: int) -> Any:
+    """Returns the confidence of the last of so many exits."""
+    if self.name != GATE:
+      return CONFIDENCES[self.name](last)
+    if exits > len(self.coefficients):
+      check_same_exits('a gate', len(self.coefficients), exits)
+    *coefficients, log_odds = self.coefficients[exits - 1]
+    # Term by term: a matrix product rounds differently for another number of examples.
+    for name, coefficient in zip(self.features, coefficients, strict=True):
+      log_odds = log_odds + coefficient * CONFIDENCES[name](last)
+    return last.sigmoid(log_odds)
+
+
+class ManyExamples:
+  """`ExitLogits` of N examples: values are float64 arrays [N]."""
+
+  exp = staticmethod(np.exp)
+
+  def __init__(self, by_exit: ByExit):
+    self._by_exit = by_exit
+    # In one piece: NumPy may add up differently where numbers do not lie side by side.
+    self._log_p = log_softmax(np.ascontiguousarray(by_exit[-1]))
+
+  def predicted(self) -> list[np.ndarray]:
+    return [logits.argmax(axis=-1) for logits in self._by_exit]
+
+  def sigmoid(self, value: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -value))
+
+  def two_largest(self) -> tuple[np.ndarray, np.ndarray]:
+    second, first = np.partition(self._log_p, -2)[:, -2:].T
+    return first, second
+
+  def total(self, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return function(self._log_p).sum(axis=-1)
+
+
+class OneExample:
+  """`ExitLogits` of a single example: values are plain numbers.
+
+  Between two segments of a network the processor's caches are cold, and every call of NumPy costs
+  microseconds.
+  """
+
+  exp = staticmethod(math.exp)
+
+  def __init__(self, by_exit: ByExit):
+    self._by_exit = by_exit
+    logits = by_exit[-1][0].tolist()
+    self.finite = math.isfinite(sum(logits))
+    top = max(logits)
+    odds = [math.exp(logit - top) for logit in logits]
+    log_sum = top + math.log(sum(odds))
+    self._log_p = [logit - log_sum for logit in logits]
+
+  def predicted(self) -> list[int]:
+    return [int(logits.argmax()) for logits in self._by_exit]
+
+  def sigmoid(self, value: float) -> float:
+    return (1 + math.tanh(value / 2)) / 2
+
+  def two_largest(self) -> tuple[float, float]:
+    second, first = sorted(self._log_p)[-2:]
+    return first, second
+
+  def total(self, function: Callable[[float], float]) -> float:
+    return sum([function(log_p) for log_p in self._log_p])
 
 
 def fit_rule(name: str, validation: Predicted) -> Rule:
-  """Makes a rule by name; the gate learns, the others have nothing to learn.
+  """Makes a rule by its name, and fits the gate.
 
-  The gate is a logistic regression per exit, on the four measures of that exit, of whether it is
-  right, and its confidence the probability of that. An exit that is always right, or never, gives
-  it nothing to tell examples apart by: its confidence is (right + 1) / (N + 2) of all of them.
+  The gate is a logistic regression for each exit. It predicts from `GATE_FEATURES` of that exit
+  whether the exit is right; its confidence is the predicted probability. Where an exit is right on
+  all examples or on none, that probability is (right + 1) / (N + 2) for every example.
+
+  Args:
+    name: one of `RULES`.
+    validation: predictions of the validation split.
+
+  Returns:
+    the rule.
 
   Raises:
-    UserError: no such rule, not the validation split, or a logit that is not a finite number.
+    UserError: no rule has this name, the split is not the validation split, or a logit is not a
+      finite number.
   """
   check_validation(validation)
   if choose('exit rule', name, RULES) != GATE:
     return Rule(name)
-  seen, right = _measures_of(validation), validation.right()
-  return Rule(GATE, tuple(_fit(seen[:, k], right[:, k]) for k in range(validation.exits)))
+  features = np.stack([confidence_of(validation, Rule(f)) for f in GATE_FEATURES], axis=-1)
+  right = validation.right()
+  exits = range(validation.exits)
+  return Rule(GATE, GATE_FEATURES, tuple(_fit_gate(features[:, k], right[:, k]) for k in exits))
 
 
-# What was said of a split, kept as long as the split is: every policy of a rule asks for the same.
-_said: weakref.WeakKeyDictionary[Predicted, dict[Rule, np.ndarray]] = weakref.WeakKeyDictionary()
+# All policies of a rule need the same confidences of a split; they are kept as long as the split.
+_known: weakref.WeakKeyDictionary[Predicted, dict[Rule, np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 def confidence_of(split: Predicted, rule: Rule) -> np.ndarray:
-  """`rule.confidence(split.logits)`, computed once however often it is asked for; read only."""
-  kept = _said.setdefault(split, {})
-  if rule not in kept:
-    if rule.name == GATE:
-      said = {rule: _gate(_measures_of(split), rule.learnt)}
-    else:
-      together = measures(split.logits)
-      said = {Rule(name): together[..., k] for k, name in enumerate(MEASURES)}
-    for key, confidence in said.items():
-      kept[key] = np.asfortranarray(confidence)  # policies go through it exit by exit
-      kept[key].flags.writeable = False
-  return kept[rule]
+  """Returns `rule.confidence(split.logits)`, computed once per split and rule, read-only."""
+  known = _known.setdefault(split, {})
+  if rule not in known:
+    known[rule] = np.asfortranarray(rule.confidence(split.logits))  # policies read exit by exit
+    known[rule].flags.writeable = False
+  return known[rule]
 
 
-def _measures_of(split: Predicted) -> np.ndarray:
-  """`measures` of a split, computed once."""
-  said = np.stack([confidence_of(split, Rule(name)) for name in MEASURES], axis=-1)
-  return np.ascontiguousarray(said)
-
-
-def measures(logits: np.ndarray) -> np.ndarray:
-  """All of `MEASURES`, float64 [N, exits, 4] in their order."""
-  log_p = _log_probabilities(logits)
-  said = (_max_probability(log_p), _negated_entropy(log_p), _margin(log_p), patience(logits))
-  return np.stack(said, axis=-1)
-
-
-def _fit(seen: np.ndarray, right: np.ndarray) -> tuple[float, ...]:
-  """Weights and bias from measures [N, 4] and bool [N]."""
+def _fit_gate(features: np.ndarray, right: np.ndarray) -> tuple[float, ...]:
+  """Returns coefficients and intercept from features [N, F] and whether an exit is right, [N]."""
   if right.all() or not right.any():
-    return (*[0.0] * seen.shape[1], float(np.log((right.sum() + 1) / ((~right).sum() + 1))))
-  # Here: a second of start-up that only this rule needs.
+    return (*[0.0] * features.shape[1], float(np.log((right.sum() + 1) / ((~right).sum() + 1))))
+  # Imported here: it takes a second, and only the gate needs it.
   from sklearn.linear_model import LogisticRegression
   from sklearn.preprocessing import StandardScaler
 
-  scaler = StandardScaler().fit(seen)
-  # Newton's method: exact and at once with so few weights.
-  model = LogisticRegression(solver='newton-cholesky', tol=1e-9).fit(scaler.transform(seen), right)
-  weights = model.coef_[0] / scaler.scale_
-  return (*weights.tolist(), float(model.intercept_[0] - weights @ scaler.mean_))
-
-
-def _gate(seen: np.ndarray, learnt: Learnt) -> np.ndarray:
-  exits = seen.shape[1]
-  if exits > len(learnt):
-    check_same_exits('a gate', len(learnt), exits)
-  *weights, bias = np.array(learnt[:exits]).T
-  # Term by term: a matrix product rounds otherwise for another number of examples.
-  odds = sum((w * seen[..., k] for k, w in enumerate(weights)), start=bias)
-  return np.exp(-np.logaddexp(0, -odds))
-
-
-def _max_probability(log_p: np.ndarray) -> np.ndarray:
-  return np.exp(log_p.max(axis=-1))
-
-
-def _negated_entropy(log_p: np.ndarray) -> np.ndarray:
-  return (np.exp(log_p) * log_p).sum(axis=-1)
-
-
-def _margin(log_p: np.ndarray) -> np.ndarray:
-  second, first = np.moveaxis(np.partition(log_p, (-2, -1), axis=-1)[..., -2:], -1, 0)
-  return np.exp(first) - np.exp(second)
-
-
-def _log_probabilities(logits: np.ndarray) -> np.ndarray:
-  """Float64, in one piece: NumPy may sum and exponentiate otherwise what lies scattered."""
-  return log_softmax(np.ascontiguousarray(logits))
+  scaler = StandardScaler().fit(features)
+  # Newton's method: exact and fast with so few coefficients.
+  model = LogisticRegression(solver='newton-cholesky', tol=1e-9)
+  model.fit(scaler.transform(features), right)
+  coefficients = model.coef_[0] / scaler.scale_
+  return (*coefficients.tolist(), float(model.intercept_[0] - coefficients @ scaler.mean_))

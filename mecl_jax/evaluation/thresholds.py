@@ -1,4 +1,4 @@
-"""Thresholds of an exit rule, from the validation split and nothing else."""
+"""Searches for the thresholds of an exit rule, on the validation split only."""
 
 from collections.abc import Callable
 import math
@@ -10,29 +10,36 @@ from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import Rule, confidence_of
 
-BUDGETS = range(1, 40)  # MSDNet's p
+BUDGETS = range(1, 40)  # p in MSDNet's protocol
 SHARED = 100  # thresholds of a sweep
-CANDIDATES = 30  # thresholds of an exit that has its own; more of them fit the noise
-TOLERANCE = 1e-9  # of accuracies, far below one example: 0.9 - 0.005 is not quite 0.895
-HALVINGS = 24  # of the range of prices, on a logarithmic scale
-PRICES = (1e-6, 1e3)  # accuracy that is given for the cost of the last exit
-SWEPT_PRICES = np.geomspace(1, 2e-3, 16)  # accuracy for what lies between the first and last cost
+CANDIDATES = 30  # thresholds tried per exit; more would fit the noise of the validation split
+TOLERANCE = 1e-9  # of accuracies, far below one example: in floats, 0.9 - 0.005 is not 0.895
+HALVINGS = 24  # bisection steps over the prices, on a logarithmic scale
+PRICES = (1e-6, 1e3)  # price: accuracy exchanged for the cost of the last exit
+SWEPT_PRICES = np.geomspace(1, 2e-3, 16)  # accuracy for the difference of first and last cost
 
-Value = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of accuracy and cost, shares
+Value = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of accuracy and cost; higher is better
 
 
 def budgeted(rule: Rule, validation: Predicted) -> list[Policy]:
-  """The 39 policies of MSDNet's budgeted batch: cheap to dear.
+  """Makes the 39 policies of MSDNet's budgeted batch protocol, from cheap to expensive.
 
-  For p = 1, .., 39 and r = p / 20, exit k = 1, .., K is to take the share q_k, which is in
-  proportion to r^k: its threshold is the confidence of the floor(n q_k)-th most confident of the
-  examples that have not left before. That number is exact, of whole numbers, where floats would
-  make 0 of 49 * (1 / 49). If it is 0 nobody leaves at k, and if fewer than it are there all of
-  those do. Equal confidences leave together, so that ties can take more than their share: with
-  `patience` all examples tie at the first exit, and leave there in all 39.
+  For p = 1, .., 39 and r = p / 20, exit k = 1, .., K should take a share q_k of the examples in
+  proportion to r^k. Its threshold is the confidence of the floor(n q_k)-th most confident of the
+  examples that have not left before. This number is computed with integers, since floats give 0 for
+  49 * (1 / 49). If it is 0, no example leaves at k; if fewer examples remain, all of them leave.
+  Equal confidences leave together, so ties can exceed the share. With `patience`, all examples tie
+  at the first exit and leave there in all 39 policies.
+
+  Args:
+    rule: the exit rule.
+    validation: predictions of the validation split.
 
   Returns:
-    39 policies; the later exits take the more, the larger p.
+    39 policies; the larger p, the more examples the later exits take.
+
+  Raises:
+    UserError: the split is not the validation split.
 
   References:
     Huang et al., "Multi-Scale Dense Networks", ICLR 2018, arXiv 1703.09844.
@@ -44,16 +51,20 @@ def budgeted(rule: Rule, validation: Predicted) -> list[Policy]:
 
 
 def shared(rule: Rule, validation: Predicted, number: int = SHARED) -> list[Policy]:
-  """One threshold for all exits, swept over confidences that occur at the early exits.
+  """Sweeps one threshold for all exits over the confidences of the early exits.
 
   Args:
-    rule: that is to have thresholds.
-    validation: the predictions that they come from.
-    number: of quantiles, evenly from the smallest confidence, at which all leave at the first
-      exit, to the largest; equal ones count once.
+    rule: the exit rule.
+    validation: predictions of the validation split.
+    number: number of evenly spaced quantiles of the confidences, from the smallest to the largest;
+      equal ones count once.
 
   Returns:
-    a policy each, from all leave at once to, besides, nobody leaves early.
+    a policy per threshold: with the first, all examples leave at the first exit; one more policy at
+    the end lets no example leave early.
+
+  Raises:
+    UserError: the split is not the validation split.
   """
   check_validation(validation)
   return _shared(rule, confidence_of(validation, rule), number)
@@ -66,28 +77,31 @@ def per_exit(
   max_accuracy_drop: float,
   number: int = CANDIDATES,
 ) -> Policy:
-  """One threshold per exit: a cheap policy that loses no more than so much accuracy.
+  """Searches one threshold per exit: a cheap policy within a limit of the accuracy drop.
 
-  The start is the cheapest of `shared` that keeps the accuracy. From there the thresholds of one
-  exit after the other are set to the best of `number`, given those of the other exits, until none
-  moves. Best is the largest accuracy - price * cost; the price, one for all exits, is the
-  highest with which the accuracy is kept, found by bisection. Of all that kept it the cheapest goes
-  through the exits again, where best is now the cheapest that keeps the accuracy: that spends what
-  is left of the drop. So it is never dearer than the start; it need not be the cheapest of all.
+  The search starts from the cheapest `shared` policy that keeps the limit. It sets the threshold of
+  one exit after the other to the best candidate, given those of the other exits, until none
+  changes. The best candidate has the largest accuracy - price * cost. The price is the same for all
+  exits, and the highest that keeps the limit, found by bisection. A last pass starts from the
+  cheapest policy found within the limit; there the best candidate is the cheapest within the limit,
+  which uses the rest of the drop. So the result never costs more than the start, but it need not be
+  the cheapest of all.
 
   Args:
-    rule: that is to have thresholds.
-    validation: the predictions that they come from.
-    costs: float [exits], of a sample that leaves there, in any unit (see `dynamic_macs`).
-    max_accuracy_drop: share of the validation examples, against the final exit.
-    number: of quantiles, evenly, of the confidences of an exit: its candidates. The more there are,
-      the better they fit the validation examples alone, and the more accuracy is lost on others.
+    rule: the exit rule.
+    validation: predictions of the validation split.
+    costs: float [exits], of an example that leaves there, in any unit (see `dynamic_macs`).
+    max_accuracy_drop: limit of the accuracy lost against the final exit, as a share of the
+      validation examples.
+    number: number of candidates per exit, evenly spaced quantiles of its confidences. More of them
+      fit the validation examples better, but lose more accuracy on other examples.
 
   Raises:
-    UserError: the drop is negative, or the costs are of another number of exits.
+    UserError: the drop is negative, the split is not the validation split, or the costs are of
+      another number of exits.
   """
   if not max_accuracy_drop >= 0:
-    raise UserError(f'max_accuracy_drop is {max_accuracy_drop}; it is a share, from 0 on')
+    raise UserError(f'max_accuracy_drop is {max_accuracy_drop}; it must be a share, 0 or above')
   search = _search(rule, validation, costs, number)
   least = search.right[:, -1].mean() - max_accuracy_drop - TOLERANCE
 
@@ -108,14 +122,19 @@ def per_exit(
 
 
 def per_exit_within(rule: Rule, validation: Predicted, costs: np.ndarray, target: float) -> Policy:
-  """One threshold per exit: an accurate policy whose mean cost is at most `target`.
+  """Searches one threshold per exit: an accurate policy within a limit of the mean cost.
 
-  Of `shared` and `per_exit_sweep` the most accurate that keeps to it is the start, from which the
-  thresholds are set, one exit after the other, to the best that keep to it, until none moves.
+  The search starts from the most accurate policy of `shared` and `per_exit_sweep` within the limit.
+  It sets the threshold of one exit after the other to the most accurate candidate within the limit,
+  until none changes.
 
   Args:
-    rule, validation, costs: as of `per_exit`, and so are the errors.
-    target: in the unit of the costs; if no start keeps to it, the policy does not either.
+    rule, validation, costs: as of `per_exit`.
+    target: limit of the mean cost, in the unit of the costs; if no start keeps it, the result does
+      not keep it either.
+
+  Raises:
+    UserError: the split is not the validation split, or the costs are of another number of exits.
   """
   search = _search(rule, validation, costs, CANDIDATES)
   most = target / np.max(costs) * (1 + TOLERANCE)
@@ -129,15 +148,19 @@ def per_exit_within(rule: Rule, validation: Predicted, costs: np.ndarray, target
 
 
 def per_exit_sweep(rule: Rule, validation: Predicted, costs: np.ndarray) -> list[Policy]:
-  """One threshold per exit, for one price of the costs after the other.
+  """Searches one threshold per exit for each of 16 prices of the costs.
 
-  For every price, the best of `shared` by accuracy - price * cost is climbed from as in `per_exit`.
+  For every price, the search of `per_exit` starts from the best `shared` policy by accuracy -
+  price * cost.
 
   Args:
-    rule, validation, costs: as of `per_exit`, and so are the errors.
+    rule, validation, costs: as of `per_exit`.
 
   Returns:
-    the policies of 16 prices; one that several have is there once.
+    the policies, each once.
+
+  Raises:
+    UserError: the split is not the validation split, or the costs are of another number of exits.
   """
   search = _search(rule, validation, costs, CANDIDATES)
   starts = [p.thresholds for p in _shared(rule, search.confidence, SHARED)]
@@ -152,7 +175,7 @@ def per_exit_sweep(rule: Rule, validation: Predicted, costs: np.ndarray) -> list
 
 
 def _net_of(price: float) -> Value:
-  """Accuracy less the cost at a price."""
+  """Returns the value: accuracy - price * cost."""
   return lambda accuracy, cost: accuracy - price * cost
 
 
@@ -164,13 +187,13 @@ def _search(rule: Rule, validation: Predicted, costs: np.ndarray, number: int) -
 
 
 class _Search:
-  """What thresholds are worth, and the best one of an exit given those of the others.
+  """Coordinate search over thresholds: the best one of an exit, given those of the others.
 
   Args:
-    confidence: [N, exits].
+    confidence: float [N, exits].
     right: bool [N, exits].
-    costs: [exits]; within, as shares of the largest.
-    number: of quantiles that are candidates at each exit.
+    costs: float [exits]; divided by the largest inside.
+    number: number of candidates per exit.
   """
 
   def __init__(self, confidence: np.ndarray, right: np.ndarray, costs: np.ndarray, number: int):
@@ -179,15 +202,15 @@ class _Search:
     self.candidates = [_candidates(of_exit, number) for of_exit in confidence.T]
 
   def measure(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean accuracy and cost, scalars."""
-    return self._worth(first_reached(self.confidence, thresholds))
+    """Returns mean accuracy and mean cost of thresholds, scalars."""
+    return self._means(first_reached(self.confidence, thresholds))
 
-  def _worth(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same where examples leave at `at`, int [N]."""
+  def _means(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean accuracy and mean cost of examples that leave at exits `at`, int [N]."""
     return self.right[np.arange(len(at)), at].mean(), self.costs[at].mean()
 
   def climb(self, thresholds: np.ndarray, value: Value) -> np.ndarray:
-    """Sets threshold after threshold to the best by `value(accuracy, cost)` until none moves."""
+    """Sets one threshold after the other to the best by `value`, until none changes."""
     thresholds, now = thresholds.copy(), value(*self.measure(thresholds))
     before: float | np.ndarray = -np.inf
     while now > before + TOLERANCE:
@@ -197,15 +220,15 @@ class _Search:
     return thresholds
 
   def _best(self, k: int, thresholds: np.ndarray, value: Value) -> float:
-    """The best candidate for exit k; its present threshold, if no other is better."""
+    """Returns the best candidate for exit k; the present threshold, if no other is better."""
     n = len(self.confidence)
     before = first_reached(self.confidence[:, : k + 1], thresholds[:k])
     later = k + 1 + first_reached(self.confidence[:, k + 1 :], thresholds[k + 1 :])
     reached = before == k
-    accuracy, cost = self._worth(np.where(reached, later, before))  # if nobody left here
+    accuracy, cost = self._means(np.where(reached, later, before))  # if no example left here
     here = self.falling[:, k][reached[self.falling[:, k]]]
     later = later[here]
-    # What the first 0, 1, 2, .. change by leaving here, and how many do at every candidate.
+    # Changes if the 0, 1, 2, .. most confident leave here, and how many do for every candidate.
     gained = np.append(0, np.cumsum(self.right[here, k].astype(int) - self.right[here, later]))
     saved = np.append(0, np.cumsum(self.costs[later] - self.costs[k]))
     candidates = np.append(thresholds[k], self.candidates[k])
@@ -220,7 +243,7 @@ def _shared(rule: Rule, confidence: np.ndarray, number: int) -> list[Policy]:
 
 
 def _candidates(confidence: np.ndarray, number: int) -> np.ndarray:
-  """Quantiles that occur, rising and each once, and infinity."""
+  """Returns quantiles among the values, rising and each once, and infinity."""
   if not confidence.size:
     return np.array([np.inf])
   shares = np.linspace(0, 1, number)
@@ -228,14 +251,14 @@ def _candidates(confidence: np.ndarray, number: int) -> np.ndarray:
 
 
 def _budget(p: int, n: int, exits: int) -> list[int]:
-  """floor(n q_k) of every exit but the last."""
+  """Returns floor(n q_k) for every exit but the last."""
   parts = [p**k * 20 ** (exits - k) for k in range(1, exits + 1)]
   whole = sum(parts)
   return [n * part // whole for part in parts[:-1]]
 
 
 def _fill(confidence: np.ndarray, counts: list[int]) -> np.ndarray:
-  """Thresholds [exits - 1] with which so many leave at every exit, ties besides."""
+  """Returns thresholds [exits - 1] with which the counted examples, and ties, leave."""
   thresholds = np.full(len(counts), np.inf)
   here = np.ones(len(confidence), bool)
   for k, count in enumerate(counts):

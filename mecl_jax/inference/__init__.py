@@ -1,4 +1,4 @@
-"""Networks at work: early exit that is real, answers by a deadline, and what both take."""
+"""Inference: early exit, answers by a deadline, and their latencies."""
 
 from mecl_jax.inference.anytime import Answer, Anytime
 from mecl_jax.inference.early_exit import Answers, EarlyExit

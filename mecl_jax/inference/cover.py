@@ -1,22 +1,26 @@
-"""Any number of examples by calls of a few fixed sizes, in the least time."""
+"""Covers of any number of examples by calls of a few fixed sizes, in the least time."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-STEP = 4  # from one size to the next: twice as many sizes, as powers of two, compile twice as long
+STEP = 4  # factor between sizes; all powers of two would take twice as long to compile
 
 
 class Call(NamedTuple):
-  """`size` examples from number `start` on; what lies beyond the last one is padding."""
+  """A call for `size` examples from number `start` on; rows after the last one are padding."""
 
   size: int
   start: int
 
 
 def ladder(batch_size: int) -> tuple[int, ...]:
-  """Sizes of calls: the first power of two that holds a whole batch, a quarter of it, .., and 1.
+  """Returns sizes of calls: the smallest power of two that holds a batch, a quarter of it, .., 1.
 
-  Each is a multiple of all the smaller ones.
+  Each size is a multiple of all smaller ones.
+
+  Examples:
+    >>> ladder(100)
+    (128, 32, 8, 2, 1)
   """
   sizes = [1 << (batch_size - 1).bit_length()]
   while sizes[-1] > 1:
@@ -25,18 +29,18 @@ def ladder(batch_size: int) -> tuple[int, ...]:
 
 
 def cheapest_covers(seconds: Mapping[int, float]) -> list[tuple[Call, ...]]:
-  """The calls to make for 0, 1, 2, .. examples, up to as many as the largest size has.
+  """Finds the fastest calls for 0, 1, 2, .. examples, up to the largest size.
 
-  Where time grows with the examples, as on a CPU, 140 are 64 + 64 + 4 + 4 + 4; where a call takes
-  about the same time whatever its size, as on an accelerator that is not full, they are a padded
-  one of 256.
+  Where the time grows with the number of examples, as on a CPU, 140 examples are 64 + 64 + 4 + 4 +
+  4. Where a call takes about the same time at any size, as on an accelerator with spare capacity,
+  they are one padded call of 256.
 
   Args:
-    seconds: that a call takes, by its size; of any two sizes one is a multiple of the other.
+    seconds: time of a call, by its size; of any two sizes, one is a multiple of the other.
 
   Returns:
-    Per number of examples the calls, larger ones first. None of them ends beyond the largest size:
-    without the last one examples would be left, and it starts at a multiple of its size.
+    the calls for each number of examples, larger ones first. No call ends beyond the largest size:
+    the last one is needed, and starts at a multiple of its size.
   """
   costs, sizes = [0.0], [0]
   for number in range(1, max(seconds) + 1):
@@ -47,7 +51,7 @@ def cheapest_covers(seconds: Mapping[int, float]) -> list[tuple[Call, ...]]:
 
 
 def _calls(number: int, sizes: list[int]) -> tuple[Call, ...]:
-  """Args: number: of examples. sizes: per number of examples that are left, of one call."""
+  """Returns the calls for a number of examples; `sizes` of a call by how many remain."""
   taken = []
   while number > 0:
     taken.append(sizes[number])

@@ -1,4 +1,4 @@
-"""Early exit that is real: examples that are sure enough leave, and the rest goes on."""
+"""Early exit: examples whose exit is confident enough leave, the others continue."""
 
 from collections.abc import Sequence
 import math
@@ -11,21 +11,19 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation.metrics import checked
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predictions import check_same_exits
-from mecl_jax.inference import quick
+from mecl_jax.evaluation.rules import ByExit
 from mecl_jax.inference.segments import Chain, cut
 from mecl_jax.inference.steps import compile_steps, padded
 from mecl_jax.models import MultiExit
 
-NEAR = 1e-9  # of confidences: by far more than the last bits that `quick` leaves open
-
 
 class Answers(NamedTuple):
-  """What was said of N images.
+  """Predictions for N images.
 
   Attributes:
-    classes: int [N].
+    classes: int [N], the predicted classes.
     exits: int [N], the number of the exit that answered, from 0.
-    logits: [N, classes] of that exit.
+    logits: float [N, classes], of that exit.
   """
 
   classes: np.ndarray
@@ -34,26 +32,39 @@ class Answers(NamedTuple):
 
 
 class EarlyExit:
-  """A network that answers each image at the first exit that is sure enough of it.
+  """A network that answers each image at the first exit that is confident enough.
 
-  After every segment the examples that reach the threshold of their exit leave. The others are
-  gathered and go on, in calls of a few fixed sizes that are compiled beforehand: which ones they
-  are, and how many, compiles nothing. A batch size of 1 goes from segment to segment as it is.
+  After every segment, the examples that reach the threshold of their exit leave. The others are
+  gathered and continue, in calls of a few fixed sizes that are compiled in advance. So nothing is
+  compiled for a number of remaining examples. With a batch size of 1, an image goes from segment to
+  segment as it is.
 
-  Classes and exits are those of `policy.leaves_at(predict(model, images))` as far as the logits
-  are: for another number of images XLA sums in another order, so that in float32 they differ by
-  about 1e-6 of the largest one. It takes a threshold that is itself the confidence of one of the
-  images, to the last bit, to see it.
+  Classes and exits are those of `policy.leaves_at(predict(model, images))`, up to the rounding of
+  the logits: XLA adds up in another order for another number of images, so float32 logits differ by
+  about 1e-6 of the largest one. An exit can change only where a confidence is that close to its
+  threshold.
 
-  Not for two threads at a time: features lie in memory that is used again.
+  Not for use by two threads at a time: calls reuse the same memory for features.
 
   Args:
-    model: put into evaluation mode; later changes of its parameters are not seen.
-    policy: rule and thresholds, of as many exits.
-    batch_size: images that go through together; features of so many are held for every exit.
+    model: is put into evaluation mode; later changes of its parameters have no effect.
+    policy: rule and thresholds, for as many exits as the model has.
+    batch_size: images per batch, 1 or more; features of one batch are held for every exit.
 
   Raises:
-    UserError: the policy is of another number of exits, or the batch size is below 1.
+    UserError: the policy is for another number of exits, or the batch size is below 1.
+
+  Examples:
+    >>> from mecl_jax import models
+    >>> from mecl_jax.evaluation import Policy, Rule
+    >>> model = models.build(
+    ...   backbone='resnet8', exits=('stage1',), head='linear', num_classes=3,
+    ...   image_shape=(8, 8, 3), mean=np.zeros(3), std=np.ones(3), seed=0,
+    ... )
+    >>> policy = Policy(Rule('margin'), np.array([0.0]))  # a margin is never below 0
+    >>> answers = EarlyExit(model, policy, batch_size=1)(np.zeros((2, 8, 8, 3), np.uint8))
+    >>> answers.exits.tolist(), answers.logits.shape
+    ([0, 0], (2, 3))
   """
 
   def __init__(self, model: MultiExit, policy: Policy, *, batch_size: int = 256):
@@ -65,7 +76,7 @@ class EarlyExit:
 
   @property
   def policy(self) -> Policy:
-    """Who leaves; another one of as many exits may take its place, and nothing compiles for it."""
+    """Rule and thresholds; may be replaced for as many exits, and nothing is compiled again."""
     return self._policy
 
   @policy.setter
@@ -74,9 +85,9 @@ class EarlyExit:
     self._policy, self._thresholds = policy, policy.thresholds.tolist()
 
   def compile(self, image_shape: Sequence[int]) -> None:
-    """Compiles for uint8 images of (height, width, channels), and times what there is to choose.
+    """Compiles for uint8 images of (height, width, channels), and times calls of each size.
 
-    The first call does it by itself; only images of another shape need it anew.
+    The first call compiles by itself; only images of another shape need it again.
     """
     shape = tuple(image_shape)
     if self.batch_size == 1:
@@ -86,10 +97,16 @@ class EarlyExit:
     self._image_shape = shape
 
   def __call__(self, images: np.ndarray) -> Answers:
-    """Answers images, uint8 [N, height, width, channels].
+    """Answers images.
+
+    Args:
+      images: uint8 [N, height, width, channels].
+
+    Returns:
+      the answers, in the order of the images.
 
     Raises:
-      UserError: there are none, or a logit is not a finite number.
+      UserError: there are no images, or a logit is not a finite number.
     """
     if not len(images):
       raise UserError('there are no images to answer')
@@ -103,52 +120,39 @@ class EarlyExit:
     return Answers(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
   def _one(self, image: np.ndarray) -> Answers:
-    """Of an image [1, height, width, channels].
-
-    Between two segments the processor has forgotten all of NumPy and much of Python: each function
-    that is not called here saves more than it would take in a loop of its own.
-    """
-    said = list[list[float]]()
-    for logits in self._chain(image):
-      answer = np.asarray(logits)
-      said.append(answer[0].tolist())
-      if self._stops(said):
+    """Answers one image, [1, height, width, channels]."""
+    so_far, early = list[np.ndarray](), len(self._thresholds)
+    for number, logits in enumerate(self._chain(image)):
+      so_far.append(np.asarray(logits))
+      if number < early and self._policy.rule.one_reaches(so_far, self._thresholds[number]):
         break
-    if not math.isfinite(sum(said[-1])):
+    answer = so_far[-1]
+    if not math.isfinite(sum(answer[0].tolist())):  # faster for few numbers than `checked`
       checked(answer)
-    predicted = said[-1].index(max(said[-1]))
-    return Answers(np.array([predicted]), np.array([len(said) - 1]), answer)
-
-  def _stops(self, said: list[list[float]]) -> bool:
-    """Whether one example leaves now, by its logits [exits so far][classes]."""
-    if len(said) > len(self._thresholds):
-      return True
-    sure, threshold = quick.confidence(self._policy.rule, said), self._thresholds[len(said) - 1]
-    if abs(sure - threshold) > NEAR:
-      return sure > threshold
-    return bool(self._leaving(np.array([said]))[0])  # too near to say, or not a number
+    return Answers(answer.argmax(axis=-1), np.array([number]), answer)
 
   def _batch(self, images: np.ndarray) -> Answers:
-    """Of n images, at most a batch."""
+    """Answers n images, at most a batch."""
     first = self._steps[0]
     x = jax.device_put(padded(images, first.capacity))
-    said = np.empty((len(images), self.policy.exits, *first.logits.shape[1:]), first.logits.dtype)
+    form = first.logits
+    logits = np.empty((self.policy.exits, len(images), *form.shape[1:]), form.dtype)
     exits = np.empty(len(images), int)
-    here = rows = np.arange(len(images))  # who is left, and where their features lie
+    here = rows = np.arange(len(images))  # examples that remain, and the rows of their features
     for number, step in enumerate(self._steps):
-      said[here, number] = step(x, said[here, number - 1], rows)
-      leaving = self._leaving(said[here, : number + 1])
+      logits[number, here] = step(x, logits[number - 1, here], rows)
+      leaving = self._leaving([of_exit[here] for of_exit in logits[: number + 1]])
       exits[here[leaving]] = number
       rows = np.flatnonzero(~leaving)
       here, x = here[rows], step.features
       if not len(here):
         break
-    logits = checked(said[np.arange(len(images)), exits])
-    return Answers(logits.argmax(axis=-1), exits, logits)
+    answered = logits[exits, np.arange(len(images))]
+    return Answers(answered.argmax(axis=-1), exits, answered)
 
-  def _leaving(self, said: np.ndarray) -> np.ndarray:
-    """Who leaves now, bool [n], by the logits [n, exits so far, classes]."""
-    number = said.shape[1] - 1
-    if number == self.policy.exits - 1:
-      return np.ones(len(said), bool)
-    return self.policy.rule.confidence(said)[:, number] >= self.policy.thresholds[number]
+  def _leaving(self, by_exit: ByExit) -> np.ndarray:
+    """Returns which of n examples leave now, bool [n]."""
+    number = len(by_exit) - 1
+    if number == len(self._thresholds):
+      return np.ones(len(checked(by_exit[-1])), bool)
+    return self._policy.rule.reaches(by_exit, self._thresholds[number])

@@ -1,4 +1,4 @@
-"""What was measured of a network on a device, and its file."""
+"""Measured latencies of a network on a device, and latency.json."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -29,21 +29,20 @@ SAVINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-  """Times of a network on one device; milliseconds are those of a whole batch.
+  """Times of a network on one device; milliseconds are per batch.
 
   Attributes:
-    device: where, see `device_name`.
-    jax: its version.
-    dtype: that the network computes in.
+    device: name of the device, see `device_name`.
+    jax: version of JAX.
+    dtype: dtype in which the network computes.
     image_shape: (height, width, channels).
-    exits: their names, earliest first.
-    macs: of each exit by itself: another network with exits of these names has others.
-    rows: per batch size and exit, of the network up to that exit, compiled by itself: columns
+    exits: names of the exits, earliest first.
+    macs: MACs of each exit alone, which identify the network.
+    rows: times of the network up to each exit, compiled as a whole, for each batch size; columns
       `LATENCY`.
-    segments: per batch size and exit, of what it takes beyond the exit before it: columns
-      `SEGMENTS`.
-    savings: of early exit with some policy, see `measure_saving`: columns `SAVINGS`.
-    policy: digest of that policy; '' without savings.
+    segments: times of the segment before each exit, for each batch size; columns `SEGMENTS`.
+    savings: time saved by early exit with one policy, see `measure_saving`; columns `SAVINGS`.
+    policy: digest of that policy; empty without savings.
   """
 
   device: str
@@ -58,7 +57,7 @@ class Latency:
   policy: str = ''
 
   def prefix_ms(self, batch: int = 1) -> np.ndarray:
-    """Median time per exit of the network up to it, float64 [exits].
+    """Returns the median time of the network up to each exit, in ms, float64 [exits].
 
     Raises:
       UserError: nothing was measured at this batch size.
@@ -66,7 +65,7 @@ class Latency:
     return self._times(self.rows, batch)
 
   def segment_ms(self, batch: int = 1) -> np.ndarray:
-    """Median time per exit of what it takes beyond the one before it, float64 [exits].
+    """Returns the median time of the segment before each exit, in ms, float64 [exits].
 
     Raises:
       UserError: nothing was measured at this batch size.
@@ -74,12 +73,16 @@ class Latency:
     return self._times(self.segments, batch)
 
   def tail_ms(self, batch: int = 1) -> np.ndarray:
-    """As `prefix_ms`, but what 99 of 100 calls did not exceed."""
+    """Returns the 99th percentile of the times of `prefix_ms`, in ms, float64 [exits].
+
+    Raises:
+      UserError: nothing was measured at this batch size.
+    """
     return self._times(self.rows, batch, 'p99_ms')
 
   @property
   def smallest_batch(self) -> int:
-    """From which the latency of one image is taken; 1, unless that was not measured."""
+    """Smallest batch size measured, from which the latency of one image is taken; usually 1."""
     return min(int(row['batch'] or 0) for row in self.rows)
 
   def _times(self, rows: Rows, batch: int, column: str = 'p50_ms') -> np.ndarray:
@@ -87,13 +90,14 @@ class Latency:
     if set(times) != set(self.exits):
       measured = sorted({str(row['batch']) for row in rows}, key=int)
       raise UserError(
-        f'latency was not measured at a batch size of {batch}, but at {", ".join(measured)}'
+        f'latency was not measured at a batch size of {batch}, but at {", ".join(measured)};'
+        f' add {batch} to evaluation.batch_sizes for --mode=latency'
       )
     return np.array([times[name] for name in self.exits], np.float64)
 
 
 def device_name() -> str:
-  """The default device: 'cpu, <model>, <n> cores', or the kind of the accelerator."""
+  """Returns the name of the default device: 'cpu, <model>, <n> cores', or the accelerator."""
   device = jax.local_devices()[0]
   if device.platform != 'cpu':
     return device.device_kind
@@ -101,30 +105,33 @@ def device_name() -> str:
 
 
 def save_latency(path: str | os.PathLike, latency: Latency) -> None:
-  """Writes it as JSON."""
+  """Writes latencies as JSON."""
   header = {'format': FORMAT, 'version': VERSION}
   write_json(path, header | dataclasses.asdict(latency))
 
 
 def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
-  """Reads what `save_latency` wrote; it may be of another device, its `device` says which.
+  """Reads a file that `save_latency` wrote, on this device or on another one.
 
   Args:
-    path: of the file.
-    exits: names of the exits of the network that it is wanted for.
+    path: file to read.
+    exits: names of the exits of the network that the latencies will be used for.
+
+  Returns:
+    the latencies; `device` is where they were measured.
 
   Raises:
-    UserError: there is no such file, it is damaged, of another version, or of other exits.
+    UserError: the file does not exist, is damaged, of another version, or of other exits.
   """
-  again = '--mode=latency measures anew'
+  again = '--mode=latency measures again'
   try:
     read = json.loads(pathlib.Path(path).read_text())
   except (OSError, ValueError) as error:
     raise UserError(f'{path} cannot be read: {error}; {again}') from None
   if not isinstance(read, Mapping) or read.get('format') != FORMAT:
-    raise UserError(f'{path} is no file of latencies; {again}')
+    raise UserError(f'{path} is not a file of latencies; {again}')
   if read.get('version') != VERSION:
-    raise UserError(f'{path} is of version {read.get("version")}, not {VERSION}; {again}')
+    raise UserError(f'{path} has version {read.get("version")}, not {VERSION}; {again}')
   fields = {name: value for name, value in read.items() if name not in ('format', 'version')}
   try:
     lists = ('image_shape', 'exits', 'macs')
@@ -133,16 +140,14 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
   except (KeyError, TypeError, ValueError) as error:
     raise UserError(f'{path} is damaged: {error}; {again}') from None
   if latency.exits != tuple(exits):
-    raise UserError(
-      f'{path} is of exits {", ".join(latency.exits)}, not of {", ".join(exits)}; {again}'
-    )
+    raise UserError(f'{path} has exits {", ".join(latency.exits)}, not {", ".join(exits)}; {again}')
   return latency
 
 
 def _check(latency: Latency) -> None:
-  """Raises TypeError or ValueError for what was never measured."""
+  """Raises TypeError or ValueError if the values cannot come from a measurement."""
   if not latency.rows or not latency.segments:
-    raise ValueError('it holds no times')
+    raise ValueError('it has no times')
   for rows, columns in (
     (latency.rows, LATENCY),
     (latency.segments, SEGMENTS),
@@ -150,7 +155,7 @@ def _check(latency: Latency) -> None:
   ):
     for row in rows:
       if tuple(row) != columns:
-        raise ValueError(f'a row has {", ".join(row)} where {", ".join(columns)} belong')
+        raise ValueError(f'a row has columns {", ".join(row)}, not {", ".join(columns)}')
       if 'exit' in row and row['exit'] not in latency.exits:
         raise ValueError(f'there is no exit {row["exit"]}')
       for name, value in row.items():
@@ -159,7 +164,7 @@ def _check(latency: Latency) -> None:
 
 
 def _cpu_model() -> str:
-  """As Linux calls it; elsewhere as Python does."""
+  """Returns the name of the CPU from Linux, or from Python on other systems."""
   try:
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:

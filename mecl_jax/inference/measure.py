@@ -1,4 +1,4 @@
-"""Latencies on the device at hand, and what early exit saves there."""
+"""Measurement of latencies on the present device, and of the time that early exit saves."""
 
 from collections.abc import Callable, Sequence
 import itertools
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predict import predict
 from mecl_jax.inference.cover import ladder
@@ -18,12 +18,12 @@ from mecl_jax.inference.latency import Latency, Row, Rows, device_name
 from mecl_jax.inference.segments import Chain, Part, cut, prefix
 from mecl_jax.models import FINAL, MultiExit, exit_costs
 
-# Of images uint8 [B, height, width, channels]; they and what is said of them are on the host.
+# Function of images, uint8 [B, height, width, channels]; images and result are on the host.
 Call = Callable[[np.ndarray], Any]
 
-TRIALS = 3  # of calls of a size, of which the fastest counts
-CALLS = (5, 1000)  # of one exit at one batch size, at least and at most
-IN_A_ROW = 16  # batches, before another's turn: what a processor has at hand is of one program
+TRIALS = 3  # calls of a size; the fastest counts
+CALLS = (5, 1000)  # calls of one exit at one batch size, at least and at most
+IN_A_ROW = 16  # batches before the next program: with single batches, caches would be cold
 
 
 def measure(
@@ -34,26 +34,26 @@ def measure(
   seconds: float = 2,
   on_progress: Callable[[str], None] = lambda now: None,
 ) -> Latency:
-  """Times the network up to each exit, and its segments, warm and at several batch sizes.
+  """Measures the times of the network up to each exit, and of its segments.
 
-  A call takes images from the host's memory and ends when the logits are there too. Exits and
-  segments take turns, so that what slows the machine down slows all of them.
+  A call takes images from the host's memory and ends when the logits are there too. Calls of exits
+  and segments alternate after a warm-up, so disturbances of the machine affect all of them.
 
   Args:
-    model: put into evaluation mode.
-    images: uint8 [N, height, width, channels]; some come again where a batch is larger.
-    batch_sizes: to measure at.
-    seconds: that the calls of an exit at a batch size take together; there are 5 to 1000 of them.
-    on_progress: told what is measured now.
+    model: is put into evaluation mode.
+    images: uint8 [N, height, width, channels]; repeated where a batch is larger.
+    batch_sizes: batch sizes to measure.
+    seconds: total time for the calls of an exit at a batch size, of 5 to 1000 calls.
+    on_progress: is called with what is measured next.
 
   Returns:
-    latencies without savings. `compile_seconds` are few where JAX had the program in its cache.
+    latencies without savings. `compile_seconds` are short where JAX had the program in its cache.
 
   Raises:
     UserError: there are no images.
   """
   if not len(images):
-    raise UserError('latencies are measured on images, and there are none')
+    raise UserError('there are no images to measure latencies on; give at least one')
   rows, segments = Rows(), Rows()
   for batch in batch_sizes:
     on_progress(f'batch size {batch}')
@@ -90,40 +90,43 @@ def measure_saving(
   turns: int = 5,
   on_progress: Callable[[str], None] = lambda now: None,
 ) -> Row:
-  """What early exit saves of the time of the whole network, and how much its segments allow.
+  """Measures the time saved by early exit, and the saving that the times of the segments allow.
 
-  Batch for batch, the network compiled as a whole without early heads, early exit, and segment
-  after segment take turns. What counts is the median of a batch over the turns, and of these the
-  mean; a segment's time counts as often as images of the batch reach it.
+  Three programs take turns on every batch: the whole network compiled without early heads, early
+  exit, and the segments one by one. The result of a batch is its median over the turns; the row has
+  the mean over the batches.
 
   Args:
-    model: put into evaluation mode.
-    policy: that says who leaves.
-    images: uint8 [N, height, width, channels], of the data that the policy is for: who leaves where
-      decides what is saved. What is left over after the last full batch is not used.
-    batch_size: of all three.
-    turns: how often every batch is measured.
-    on_progress: told what is measured now.
+    model: is put into evaluation mode.
+    policy: decides where images leave.
+    images: uint8 [N, height, width, channels], of the data that the policy is for, since the saving
+      depends on where they leave. Images after the last full batch are not used.
+    batch_size: of all three programs.
+    turns: measurements of every batch.
+    on_progress: is called with what is measured next.
 
   Returns:
-    A row of `Latency.savings`. Milliseconds are per batch. `allowed_ms`: the segments' times, each
-    times the share of the images that reach it. Savings are shares of `static_ms`, that in MACs of
-    the final exit's; `share_reached` is measured_saving / allowed_saving, None where nothing is
-    allowed. `disagreements`: images whose class or exit is not that of the policy on `predict`.
+    a row of `Latency.savings`. Milliseconds are per batch. `static_ms` is of the whole network,
+    `dynamic_ms` of early exit; `allowed_ms` is the sum of the segments' times, each times the share
+    of the images that reach it. Savings are shares of `static_ms`, `macs_saving` of the MACs of the
+    final exit. `share_reached` is measured_saving / allowed_saving, None if no saving is allowed.
+    `disagreements` counts images whose class or exit differs from the policy on `predict`.
 
   Raises:
     UserError: there are fewer images than a batch, or the policy is of another number of exits.
   """
   images = images[: len(images) // batch_size * batch_size]
   if not len(images):
-    raise UserError(f'there are fewer images than a batch of {batch_size}')
+    raise UserError(
+      f'there are fewer images than a batch of {batch_size}; use a smaller batch size'
+    )
   on_progress(f'early exit at batch size {batch_size}')
   early = EarlyExit(model, policy, batch_size=batch_size)
   answers = early(images)
   spent = _take_turns(model, early, images.reshape(-1, batch_size, *images.shape[1:]), turns)
   exits = answers.exits.reshape(-1, batch_size, 1)
   reached = (exits >= np.arange(policy.exits)).mean(axis=1)  # [batches, exits], shares
-  # Of sums, not sums of medians: what slows down one segment in a while slows down the whole often.
+  # Medians of sums, not sums of medians: rare delays of single segments are common in the whole.
   times = np.stack([spent[..., 0], spent[..., 1], (reached * spent[..., 2:]).sum(axis=-1)])
   static, dynamic, allowed = np.median(times, axis=1).mean(axis=1).tolist()
   can, does = 1 - allowed / static, 1 - dynamic / static
@@ -144,12 +147,12 @@ def measure_saving(
 
 
 def disagreements(answers: Answers, policy: Policy, logits: np.ndarray) -> int:
-  """How many answers are of another class or exit than the policy's on logits of all exits.
+  """Counts answers whose class or exit differs from the policy on the logits of all exits.
 
   Args:
     answers: of N images.
-    policy: that gave them.
-    logits: [N, exits, classes].
+    policy: the policy of the answers.
+    logits: float [N, exits, classes], of the same images.
   """
   exits = policy.leaves_at(logits)
   classes = logits[np.arange(len(exits)), exits].argmax(axis=-1)
@@ -157,7 +160,7 @@ def disagreements(answers: Answers, policy: Policy, logits: np.ndarray) -> int:
 
 
 def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
-  """A part of a network that takes such images, and the seconds that it took to compile."""
+  """Compiles a part of a network for such images; returns it and the seconds this took."""
   began = time.perf_counter()
   compiled = part.compile(jax.ShapeDtypeStruct(images.shape, images.dtype))
   seconds = time.perf_counter() - began
@@ -167,21 +170,21 @@ def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
 def _rounds(
   prefixes: Sequence[Call], chain: Chain, images: np.ndarray, seconds: float
 ) -> np.ndarray:
-  """Milliseconds [rounds, 2, exits] of the prefixes, and of the segments."""
+  """Returns milliseconds [rounds, 2, exits] of the prefixes and of the segments."""
   spent = list[tuple[list[float], np.ndarray]]()
   least, most = CALLS
   end = np.inf
   while len(spent) <= least or (time.perf_counter() < end and len(spent) <= most):
     spent.append(([_ms(call, images) for call in prefixes], _segments_ms(chain, images)))
-    if len(spent) == 1:  # which was for warming up
+    if len(spent) == 1:  # the warm-up
       end = time.perf_counter() + len(prefixes) * seconds
   return np.array(spent[1:])
 
 
 def _take_turns(model: MultiExit, early: EarlyExit, batches: np.ndarray, turns: int) -> np.ndarray:
-  """Milliseconds [turns, batches, 2 + exits]: the whole network, early exit, and each segment.
+  """Returns milliseconds [turns, batches, 2 + exits]: whole network, early exit, and segments.
 
-  Early exit takes calls of the sizes that are fastest for it; so the whole network does, too.
+  Early exit uses the fastest sizes of calls, so the whole network is given its fastest size, too.
   """
   size, whole = _fastest(model, batches[0])
   chain = Chain(cut(model), (size, *batches.shape[2:]))
@@ -191,9 +194,9 @@ def _take_turns(model: MultiExit, early: EarlyExit, batches: np.ndarray, turns: 
     (slice(2, None), lambda images: sum(_segments_ms(chain, p) for p in _pieces(images, size))),
   ]
   for _, kind in kinds:
-    kind(batches[0])  # for warming up
+    kind(batches[0])  # warm-up
   spent = np.empty((turns, len(batches), 2 + early.policy.exits))
-  orders = itertools.cycle(itertools.permutations(kinds))  # nobody always follows the same one
+  orders = itertools.cycle(itertools.permutations(kinds))  # no fixed predecessor
   for turn, start in itertools.product(range(turns), range(0, len(batches), IN_A_ROW)):
     for columns, kind in next(orders):
       for number in range(start, min(start + IN_A_ROW, len(batches))):
@@ -202,12 +205,11 @@ def _take_turns(model: MultiExit, early: EarlyExit, batches: np.ndarray, turns: 
 
 
 def _fastest(model: MultiExit, images: np.ndarray) -> tuple[int, Call]:
-  """The size of calls with which the whole network takes a batch in least time; and these calls."""
+  """Finds the fastest size of calls for a batch of the whole network; returns it and the calls."""
   part, batch = prefix(model, FINAL), len(images)
   found = list[tuple[float, int, Call]]()
   for size in sorted({batch, *(s for s in ladder(batch) if batch % s == 0)}):
     call, _ = _timed_compile(part, images[:size])
-
     calls = _in_pieces(call, size)
     spent = [_ms(calls, images) for _ in range(1 + TRIALS)]
     found.append((min(spent[1:]), size, calls))

@@ -1,4 +1,4 @@
-"""A network cut at its exits: each segment goes on where the one before it stopped."""
+"""Segments of a network: the parts between its exits, compiled one by one."""
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
@@ -18,18 +18,18 @@ Leaves = tuple[jax.Array, ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-  """A function of some of a network's arrays: they alone travel with a call.
+  """A function of some arrays of a network; only these are passed with a call.
 
   Attributes:
-    leaves: the arrays, on one device; flat, as a call that has to look through a tree is slow.
-    run: pure, (leaves, *inputs) -> outputs.
+    leaves: the arrays, on one device; a flat tuple, since calls with a tree are slower.
+    run: pure function, (leaves, *inputs) -> outputs.
   """
 
   leaves: Leaves
   run: Callable[..., Any]
 
   def compile(self, *inputs: Any) -> jax.stages.Compiled:
-    """`run` for arrays of these forms, and for no others."""
+    """Compiles `run` for inputs of these shapes and dtypes."""
     jitted = jax.jit(self.run, compiler_options=compiler_options())
     return jitted.lower(self.leaves, *inputs).compile()
 
@@ -38,29 +38,31 @@ class Part:
 class Segment(Part):
   """The stages after the exit before, and the head behind them.
 
-  `run` is (leaves, x, before) -> (features, logits): `x` are the images of the first segment and
-  else the features of the one before, `before` its logits. The last one's features are None.
+  `run` is (leaves, x, before) -> (features, logits). For the first segment, `x` are images, for
+  others the features of the segment before; `before` are the logits of the exit before. The last
+  segment returns None as features.
 
   Attributes:
-    sees_logits: whether the head is a cascade; if not, `before` is to be None.
+    is_cascade: whether the head takes the logits of the exit before; otherwise `before` must be
+      None.
   """
 
-  sees_logits: bool
+  is_cascade: bool
 
 
 def cut(model: MultiExit) -> tuple[Segment, ...]:
-  """The segments of a network, one per exit; the first one normalises pixels, too.
+  """Cuts a network into segments, one per exit; the first one also normalises pixels.
 
-  The network is put into evaluation mode. Its arrays go to the first local device.
+  The network is put into evaluation mode. Its arrays are put on the first local device.
   """
   model.eval()
   return tuple(_segment(model, index) for index in range(len(model.exit_names)))
 
 
 def prefix(model: MultiExit, exit_name: str) -> Part:
-  """The network up to one exit as a whole: images [B, H, W, C] -> logits [B, classes].
+  """Returns the network up to one exit as a whole: images [B, H, W, C] -> logits [B, classes].
 
-  No other head is in it, but for the one before a cascade. The network is put into evaluation mode.
+  It has no other heads, except the one before a cascade. The network is put into evaluation mode.
   """
   model.eval()
   last = model.exit_names.index(exit_name)
@@ -76,11 +78,11 @@ class Chain:
   """All segments of a network, compiled for batches of one shape.
 
   Args:
-    segments: as of `cut`.
-    image_shape: (images, height, width, channels), of uint8.
+    segments: as from `cut`.
+    image_shape: (images, height, width, channels), of uint8 images.
 
   Attributes:
-    logits: form of the logits of an exit, [images, classes].
+    logits: shape and dtype of the logits of an exit, [images, classes].
   """
 
   def __init__(self, segments: Sequence[Segment], image_shape: Sequence[int]):
@@ -88,17 +90,17 @@ class Chain:
     logits: Any = None
     self._calls = []
     for segment in segments:
-      before = logits if segment.sees_logits else None
+      before = logits if segment.is_cascade else None
       self._calls.append((segment, segment.compile(x, before)))
       x, logits = jax.eval_shape(segment.run, segment.leaves, x, before)
     self.logits = logits
 
   def __call__(self, images: np.ndarray) -> Iterator[jax.Array]:
-    """Logits [B, classes] of one exit after the other; what nobody asks for does not run."""
+    """Yields the logits [B, classes] of one exit after the other; each segment runs on demand."""
     x: Any = images
     logits: Any = None
     for segment, call in self._calls:
-      x, logits = call(segment.leaves, x, logits if segment.sees_logits else None)
+      x, logits = call(segment.leaves, x, logits if segment.is_cascade else None)
       yield logits
 
 
@@ -112,15 +114,15 @@ def _segment(model: MultiExit, index: int) -> Segment:
       x = network._preprocess(x)
     for stage in network.segments[index]:
       x = network.backbone.stages[stage](x)
-    said = () if before is None else (before,)
-    return None if is_last else x, network.heads[name](feature_map(x), *said)
+    inputs = () if before is None else (before,)
+    return None if is_last else x, network.heads[name](feature_map(x), *inputs)
 
   leaves, bound = _bound(model, _paths(model, [index], [name]), run)
   return Segment(leaves, bound, isinstance(model.heads[name], CascadeHead))
 
 
 def _paths(model: MultiExit, segments: Sequence[int], heads: Sequence[str]) -> set[tuple[str, ...]]:
-  """State paths of what takes part; the first segment normalises pixels."""
+  """Returns the state paths that segments and heads use; the first segment normalises pixels."""
   stages = {('backbone', 'stages', name) for index in segments for name in model.segments[index]}
   pixels = {('mean',), ('std',)} if 0 in segments else set()
   return {*stages, *pixels, *(('heads', name) for name in heads)}
@@ -129,13 +131,13 @@ def _paths(model: MultiExit, segments: Sequence[int], heads: Sequence[str]) -> s
 def _bound(
   model: MultiExit, paths: set[tuple[str, ...]], function: Callable[..., Any]
 ) -> tuple[Leaves, Callable[..., Any]]:
-  """The arrays under these paths, and `function(network, *inputs)` as one of those arrays."""
+  """Returns the arrays under these paths, and `function(network, *inputs)` of these arrays."""
 
-  def takes_part(path: tuple[Any, ...], value: object) -> bool:
-    # Random keys are for dropout alone, which evaluation leaves out.
+  def is_used(path: tuple[Any, ...], value: object) -> bool:
+    # Random keys serve only dropout, which evaluation mode leaves out.
     return any(path[: len(p)] == p for p in paths) and not isinstance(value, nnx.RngState)
 
-  graphdef, own, *rest = nnx.split(model, takes_part, ...)
+  graphdef, own, *rest = nnx.split(model, is_used, ...)
   leaves, form = jax.tree.flatten(jax.device_put(own, jax.local_devices()[0]))
 
   def run(leaves: Leaves, *inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A segment for part of a batch: its rows gathered, run in calls of fixed sizes, put together."""
+"""Steps of early exit: a segment for any rows of a batch, in calls of a few fixed sizes."""
 
 from collections.abc import Sequence
 import statistics
@@ -14,35 +14,36 @@ from mecl_jax.inference.cover import Call, cheapest_covers, ladder
 from mecl_jax.inference.segments import Leaves, Segment
 from mecl_jax.models.backbones.backbone import Features
 
-# When sizes are compared, each is timed so often, of which the median counts, and for so many rows
-# or one call: a call that is over at once may escape what slows the machine down.
+# Sizes are timed by the median over `ROUNDS` rounds, each of enough calls for `ROWS` rows. A single
+# very short call could miss what slows the machine down.
 ROUNDS, ROWS = 5, 64
 
 
 class Step:
   """A segment for any rows of a batch.
 
-  Every call gathers its rows from the features of the step before, and puts its own among those of
-  the whole batch, in memory that the step keeps. So nothing has the size of what is left of a
-  batch, and nothing is compiled for it.
+  A call gathers its rows from the features of the step before, and writes its own features into an
+  array for a whole batch that the step keeps. So no array has the size of the remaining rows, and
+  nothing is compiled for their number.
 
   Args:
-    segment: to compile.
+    segment: the segment to compile.
     source: images of a whole batch, [capacity, ..], or the `features` of the step before.
-    before: form of the logits [capacity, classes] of the exit before; None for the first.
-    sizes: of the calls, as of `ladder`; the largest is the capacity.
+    before: shape and dtype of the logits [capacity, classes] of the exit before; None for the first
+      step.
+    sizes: sizes of calls, as from `ladder`; the largest is the capacity.
 
   Attributes:
-    features: [capacity, ..], of which the first are those of the last call's rows; None for the
-      last segment.
-    logits: form of the logits, [capacity, classes].
-    capacity: how many rows there may be.
+    features: [capacity, ..]; the first rows belong to the rows of the last call. None for the last
+      segment.
+    logits: shape and dtype of the logits, [capacity, classes].
+    capacity: largest number of rows.
   """
 
   def __init__(self, segment: Segment, source: Features, before: Any, sizes: Sequence[int]):
-    self._leaves, self._sees_logits = segment.leaves, segment.sees_logits
+    self._leaves, self._is_cascade = segment.leaves, segment.is_cascade
     self.capacity = max(sizes)
-    before = before if segment.sees_logits else None
+    before = before if segment.is_cascade else None
     kept, self.logits = jax.eval_shape(segment.run, segment.leaves, source, before)
     self.features = jax.tree.map(lambda form: jnp.zeros(form.shape, form.dtype), kept)
     self._compiled = {
@@ -51,19 +52,19 @@ class Step:
     self._covers = cheapest_covers(self._seconds(source))
 
   def __call__(self, source: Features, before: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Moves some rows on by a segment: what they are then lies in `features`.
+    """Runs the segment for some rows; their features are in `features` afterwards.
 
     Args:
       source: images of a whole batch, [capacity, ..], or the `features` of the step before.
-      before: logits [n, classes] of the exit before; the first step does not look at them.
+      before: logits [n, classes] of the exit before; not used by the first step.
       rows: int [n], which rows of `source` to take.
 
     Returns:
       logits [n, classes].
     """
     taken = padded(rows.astype(np.int32), self.capacity)
-    said = padded(before, self.capacity) if self._sees_logits else None
-    parts = [self._run(call, source, said, taken) for call in self._covers[len(rows)]]
+    inputs = padded(before, self.capacity) if self._is_cascade else None
+    parts = [self._run(call, source, inputs, taken) for call in self._covers[len(rows)]]
     return np.concatenate([np.asarray(part) for part in parts])[: len(rows)]
 
   def _run(
@@ -81,11 +82,11 @@ class Step:
     return logits
 
   def _seconds(self, source: Features) -> dict[int, float]:
-    """Time of a call of each size."""
+    """Returns the time of a call, in seconds, by its size."""
     rows = np.zeros(self.capacity, np.int32)
-    before = np.zeros(self.logits.shape, self.logits.dtype) if self._sees_logits else None
+    before = np.zeros(self.logits.shape, self.logits.dtype) if self._is_cascade else None
     spent = {size: list[float]() for size in self._compiled}
-    for _ in range(1 + ROUNDS):  # the first is for warming up
+    for _ in range(1 + ROUNDS):  # the first is a warm-up
       for size, seconds in spent.items():
         times = max(1, min(ROWS, self.capacity) // size)
         began = time.perf_counter()
@@ -99,7 +100,7 @@ class Step:
 def compile_steps(
   segments: Sequence[Segment], image_shape: Sequence[int], batch_size: int
 ) -> list[Step]:
-  """Steps for batches of up to so many uint8 images of (height, width, channels)."""
+  """Compiles the steps for batches of uint8 images of (height, width, channels)."""
   sizes = ladder(batch_size)
   source: Any = jnp.zeros((max(sizes), *image_shape), np.uint8)
   steps, logits = list[Step](), None
@@ -112,7 +113,7 @@ def compile_steps(
 def _compile(
   segment: Segment, source: Features, before: Any, features: Features | None, size: int
 ) -> jax.stages.Compiled:
-  """(leaves, source, before, rows, start, features) -> (features, logits), see `Step`."""
+  """Compiles (leaves, source, before, rows, start, features) -> (features, logits), see `Step`."""
 
   def run(
     leaves: Leaves,
@@ -131,14 +132,14 @@ def _compile(
     return jax.tree.map(put, features, x), logits
 
   jitted = jax.jit(run, donate_argnums=5, compiler_options=compiler_options())
-  said = before
+  inputs = before
   if before is not None:
-    said = jax.ShapeDtypeStruct((size, *before.shape[1:]), before.dtype)
+    inputs = jax.ShapeDtypeStruct((size, *before.shape[1:]), before.dtype)
   rows, start = (jax.ShapeDtypeStruct(shape, np.int32) for shape in ((size,), ()))
-  return jitted.lower(segment.leaves, source, said, rows, start, features).compile()
+  return jitted.lower(segment.leaves, source, inputs, rows, start, features).compile()
 
 
 def padded(values: np.ndarray, capacity: int) -> np.ndarray:
-  """Values [n, ..] with zeros behind them, [capacity, ..]."""
+  """Pads values [n, ..] with zeros to [capacity, ..]."""
   padding = np.zeros((capacity - len(values), *values.shape[1:]), values.dtype)
   return np.concatenate([values, padding])

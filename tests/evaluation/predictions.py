@@ -1,4 +1,4 @@
-"""Predictions made up for tests."""
+"""Random predictions for tests."""
 
 import numpy as np
 
@@ -6,18 +6,18 @@ from mecl_jax.evaluation.predictions import Predicted
 
 
 def make(name='validation', n=200, exits=4, classes=5, seed=0, ties=False):
-  """Later exits know more; some examples are hard. With ties, logits are small whole numbers."""
+  """Later exits are more accurate, and some examples are hard. With ties, logits are integers."""
   rng = np.random.default_rng((seed, name == 'test'))
   labels = rng.integers(0, classes, n)
   logits = rng.normal(size=(n, 1, classes)) + rng.normal(size=(n, exits, classes))
-  known = np.arange(1, exits + 1) * rng.uniform(0, 1.5, (n, 1))
-  logits[np.arange(n), :, labels] += known
+  signal = np.arange(1, exits + 1) * rng.uniform(0, 1.5, (n, 1))
+  logits[np.arange(n), :, labels] += signal
   logits = np.round(logits) if ties else logits
   return Predicted(name, logits.astype(np.float32), labels)
 
 
 def with_confidence(confidence, classes=2):
-  """Validation predictions of class 0 whose largest probabilities are these, [N, exits]."""
+  """Validation predictions of class 0 with these largest probabilities, [N, exits]."""
   confidence = np.asarray(confidence, np.float64)
   logits = np.zeros((*confidence.shape, classes))
   logits[..., 0] = np.log(confidence / (1 - confidence))

@@ -19,18 +19,18 @@ def draw(examples):
 LOGITS, LABELS = draw(2000)
 
 
-def test_fit_finds_the_temperatures_that_were_used():
+def test_fit_finds_the_true_temperatures():
   np.testing.assert_allclose(calibration.fit(LOGITS, LABELS), TRUE, rtol=0.1)
 
 
-def test_no_temperature_of_a_fine_grid_is_better():
+def test_fit_is_the_best_of_a_fine_grid():
   best = calibration.effect(calibration.fit(LOGITS, LABELS), LOGITS, LABELS).nll_after
   for temperature in np.geomspace(calibration.LOWEST, calibration.HIGHEST, 60):
     tried = calibration.effect(np.full(3, temperature), LOGITS, LABELS).nll_after
     assert (best <= tried + 1e-12).all()
 
 
-def test_of_two_classes_fit_agrees_with_logistic_regression():
+def test_fit_of_two_classes_agrees_with_scikit_learn():
   gap = RNG.normal(size=500) * 3
   labels = (gap / 2 + RNG.logistic(size=500) > 0).astype(int)
   logits = np.stack([np.zeros(500), gap], axis=1)[:, None]
@@ -51,7 +51,7 @@ def test_effect_is_nll_and_ece_before_and_after():
   assert effect.ece_after[2] < effect.ece_before[2] / 3
 
 
-def test_predictions_stay_what_they_are():
+def test_predicted_classes_are_unchanged():
   applied = calibration.apply(calibration.fit(LOGITS, LABELS), LOGITS)
   assert applied.dtype == np.float64
   np.testing.assert_array_equal(applied.argmax(axis=-1), LOGITS.argmax(axis=-1))
@@ -59,15 +59,15 @@ def test_predictions_stay_what_they_are():
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('scale', [0.01, 1, 10])
-def test_always_right_ends_at_the_lowest_and_always_wrong_at_the_highest(scale):
+def test_always_right_or_wrong_ends_at_a_bound(scale):
   labels = RNG.integers(0, 5, 50)
-  sure = np.eye(5)[labels][:, None] * scale
-  assert calibration.fit(sure, labels)[0] == calibration.LOWEST
-  assert calibration.fit(sure, (labels + 1) % 5)[0] == calibration.HIGHEST
+  confident = np.eye(5)[labels][:, None] * scale
+  assert calibration.fit(confident, labels)[0] == calibration.LOWEST
+  assert calibration.fit(confident, (labels + 1) % 5)[0] == calibration.HIGHEST
 
 
 @pytest.mark.parametrize('scale', [0, 1e5], ids=['all equal', 'loss rounds to 0'])
-def test_where_nothing_is_better_the_temperature_is_one(scale):
+def test_temperature_is_one_where_none_is_better(scale):
   labels = RNG.integers(0, 5, 50)
   assert calibration.fit(np.eye(5)[labels][:, None] * scale, labels)[0] == 1
 

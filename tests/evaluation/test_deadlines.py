@@ -36,7 +36,7 @@ def staircase(network, by_validation):
   return deadlines.deepest(latencies, accuracies, 10)
 
 
-def test_the_deepest_exit_in_time_answers():
+def test_deepest_exit_in_time_answers():
   stairs = deadlines.deepest(LATENCIES, ACCURACIES, 10)
   at = np.array([[0, 0.00099, 0.001], [0.003, 0.004, np.inf]])
   expected = [[0.1, 0.1, 0.5], [0.8, 0.7, 0.7]]
@@ -44,7 +44,7 @@ def test_the_deepest_exit_in_time_answers():
   assert stairs.exits.tolist() == [0, 1, 2]
 
 
-def test_the_most_accurate_on_validation_answers_and_of_equals_the_fastest():
+def test_most_accurate_on_validation_answers():
   stairs = deadlines.most_accurate(LATENCIES, ACCURACIES, 10, VALIDATION)
   assert stairs.exits.tolist() == [0, 1]
   assert deadlines.accuracy_at(stairs, 1.0) == 0.8
@@ -91,7 +91,7 @@ def test_closed_forms_agree_with_numerical_integration(
   assert deadlines.expected_accuracy(stairs, distribution) == pytest.approx(expected, abs=1e-8)
 
 
-def test_of_a_trace_the_expectation_is_the_mean():
+def test_expectation_over_a_trace_is_the_mean():
   trace = np.concatenate([RNG.uniform(0, 0.006, 1000), LATENCIES])
   stairs = deadlines.deepest(LATENCIES, ACCURACIES, 10)
   expected = deadlines.accuracy_at(stairs, trace).mean()
@@ -99,7 +99,7 @@ def test_of_a_trace_the_expectation_is_the_mean():
   assert found == pytest.approx(expected)
 
 
-def test_a_uniform_deadline_without_width_is_that_deadline():
+def test_uniform_distribution_may_have_no_width():
   stairs = deadlines.deepest(LATENCIES, ACCURACIES, 10)
   for at in (0.0, *LATENCIES, 0.003):
     found = deadlines.expected_accuracy(stairs, deadlines.uniform(at, at))
@@ -116,12 +116,12 @@ def test_a_uniform_deadline_without_width_is_that_deadline():
     (lambda: deadlines.exponential(0), 'above 0'),
     (lambda: deadlines.exponential(np.nan), 'above 0'),
     (lambda: deadlines.deepest(LATENCIES, ACCURACIES[:2], 10), 'of 3 exits'),
-    (lambda: deadlines.most_accurate(LATENCIES, ACCURACIES, 10, [1]), '1 .to choose by'),
+    (lambda: deadlines.most_accurate(LATENCIES, ACCURACIES, 10, [1]), '1 .validation'),
     (lambda: deadlines.deepest(np.array([1, np.nan]), ACCURACIES[:2], 10), 'measure them again'),
     (lambda: deadlines.deepest(np.array([0, 1]), ACCURACIES[:2], 10), 'measure them again'),
   ],
 )
-def test_bad_numbers_are_refused(make, match):
+def test_bad_numbers_are_rejected(make, match):
   with pytest.raises(UserError, match=match):
     make()
 
@@ -159,7 +159,7 @@ def test_traces_are_read_in_seconds(text, tmp_path):
     (b'PK\x03\x04\x00\x00', 'line 1'),
   ],
 )
-def test_wrong_traces_are_one_line(content, match, tmp_path):
+def test_wrong_traces_are_rejected_in_one_line(content, match, tmp_path):
   path = tmp_path / 'trace.csv'
   path.write_bytes(content)
   with pytest.raises(UserError, match=match) as error:
@@ -167,7 +167,7 @@ def test_wrong_traces_are_one_line(content, match, tmp_path):
   assert '\n' not in str(error.value) and len(str(error.value)) < 200 + len(str(path))
 
 
-def test_missing_traces_are_one_line(tmp_path):
+def test_missing_traces_are_rejected_in_one_line(tmp_path):
   for path in (tmp_path, tmp_path / 'none.csv'):
     with pytest.raises(UserError, match='cannot be read as a CSV'):
       deadlines.read_trace(path)

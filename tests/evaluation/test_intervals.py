@@ -12,7 +12,7 @@ LABELS = np.where(RNG.random(EXAMPLES) < 0.6, LOGITS[:, 2].argmax(1), RNG.intege
 ROUNDED = np.round(LOGITS)  # confidences with many ties
 
 
-def weights(resamples, seed=0):
+def counts(resamples, seed=0):
   return np.concatenate(list(intervals._resamples(EXAMPLES, resamples, seed)))
 
 
@@ -46,7 +46,7 @@ def test_intervals_of_means_agree_with_scipy(measure, level):
   assert (np.abs(found.high - expected.high) < near).all()
 
 
-def test_intervals_of_differences_are_paired_and_agree_with_scipy():
+def test_paired_intervals_agree_with_scipy():
   values, others = (metrics.correct(LOGITS[:, k], LABELS) for k in (1, 0))
   found = intervals.difference_interval(values, others, resamples=4000)
   assert found.estimate == pytest.approx(values.mean() - others.mean())
@@ -58,7 +58,7 @@ def test_intervals_of_differences_are_paired_and_agree_with_scipy():
   assert (found.low, found.high) == pytest.approx(expected, abs=0.006)
 
 
-def test_a_difference_from_oneself_is_exactly_zero():
+def test_difference_from_itself_is_exactly_zero():
   values = metrics.losses(LOGITS, LABELS)
   for part in intervals.difference_interval(values, values):
     np.testing.assert_array_equal(part, np.zeros(3))
@@ -69,13 +69,13 @@ def test_a_difference_from_oneself_is_exactly_zero():
   [(intervals.ece_interval, metrics.ece), (intervals.auroc_interval, metrics.auroc)],
 )
 @pytest.mark.parametrize('logits', [LOGITS, ROUNDED], ids=['', 'with ties'])
-def test_resampled_measures_are_those_of_gathered_examples(interval, measure, logits, monkeypatch):
+def test_resampled_metrics_agree_with_gathered_examples(interval, measure, logits, monkeypatch):
   monkeypatch.setattr(intervals, 'AT_ONCE', 7 * EXAMPLES)  # resamples come in several parts
   found = interval(logits, LABELS, resamples=20, level=0.9, seed=3)
   gathered = np.array(
     [
       [measure(logits[i, k], LABELS[i]) for k in range(3)]
-      for i in (np.repeat(np.arange(EXAMPLES), row.astype(int)) for row in weights(20, seed=3))
+      for i in (np.repeat(np.arange(EXAMPLES), row.astype(int)) for row in counts(20, seed=3))
     ]
   )
   low, high = np.quantile(gathered, (0.05, 0.95), axis=0)
@@ -84,7 +84,7 @@ def test_resampled_measures_are_those_of_gathered_examples(interval, measure, lo
 
 
 @pytest.mark.filterwarnings('error')
-def test_auroc_has_no_interval_without_errors_and_leaves_resamples_without_errors_out():
+def test_auroc_ignores_resamples_without_errors():
   labels = LOGITS[:, 2].argmax(axis=1)
   labels[0] = (labels[0] + 1) % 10  # the last exit's only error, in 63 % of the resamples
   found = intervals.auroc_interval(LOGITS, labels, resamples=50)
@@ -95,16 +95,16 @@ def test_auroc_has_no_interval_without_errors_and_leaves_resamples_without_error
 
 
 def test_resamples_are_multinomial():
-  drawn = weights(3000)
+  drawn = counts(3000)
   assert drawn.shape == (3000, EXAMPLES) and (drawn.sum(axis=1) == EXAMPLES).all()
-  counts = np.bincount(drawn.ravel().astype(int), minlength=6)[:6] / drawn.size
+  frequencies = np.bincount(drawn.ravel().astype(int), minlength=6)[:6] / drawn.size
   np.testing.assert_allclose(
-    counts, stats.binom.pmf(np.arange(6), EXAMPLES, 1 / EXAMPLES), atol=2e-3
+    frequencies, stats.binom.pmf(np.arange(6), EXAMPLES, 1 / EXAMPLES), atol=2e-3
   )
   assert np.corrcoef(drawn[:, :2].T)[0, 1] == pytest.approx(0, abs=0.06)
 
 
-def test_the_seed_decides():
+def test_resamples_depend_on_the_seed():
   values = metrics.losses(LOGITS, LABELS)
   alone = intervals.mean_interval(values[:, 0]).low
   assert alone == pytest.approx(intervals.mean_interval(values).low[0])
@@ -113,14 +113,14 @@ def test_the_seed_decides():
   assert (one.low != other.low).all()
 
 
-def test_any_statistic_of_weights_has_an_interval():
+def test_any_statistic_of_counts_has_an_interval():
   right = metrics.correct(LOGITS, LABELS).astype(float)
   found = intervals.bootstrap(lambda w: w @ right[:, 0] / (w @ right[:, 2]), EXAMPLES)
   assert found.low < found.estimate < found.high
   assert found.estimate == pytest.approx(right[:, 0].mean() / right[:, 2].mean())
 
 
-def test_no_examples_are_refused():
+def test_empty_split_is_rejected():
   with pytest.raises(UserError, match='no examples'):
     intervals.mean_interval(np.zeros((0, 3)))
   for interval in (intervals.ece_interval, intervals.auroc_interval):

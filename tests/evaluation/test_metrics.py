@@ -26,7 +26,7 @@ def test_nll_agrees_with_scikit_learn():
   assert metrics.nll(LOGITS, LABELS) == pytest.approx(expected, rel=1e-6)
 
 
-def test_nll_stands_large_logits():
+def test_nll_of_large_logits():
   assert metrics.nll(np.array([[1e4, 0.0]]), np.array([1])) == pytest.approx(1e4)
 
 
@@ -40,7 +40,7 @@ def test_ece_agrees_with_its_definition():
   assert metrics.ece(LOGITS, LABELS) == pytest.approx(expected)
 
 
-def test_ece_of_sure_and_right_is_zero_and_of_sure_and_wrong_is_one():
+def test_ece_of_confident_predictions():
   logits = np.array([[50.0, 0.0]] * 4)
   assert metrics.ece(logits, np.zeros(4, int)) == pytest.approx(0, abs=1e-12)
   assert metrics.ece(logits, np.ones(4, int)) == pytest.approx(1, abs=1e-12)
@@ -51,7 +51,7 @@ def test_brier_agrees_with_scikit_learn():
   assert metrics.brier(LOGITS, LABELS) == pytest.approx(expected, rel=1e-6)
 
 
-def test_brier_of_sure_and_right_is_zero_and_of_sure_and_wrong_is_two():
+def test_brier_of_confident_predictions():
   logits = np.array([[50.0, 0.0, 0.0]] * 4)
   assert metrics.brier(logits, np.zeros(4, int)) == pytest.approx(0, abs=1e-12)
   assert metrics.brier(logits, np.ones(4, int)) == pytest.approx(2)
@@ -71,7 +71,7 @@ def test_auroc_counts_pairs_and_ties_half():
   assert metrics.auroc(logits, labels) == pytest.approx((1 + 0.5 + 0.5 + 3) / 6)
 
 
-def test_auroc_tells_predictions_apart_whose_probability_rounds_to_one():
+def test_auroc_separates_confidences_that_round_to_one():
   logits = np.array([[60.0, 0], [50, 0], [40, 0]])
   assert (metrics.confidence(logits) == 1).all()
   assert metrics.auroc(logits, np.array([0, 0, 1])) == 1
@@ -84,15 +84,15 @@ def test_auroc_needs_right_and_wrong(label):
   assert np.isnan(metrics.auroc(np.array([[3.0, 0], [2, 0]]), np.full(2, label)))
 
 
-def test_weighted_auroc_is_that_of_repeated_examples():
-  weights = RNG.integers(0, 4, size=(3, 500))
-  score, right = metrics.sureness(np.round(LOGITS, 1)), metrics.correct(LOGITS, LABELS)
-  for row, value in zip(weights, metrics.weighted_auroc(score, right, weights), strict=True):
+def test_auroc_of_counts_is_that_of_repeated_examples():
+  counts = RNG.integers(0, 4, size=(3, 500))
+  score, right = metrics.negated_odds(np.round(LOGITS, 1)), metrics.correct(LOGITS, LABELS)
+  for row, value in zip(counts, metrics.auroc_of_counts(score, right, counts), strict=True):
     assert value == pytest.approx(roc_auc_score(np.repeat(right, row), np.repeat(score, row)))
 
 
-def test_sureness_orders_as_confidence_does():
-  order = np.argsort(metrics.sureness(LOGITS))
+def test_negated_odds_rank_as_confidence_does():
+  order = np.argsort(metrics.negated_odds(LOGITS))
   assert (np.diff(metrics.confidence(LOGITS)[order]) > -1e-15).all()
 
 
@@ -108,12 +108,12 @@ PER_EXAMPLE = [
   metrics.losses,
   metrics.squared_errors,
   lambda logits, labels: metrics.confidence(logits),
-  lambda logits, labels: metrics.sureness(logits),
+  lambda logits, labels: metrics.negated_odds(logits),
 ]
 
 
 @pytest.mark.parametrize('function', PER_EXAMPLE)
-def test_values_of_all_exits_are_those_of_each(function):
+def test_values_of_all_exits_agree_with_each(function):
   logits = np.stack([LOGITS, LOGITS[::-1], 0.1 * LOGITS], axis=1)
   values = function(logits, LABELS.astype(np.uint8))
   assert values.shape == (500, 3)
@@ -133,7 +133,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize('function', NUMBERS)
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_logits_that_are_not_finite_are_refused(function, value):
+def test_logits_that_are_not_finite_are_rejected(function, value):
   logits = LOGITS.copy()
   logits[[7, 7, 9], [1, 2, 3]] = value
   with pytest.raises(UserError, match='2 of 500 examples are not finite'):

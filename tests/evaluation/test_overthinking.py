@@ -19,7 +19,7 @@ FEW_LOGITS = np.stack([FEW, ~FEW], axis=-1).astype(float)
 FEW_LABELS = np.zeros(7, int)
 
 
-def test_shares_and_histogram_of_a_case_by_hand():
+def test_shares_and_histogram_by_hand():
   found = overthinking.shares(FEW_LOGITS, FEW_LABELS)
   assert found == pytest.approx((6 / 7, 4 / 7, 4 / 7, 2 / 7))
   assert overthinking.first_correct_counts(FEW_LOGITS, FEW_LABELS).tolist() == [4, 2, 1]
@@ -49,7 +49,7 @@ def test_shares_add_up():
   assert found.destructive < found.wasteful < found.oracle
 
 
-def test_a_single_exit_never_overthinks():
+def test_single_exit_never_overthinks():
   found = overthinking.shares(LOGITS[:, :1], LABELS)
   assert found.oracle == found.last and found.wasteful == found.destructive == 0
 
@@ -68,7 +68,7 @@ def test_agreement_and_co_errors_agree_with_scikit_learn():
   np.testing.assert_allclose(np.diag(together.share), rates)
 
 
-def test_the_ratio_of_independent_errors_is_one():
+def test_ratio_of_independent_errors_is_one():
   # Every pair of right and wrong equally often.
   right = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], bool)
   logits = np.stack([right, ~right], axis=-1).astype(float)
@@ -76,14 +76,14 @@ def test_the_ratio_of_independent_errors_is_one():
 
 
 @pytest.mark.filterwarnings('error')
-def test_the_ratio_beside_an_exit_without_errors_is_nan():
+def test_ratio_of_an_exit_without_errors_is_nan():
   labels = LOGITS[:, 1].argmax(axis=1)
   together = overthinking.co_errors(LOGITS, labels)
   assert np.isnan(together.ratio[1]).all() and np.isnan(together.ratio[:, 1]).all()
   assert np.isfinite(together.ratio[0, [0, 2, 3]]).all() and together.share[0, 1] == 0
 
 
-def test_running_ensembles_agree_with_loops_over_exits():
+def test_running_ensembles_agree_with_loops():
   mean, geometric = overthinking.running_mean(LOGITS), overthinking.running_geometric_mean(LOGITS)
   assert mean.shape == geometric.shape == LOGITS.shape
   logits = LOGITS.astype(float)
@@ -97,13 +97,13 @@ def test_running_ensembles_agree_with_loops_over_exits():
 
 
 @pytest.mark.filterwarnings('error')
-def test_running_ensembles_stand_large_logits():
+def test_running_ensembles_do_not_overflow():
   logits = np.array([[[1e4, 0.0], [0.0, 1e4]]])
   np.testing.assert_allclose(overthinking.running_mean(logits)[0, 1], np.log([0.5, 0.5]))
   np.testing.assert_allclose(overthinking.running_geometric_mean(logits)[0, 1], np.log([0.5, 0.5]))
 
 
-def test_nan_is_refused():
+def test_nan_is_rejected():
   for function in (overthinking.agreement, overthinking.running_mean):
     with pytest.raises(UserError, match='not finite'):
       function(np.full((2, 2, 2), np.nan))

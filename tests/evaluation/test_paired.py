@@ -8,7 +8,7 @@ from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.paired import OVER_IMAGES, holm, over_images, over_seeds
 
 
-def test_seeds_are_compared_by_the_formula_of_the_books():
+def test_over_seeds_agrees_with_the_paired_t_test():
   ours, theirs = np.array([0.72, 0.70, 0.75, 0.71]), np.array([0.70, 0.69, 0.70, 0.71])
   effect = over_seeds(ours, theirs)
   change = ours - theirs
@@ -19,28 +19,28 @@ def test_seeds_are_compared_by_the_formula_of_the_books():
   assert effect.p == pytest.approx(2 * stats.t.sf(0.02 / error, 3))
 
 
-def test_swapping_sides_turns_the_effect_round():
+def test_swapping_sides_negates_the_effect():
   ours, theirs = np.random.default_rng(0).normal(size=(2, 6))
   one, other = over_seeds(ours, theirs), over_seeds(theirs, ours)
   assert one[1:4] == pytest.approx((-other[1], -other[3], -other[2]))
   assert one.p == pytest.approx(other.p)
 
 
-def test_two_seeds_that_agree_hardly_tell_anything():
+def test_two_seeds_give_a_wide_interval():
   effect = over_seeds(np.array([0.71, 0.70]), np.array([0.69, 0.69]))
   assert effect.difference_low < -0.04 < 0.07 < effect.difference_high
 
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('shift', [0, 0.1])
-def test_pairs_that_differ_by_the_same_are_not_tested(shift):
+def test_equal_differences_are_not_tested(shift):
   theirs = np.array([0.1, 0.3, 0.7])
   effect = over_seeds(theirs + shift, theirs)
   assert effect.difference == pytest.approx(shift)
   assert effect[2:] == (None, None, 'the same in all 3 seeds', None)
 
 
-def test_one_pair_has_the_interval_of_its_images_and_no_p():
+def test_one_pair_has_an_interval_without_p_value():
   interval = Interval(np.array([0.1, 0.2]), np.array([0.0, 0.1]), np.array([0.3, 0.4]))
   assert over_images(interval) == [
     (1, 0.1, 0.0, 0.3, OVER_IMAGES, None),
@@ -48,23 +48,23 @@ def test_one_pair_has_the_interval_of_its_images_and_no_p():
   ]
 
 
-def test_predictions_that_never_differ_have_no_interval():
+def test_equal_predictions_have_no_interval():
   (effect,) = over_images(Interval(np.zeros(1), np.zeros(1), np.zeros(1)))
   assert effect == (1, 0.0, None, None, 'the same on all test images', None)
 
 
-def test_holm_takes_the_smallest_times_all_and_never_falls():
+def test_holm_by_hand():
   assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
   assert holm([0.5, 0.9]) == [1, 1]
   assert holm([]) == []
 
 
-def test_what_was_not_tested_is_no_part_of_the_family():
+def test_holm_ignores_missing_p_values():
   assert holm([None, 0.02, None, 0.03]) == [None, 0.04, None, 0.04]
 
 
 @pytest.mark.parametrize('level', [0.01, 0.05, 0.2])
-def test_holm_rejects_what_the_step_down_procedure_rejects(level):
+def test_holm_agrees_with_the_step_down_procedure(level):
   p = np.random.default_rng(1).beta(0.2, 1, 12)
   rejected = np.zeros(12, bool)
   for rank, place in enumerate(np.argsort(p)):

@@ -14,7 +14,7 @@ SPLIT = make(n=100)
 
 @pytest.mark.parametrize('ties', [False, True])
 @pytest.mark.parametrize('exits', [1, 2, 5])
-def test_examples_leave_at_the_first_exit_that_is_sure_enough(exits, ties):
+def test_examples_leave_at_the_first_exit_that_suffices(exits, ties):
   rng = np.random.default_rng(exits)
   for _ in range(20):
     confidence = rng.integers(0, 4, (30, exits)) / 3 if ties else rng.random((30, exits))
@@ -28,25 +28,25 @@ def test_examples_leave_at_the_first_exit_that_is_sure_enough(exits, ties):
     assert policies.first_reached(confidence, limits).tolist() == expected
 
 
-def test_patience_is_a_count_of_exits_that_agree():
+def test_patience_counts_exits_that_agree():
   predicted = np.array([[0, 0, 1, 1, 1], [2, 2, 2, 2, 2], [0, 1, 0, 1, 0]])
   policy = Policy(Rule('patience'), np.full(4, 3.0))
   assert policy.leaves_at(np.eye(3)[predicted]).tolist() == [4, 2, 4]
 
 
-def test_infinity_keeps_everybody():
+def test_infinite_threshold_keeps_all_examples():
   policy = Policy(Rule('margin'), np.array([np.inf, -np.inf, 0.0]))
   assert set(policy.leaves_at(SPLIT.logits)) == {1}
 
 
-def test_another_number_of_exits_is_refused():
+def test_another_number_of_exits_is_rejected():
   policy = Policy(Rule('margin'), np.zeros(3))
   with pytest.raises(UserError, match='a policy of 4 exits for predictions of 5'):
     policy.leaves_at(make(exits=5).logits)
 
 
 @pytest.mark.parametrize('name', rules.RULES)
-def test_a_policy_comes_back_bit_for_bit(name, tmp_path):
+def test_saved_policy_is_read_bit_for_bit(name, tmp_path):
   fitted = thresholds.budgeted(rules.fit_rule(name, SPLIT), SPLIT)[3]
   policy = Policy(fitted.rule, np.append(fitted.thresholds[:-1], np.inf))
   policies.save_policy(tmp_path / 'policy.json', policy, 'digits')
@@ -58,7 +58,31 @@ def test_a_policy_comes_back_bit_for_bit(name, tmp_path):
   np.testing.assert_array_equal(back.leaves_at(test.logits), policy.leaves_at(test.logits))
 
 
-def test_the_file_is_plain_json_that_names_what_it_is_for(tmp_path):
+@pytest.mark.parametrize('name', rules.RULES)
+def test_file_of_version_1_is_read(name, tmp_path):
+  policy = thresholds.budgeted(rules.fit_rule(name, SPLIT), SPLIT)[20]
+  path = tmp_path / 'policy.json'
+  policies.save_policy(path, policy, 'digits')
+  file = json.loads(path.read_text()) | {'version': 1}
+  del file['features']
+  path.write_text(json.dumps(file | {'learnt': file.pop('coefficients')}))
+  back = policies.load_policy(path, 'digits')
+  assert back.rule == policy.rule and back.digest == policy.digest
+
+
+def test_new_rule_leaves_saved_gates_valid(tmp_path, monkeypatch):
+  policy = thresholds.budgeted(rules.fit_rule('gate', SPLIT), SPLIT)[20]
+  expected = policy.leaves_at(SPLIT.logits)
+  policies.save_policy(tmp_path / 'policy.json', policy, 'digits')
+  monkeypatch.setitem(rules.CONFIDENCES, 'new', lambda last: last.exp(0 * last.two_largest()[1]))
+  monkeypatch.setattr(rules, 'RULES', (*rules.RULES, 'new'))
+  monkeypatch.setattr(rules, 'GATE_FEATURES', ('new', *rules.GATE_FEATURES))
+  back = policies.load_policy(tmp_path / 'policy.json', 'digits')
+  np.testing.assert_array_equal(back.leaves_at(SPLIT.logits), expected)
+  assert len(rules.fit_rule('gate', make(n=80)).coefficients[0]) == 6
+
+
+def test_file_is_plain_json(tmp_path):
   path = tmp_path / 'policy.json'
   policies.save_policy(path, Policy(Rule('entropy'), np.array([-0.25, np.inf])), 'cifar10')
 
@@ -67,11 +91,12 @@ def test_the_file_is_plain_json_that_names_what_it_is_for(tmp_path):
 
   assert json.loads(path.read_text(), parse_constant=refuse) == {
     'format': 'mecl_jax exit policy',
-    'version': 1,
+    'version': 2,
     'dataset': 'cifar10',
     'exits': 3,
     'rule': 'entropy',
-    'learnt': [],
+    'features': [],
+    'coefficients': [],
     'thresholds': [-0.25, 'inf'],
   }
 
@@ -79,13 +104,15 @@ def test_the_file_is_plain_json_that_names_what_it_is_for(tmp_path):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'format': 'a poem'}, 'is no exit policy'),
-    ({'version': 2}, 'is of version 2'),
+    ({'format': 'a poem'}, 'is not an exit policy'),
+    ({'version': 3}, 'has version 3'),
     ({'dataset': 'cifar100'}, 'for cifar100, not for digits'),
     ({'rule': 'patient'}, 'choose one of'),
     ({'rule': 'gate'}, 'damaged'),
-    ({'learnt': [[1.0]]}, 'damaged'),
-    ({'learnt': None}, 'damaged'),
+    ({'coefficients': [[1.0]]}, 'damaged'),
+    ({'coefficients': None}, 'damaged'),
+    ({'features': None}, 'damaged'),
+    ({'features': ['astrology']}, 'damaged: unknown features'),
     ({'exits': 4}, 'damaged'),
     ({'exits': 'three'}, 'damaged'),
     ({'thresholds': [0.5, 'nan']}, 'damaged'),
@@ -93,7 +120,7 @@ def test_the_file_is_plain_json_that_names_what_it_is_for(tmp_path):
     ({'thresholds': 0.5}, 'damaged'),
   ],
 )
-def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_path):
+def test_bad_file_is_rejected_in_one_line(change, message, tmp_path):
   path = tmp_path / 'policy.json'
   policies.save_policy(path, Policy(Rule('margin'), np.array([0.5, 0.6])), 'digits')
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -103,10 +130,10 @@ def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_pat
 
 
 @pytest.mark.parametrize('text', ['', '{', '[1]', '\ufeff'])
-def test_what_is_no_policy_at_all_is_refused(text, tmp_path):
+def test_other_file_is_rejected(text, tmp_path):
   path = tmp_path / 'policy.json'
   with pytest.raises(UserError, match='cannot be read'):
     policies.load_policy(path, 'digits')
   path.write_text(text)
-  with pytest.raises(UserError, match=r'cannot be read|no exit policy'):
+  with pytest.raises(UserError, match=r'cannot be read|not an exit policy'):
     policies.load_policy(path, 'digits')

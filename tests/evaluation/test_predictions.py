@@ -6,7 +6,7 @@ from mecl_jax.evaluation import predictions
 from tests.evaluation.predictions import make
 
 
-def test_a_split_comes_out_of_the_file_of_predictions():
+def test_split_is_read_from_saved_arrays():
   validation = make(n=7)
   file = {'validation_logits': validation.logits, 'validation_labels': validation.labels}
   split = predictions.predicted(file, 'validation')
@@ -15,7 +15,7 @@ def test_a_split_comes_out_of_the_file_of_predictions():
     predictions.predicted(file, 'test')
 
 
-def test_right_is_the_accuracy_of_every_example():
+def test_right_agrees_with_argmax():
   split = make(n=50, exits=3)
   for i, k in np.ndindex(50, 3):
     assert split.right()[i, k] == (np.argmax(split.logits[i, k]) == split.labels[i])
@@ -29,6 +29,6 @@ def test_right_is_the_accuracy_of_every_example():
     ((4, 3, 5), 3, r'labels \[3\]'),
   ],
 )
-def test_what_does_not_belong_together_is_refused(logits, labels, message):
+def test_mismatched_shapes_are_rejected(logits, labels, message):
   with pytest.raises(UserError, match=message):
     predictions.Predicted('validation', np.zeros(logits), np.zeros(labels, int))

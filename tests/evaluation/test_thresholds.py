@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import operating_points, thresholds
+from mecl_jax.evaluation import curves, thresholds
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
@@ -41,7 +41,7 @@ def budget_by_loops(confidence, p):
   ('n', 'exits', 'ties'),
   [(60, 4, False), (60, 4, True), (3, 6, False), (1, 2, True), (50, 1, False)],
 )
-def test_budgets_agree_with_a_loop_over_the_examples(name, n, exits, ties):
+def test_budgets_agree_with_a_loop(name, n, exits, ties):
   split = make(n=n, exits=exits, ties=ties)
   rule = fit_rule(name, split)
   policies = thresholds.budgeted(rule, split)
@@ -52,7 +52,7 @@ def test_budgets_agree_with_a_loop_over_the_examples(name, n, exits, ties):
     assert policy.thresholds.dtype == np.float64 and policy.exits == exits
 
 
-def test_a_budget_by_hand():
+def test_budget_by_hand():
   # r = 1: a third of 9 leaves at each of three exits.
   first = [0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55]
   second = [0.99, 0.99, 0.99, 0.6, 0.7, 0.8, 0.9, 0.65, 0.55]
@@ -62,7 +62,7 @@ def test_a_budget_by_hand():
   assert policy.leaves_at(split.logits).tolist() == [0, 0, 0, 2, 1, 1, 1, 2, 2]
 
 
-def test_as_many_leave_as_the_budget_says():
+def test_leaving_shares_match_the_budget():
   split = make(n=1000, exits=5)
   for p, policy in enumerate(thresholds.budgeted(MOST, split), 1):
     shares = np.array([(p / 20) ** k for k in range(1, 6)])
@@ -71,19 +71,19 @@ def test_as_many_leave_as_the_budget_says():
     assert np.abs(leaving - shares)[:-1].max() <= 0.001 + 1e-12
 
 
-def test_a_share_of_one_example_is_one_example():
+def test_share_of_one_example_is_not_rounded_to_zero():
   assert int(49 * (1 / 49)) == 0  # what floats make of it
   split = with_confidence(np.random.default_rng(0).uniform(0.6, 0.9, (49, 49)))
   at = thresholds.budgeted(MOST, split)[19].leaves_at(split.logits)
   assert sorted(at) == list(range(49))
 
 
-def test_nobody_leaves_where_the_share_is_no_example():
+def test_empty_share_lets_no_example_leave():
   policy = thresholds.budgeted(MOST, make(n=3, exits=4))[19]
   assert policy.thresholds.tolist() == [np.inf] * 3
 
 
-def test_ties_leave_together_and_those_that_are_too_few_all_leave():
+def test_ties_leave_together():
   split = with_confidence([[0.9, 0.8, 0.7]] * 4 + [[0.6, 0.8, 0.7], [0.6, 0.7, 0.7]])
   policy = thresholds.budgeted(MOST, split)[19]
   assert policy.thresholds == pytest.approx([0.9, 0.7])
@@ -92,7 +92,7 @@ def test_ties_leave_together_and_those_that_are_too_few_all_leave():
   assert thresholds.budgeted(MOST, everyone)[19].thresholds == pytest.approx([0.9, np.inf])
 
 
-def test_shared_thresholds_run_from_all_at_once_to_nobody_early():
+def test_shared_thresholds_cover_the_whole_range():
   split = make(n=150)
   policies = thresholds.shared(MOST, split, 20)
   values = np.array([policy.thresholds for policy in policies])
@@ -106,7 +106,7 @@ def test_shared_thresholds_run_from_all_at_once_to_nobody_early():
   assert np.abs(np.diff(places) - 450 / 19).max() < 2
 
 
-def test_shared_thresholds_that_are_equal_count_once():
+def test_equal_shared_thresholds_count_once():
   values = [policy.thresholds[0] for policy in thresholds.shared(Rule('patience'), make())]
   assert values == [1, 2, 3, np.inf]
   (only,) = thresholds.shared(MOST, make(exits=1))
@@ -130,7 +130,7 @@ def cheapest_by_force(rule, split, costs, drop):
 
 
 @pytest.mark.parametrize('ties', [False, True])
-def test_thresholds_per_exit_are_near_the_best_of_all(ties):
+def test_per_exit_is_near_the_exhaustive_search(ties):
   costs, ratios = np.array([1.0, 2.5, 3.0]), []
   for seed in range(12):
     split, drop = make(n=16, exits=3, seed=seed, ties=ties), [0, 0.0625, 0.2][seed % 3]
@@ -144,12 +144,12 @@ def test_thresholds_per_exit_are_near_the_best_of_all(ties):
 
 @pytest.mark.parametrize('name', RULES)
 @pytest.mark.parametrize('drop', [0, 0.005, 0.1])
-def test_thresholds_per_exit_never_cost_more_than_a_shared_one(name, drop):
+def test_per_exit_costs_no_more_than_shared(name, drop):
   for seed, exits in itertools.product(range(3), (2, 5)):
     split, costs = make(n=400, exits=exits, seed=seed), np.sqrt(np.arange(1, exits + 1.0))
     rule = fit_rule(name, split)
     least = split.right()[:, -1].mean() - drop - 1e-9
-    swept = operating_points.curve(thresholds.shared(rule, split), split, make('test', exits=exits))
+    swept = curves.curve(thresholds.shared(rule, split), split, make('test', exits=exits))
     kept = swept.validation.mean(costs)[swept.validation.accuracy >= least]
     policy = thresholds.per_exit(rule, split, costs, drop)
     accuracy, cost = worth(split, policy.leaves_at(split.logits), costs)
@@ -157,7 +157,7 @@ def test_thresholds_per_exit_never_cost_more_than_a_shared_one(name, drop):
     assert cost <= kept.min() + 1e-12
 
 
-def test_thresholds_per_exit_at_the_ends():
+def test_per_exit_of_extreme_limits():
   split = make()
   all_at_once = thresholds.per_exit(MOST, split, np.arange(1, 5), 1)
   assert set(all_at_once.leaves_at(split.logits)) == {0}
@@ -171,13 +171,13 @@ def test_thresholds_per_exit_at_the_ends():
 
 
 @pytest.mark.parametrize('name', FITS)
-def test_thresholds_come_from_validation_alone(name):
+def test_thresholds_need_the_validation_split(name):
   assert FITS[name](make()).exits == 4
   with pytest.raises(UserError, match='not from the test split'):
     FITS[name](make('test'))
 
 
-def test_what_makes_no_sense_is_refused():
+def test_bad_arguments_are_rejected():
   with pytest.raises(UserError, match='costs of 3 exits for predictions of 4'):
     thresholds.per_exit(MOST, make(), np.arange(1, 4), 0.1)
   for drop in (-0.1, np.nan):

@@ -1,4 +1,4 @@
-"""Networks to answer with, and images for them."""
+"""Small networks, and images for them."""
 
 import numpy as np
 
@@ -20,5 +20,5 @@ def build(name='conv', **changes):
 
 
 def predicted(model):
-  """What the network says of the images, as a validation split."""
+  """Predictions of the network for the images, as a validation split."""
   return Predicted('validation', predict(model, IMAGES), LABELS)

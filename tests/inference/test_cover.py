@@ -9,7 +9,7 @@ from mecl_jax.inference.cover import Call, cheapest_covers, ladder
   ('batch_size', 'sizes'),
   [(1, (1,)), (2, (2, 1)), (4, (4, 1)), (100, (128, 32, 8, 2, 1)), (256, (256, 64, 16, 4, 1))],
 )
-def test_sizes_go_from_a_whole_batch_to_one(batch_size, sizes):
+def test_sizes_go_from_a_batch_to_one(batch_size, sizes):
   assert ladder(batch_size) == sizes
 
 
@@ -17,14 +17,14 @@ def sizes_of(calls):
   return [call.size for call in calls]
 
 
-def test_where_time_grows_with_the_examples_nothing_much_is_padded():
+def test_growing_times_need_little_padding():
   covers = cheapest_covers({size: 1.0 * size + 0.5 for size in ladder(256)})
   assert sizes_of(covers[140]) == [64, 64, 4, 4, 4]
   assert sizes_of(covers[256]) == [256]
   assert covers[0] == ()
 
 
-def test_where_a_call_takes_the_same_time_there_is_one():
+def test_constant_times_need_one_call():
   covers = cheapest_covers({size: 1 + size / 1000 for size in ladder(256)})
   assert covers[140] == (Call(256, 0),)
   assert covers[50] == (Call(64, 0),)
@@ -33,7 +33,7 @@ def test_where_a_call_takes_the_same_time_there_is_one():
 @pytest.mark.parametrize(
   'seconds', [{8: 5.0, 2: 2.0, 1: 1.9}, {8: 3.0, 2: 1.0, 1: 0.7}, {8: 9.0, 2: 1.0, 1: 2.0}]
 )
-def test_no_cover_is_cheaper(seconds):
+def test_no_cover_is_faster(seconds):
   for number, calls in enumerate(cheapest_covers(seconds)):
     least = min(
       sum(seconds[size] * times for size, times in zip(seconds, chosen, strict=True))
@@ -45,7 +45,7 @@ def test_no_cover_is_cheaper(seconds):
 
 @pytest.mark.parametrize('power', [0.3, 0.9, 1.4])
 @pytest.mark.parametrize('batch_size', [1, 7, 100, 256])
-def test_calls_follow_one_another_within_the_largest_size(batch_size, power):
+def test_calls_are_contiguous_within_the_largest_size(batch_size, power):
   seconds = {size: size**power for size in ladder(batch_size)}
   for number, calls in enumerate(cheapest_covers(seconds)):
     ends = [0, *itertools.accumulate(sizes_of(calls))]

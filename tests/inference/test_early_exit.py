@@ -1,4 +1,4 @@
-"""Real early exit against the simulated one, which `policy.leaves_at(predict(..))` is."""
+"""Real early exit against the simulation, `policy.leaves_at(predict(..))`."""
 
 import functools
 
@@ -13,27 +13,27 @@ from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
 from mecl_jax.inference import Answers, EarlyExit, disagreements
 from tests.inference.networks import IMAGES, NETWORKS, build, predicted
 
-ROUNDING = 1e-5  # of confidences: above what it is, and far below what lies between two of them
+ROUNDING = 1e-5  # of confidences: above their rounding, far below their differences
 
 
 @pytest.fixture(scope='module')
 def compiled():
-  """Early exit of a network, compiled once for all tests, and what it predicts."""
+  """Early exit of a network, compiled once for all tests, and its predictions."""
 
   @functools.cache
   def make(name, batch_size):
     model = build(name)
-    return EarlyExit(model, nobody_leaves(model), batch_size=batch_size), predicted(model)
+    return EarlyExit(model, never_leave(model), batch_size=batch_size), predicted(model)
 
   return make
 
 
-def nobody_leaves(model):
+def never_leave(model):
   return Policy(Rule('margin'), np.full(len(model.exit_names) - 1, np.inf))
 
 
 def tied_policies(name, split):
-  """Policies of a rule whose thresholds are confidences of the images themselves."""
+  """Policies whose thresholds are confidences of the images themselves."""
   rule, early = fit_rule(name, split), split.exits - 1
   if name == 'patience':
     return [Policy(rule, np.full(early, float(count))) for count in range(1, early + 2)]
@@ -45,7 +45,7 @@ def tied_policies(name, split):
 
 
 def untied(policy, split):
-  """The same policy for these images, its thresholds halfway to the next confidences below."""
+  """An equivalent policy for these images, with thresholds between two confidences."""
   early = policy.rule.confidence(split.logits)[:, :-1]
   below = np.where(early < policy.thresholds, early, policy.thresholds - 1).max(axis=0)
   return Policy(policy.rule, (policy.thresholds + below) / 2)
@@ -58,7 +58,7 @@ ALIKE = pytest.mark.parametrize(
 
 @ALIKE
 @pytest.mark.parametrize('rule', RULES)
-def test_classes_and_exits_are_the_simulated_ones(name, batch_size, rule, compiled):
+def test_classes_and_exits_equal_the_simulation(name, batch_size, rule, compiled):
   early_exit, split = compiled(name, batch_size)
   taken = set()
   for tied in tied_policies(rule, split):
@@ -76,14 +76,14 @@ def test_classes_and_exits_are_the_simulated_ones(name, batch_size, rule, compil
 
 @ALIKE
 @pytest.mark.parametrize('rule', RULES)
-def test_at_a_tie_rounding_decides_and_nowhere_else(name, batch_size, rule, compiled):
+def test_rounding_matters_only_at_ties(name, batch_size, rule, compiled):
   early_exit, split = compiled(name, batch_size)
   for policy in tied_policies(rule, split):
     early_exit.policy = policy
     answers, confidence = early_exit(IMAGES), policy.rule.confidence(split.logits)
     assert (first_reached(confidence, policy.thresholds - ROUNDING) <= answers.exits).all()
     assert (first_reached(confidence, policy.thresholds + ROUNDING) >= answers.exits).all()
-    # Of each threshold, the one image that it comes from.
+    # For each threshold, at most the image that it comes from.
     assert disagreements(answers, policy, split.logits) <= len(policy.thresholds)
 
 
@@ -98,7 +98,7 @@ def test_disagreements_are_counted():
 
 
 @pytest.mark.parametrize('batch_size', [4, 1])
-def test_other_survivors_compile_nothing(batch_size, compiled):
+def test_other_remaining_images_compile_nothing(batch_size, compiled):
   early_exit, split = compiled('conv', batch_size)
   early_exit(IMAGES[:1])
   policies, done = tied_policies('entropy', split), []
@@ -114,33 +114,33 @@ def test_other_survivors_compile_nothing(batch_size, compiled):
         early_exit(IMAGES[:count])
     assert not done
     jax.jit(lambda x: x + 1)(0)
-    assert done  # else nobody would have told of a compilation
+    assert done  # the listener does report compilations
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize('batch_size', [4, 1])
-def test_when_all_have_left_nothing_more_runs(batch_size):
+def test_no_segment_runs_after_all_have_left(batch_size):
   model = build()
   broken = model.heads['final'].linear.bias
   broken[...] = jnp.full_like(broken[...], jnp.nan)
   early_exit = EarlyExit(model, Policy(Rule('margin'), np.zeros(2)), batch_size=batch_size)
   assert set(early_exit(IMAGES[:6]).exits) == {0}
-  early_exit.policy = nobody_leaves(model)
+  early_exit.policy = never_leave(model)
   with pytest.raises(UserError, match='not finite'):
     early_exit(IMAGES[:6])
 
 
 @pytest.mark.parametrize('batch_size', [4, 1])
-def test_logits_that_are_not_finite_are_an_error(batch_size):
+def test_logits_that_are_not_finite_are_rejected(batch_size):
   model = build()
   broken = model.heads['stage1'].linear.bias
   broken[...] = jnp.full_like(broken[...], jnp.inf)
   with pytest.raises(UserError, match='not finite'):
-    EarlyExit(model, nobody_leaves(model), batch_size=batch_size)(IMAGES[:1])
+    EarlyExit(model, never_leave(model), batch_size=batch_size)(IMAGES[:1])
 
 
-def test_bfloat16_answers_as_it_predicts():
+def test_bfloat16_answers_agree_with_predictions():
   model = build(dtype='bfloat16', exits=('stage1',))
   split = predicted(model)
   _, _, tied, _ = tied_policies('max_probability', split)
@@ -149,11 +149,11 @@ def test_bfloat16_answers_as_it_predicts():
   assert disagreements(answers, policy, split.logits) == 0
 
 
-def test_bad_wishes_are_told():
+def test_bad_arguments_are_rejected():
   model = build()
   with pytest.raises(UserError, match='a policy of 2 exits for predictions of 3'):
     EarlyExit(model, Policy(Rule('margin'), np.zeros(1)))
   with pytest.raises(UserError, match='the batch size is 0'):
-    EarlyExit(model, nobody_leaves(model), batch_size=0)
+    EarlyExit(model, never_leave(model), batch_size=0)
   with pytest.raises(UserError, match='no images'):
-    EarlyExit(model, nobody_leaves(model))(IMAGES[:0])
+    EarlyExit(model, never_leave(model))(IMAGES[:0])

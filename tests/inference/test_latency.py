@@ -26,12 +26,12 @@ def make():
   )
 
 
-def test_it_comes_back_as_it_was(tmp_path):
+def test_saved_latency_is_read_unchanged(tmp_path):
   save_latency(tmp_path / 'latency.json', make())
   assert load_latency(tmp_path / 'latency.json', EXITS) == make()
 
 
-def test_one_from_another_device_says_so(tmp_path):
+def test_device_is_read_from_the_file(tmp_path):
   other = dataclasses.replace(make(), device='a GPU')
   save_latency(tmp_path / 'latency.json', other)
   assert load_latency(tmp_path / 'latency.json', EXITS).device == 'a GPU'
@@ -46,7 +46,7 @@ def test_times_are_by_exit():
   assert measured.smallest_batch == 1
 
 
-def test_a_batch_size_that_was_not_measured_is_told():
+def test_unmeasured_batch_size_is_rejected():
   with pytest.raises(UserError, match='not measured at a batch size of 4, but at 1, 8'):
     make().segment_ms(4)
 
@@ -54,20 +54,20 @@ def test_a_batch_size_that_was_not_measured_is_told():
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    ({'format': 'a poem'}, 'no file of latencies'),
-    ({'version': 2}, 'of version 2, not 1'),
-    ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not of stage1, final'),
+    ({'format': 'a poem'}, 'not a file of latencies'),
+    ({'version': 2}, 'has version 2, not 1'),
+    ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not stage1, final'),
     ({'exits': ['stage1', 'stage2']}, 'damaged: there is no exit final'),
-    ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has exit where'),
+    ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has columns exit, not'),
     ({'rows': None}, 'damaged'),
-    ({'rows': []}, 'damaged: it holds no times'),
+    ({'rows': []}, 'damaged: it has no times'),
     ({'segments': [{'exit': 'stage1', 'batch': 1, 'p50_ms': 0.0}]}, 'damaged: p50_ms is 0.0'),
     ({'segments': [{'exit': 'stage1', 'batch': 1, 'p50_ms': 'much'}]}, 'damaged'),
     ({'image_shape': 8}, 'damaged'),
     ({'weather': 'fine'}, 'damaged'),
   ],
 )
-def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_path):
+def test_bad_file_is_rejected_in_one_line(change, message, tmp_path):
   path = tmp_path / 'latency.json'
   save_latency(path, make())
   path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -77,9 +77,9 @@ def test_a_file_that_will_not_do_is_refused_in_one_line(change, message, tmp_pat
 
 
 @pytest.mark.parametrize('text', [None, '', '{', '[1]'])
-def test_what_is_no_file_of_latencies_is_refused(text, tmp_path):
+def test_other_file_is_rejected(text, tmp_path):
   path = tmp_path / 'latency.json'
   if text is not None:
     path.write_text(text)
-  with pytest.raises(UserError, match='measures anew'):
+  with pytest.raises(UserError, match='measures again'):
     load_latency(path, EXITS)

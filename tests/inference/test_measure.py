@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predict import predict
 from mecl_jax.evaluation.rules import Rule
@@ -14,9 +14,9 @@ from tests.inference.networks import IMAGES, build
 
 
 def test_every_exit_is_timed_at_every_batch_size(tmp_path):
-  model, told = build(dtype='bfloat16', exits=('stage2',)), []
-  made = measure(model, IMAGES[:2], batch_sizes=(1, 4), seconds=0.01, on_progress=told.append)
-  assert told == ['batch size 1', 'batch size 4']
+  model, progress = build(dtype='bfloat16', exits=('stage2',)), []
+  made = measure(model, IMAGES[:2], batch_sizes=(1, 4), seconds=0.01, on_progress=progress.append)
+  assert progress == ['batch size 1', 'batch size 4']
   assert made.exits == ('stage2', 'final')
   assert made.image_shape == (8, 8, 3) and made.dtype == 'bfloat16'
   for rows, columns in ((made.rows, latency.LATENCY), (made.segments, latency.SEGMENTS)):
@@ -32,7 +32,7 @@ def test_every_exit_is_timed_at_every_batch_size(tmp_path):
 
 
 @pytest.mark.parametrize(('batch_size', 'used'), [(4, 28), (1, 30)])
-def test_a_saving_is_of_full_batches_and_of_who_leaves_where(batch_size, used):
+def test_saving_uses_full_batches_only(batch_size, used):
   model = build(exits=('stage1',))
   policy = Policy(Rule('max_probability'), np.array([-1.0]))  # all leave at the first exit
   row = measure_saving(model, policy, IMAGES, batch_size=batch_size, turns=1)
@@ -44,7 +44,7 @@ def test_a_saving_is_of_full_batches_and_of_who_leaves_where(batch_size, used):
   assert row['measured_saving'] == pytest.approx(1 - row['dynamic_ms'] / row['static_ms'])
 
 
-def test_what_stages_allow_counts_each_as_often_as_images_reach_it(monkeypatch):
+def test_allowed_time_counts_images_that_reach_a_segment(monkeypatch):
   model, images = build(exits=('stage1',)), IMAGES[:8]
   rule = Rule('max_probability')
   # Between the third and the fourth of the first batch and of the second: 3 and some leave at once.
@@ -61,9 +61,9 @@ def test_what_stages_allow_counts_each_as_often_as_images_reach_it(monkeypatch):
   assert row['share_reached'] == pytest.approx((1 - 8 / 15) / (1 - allowed / 15))
 
 
-def test_what_cannot_be_measured_is_told():
+def test_too_few_images_are_rejected():
   policy = Policy(Rule('margin'), np.zeros(2))
   with pytest.raises(UserError, match='fewer images than a batch of 32'):
     measure_saving(build(), policy, IMAGES, batch_size=32)
-  with pytest.raises(UserError, match='there are none'):
+  with pytest.raises(UserError, match='there are no images'):
     measure(build(), IMAGES[:0])

@@ -13,40 +13,40 @@ ROUNDING = 2e-6  # of logits, of which the largest is about 3
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_a_chain_says_what_the_network_says(name):
+def test_chain_agrees_with_the_network(name):
   model = build(name)
-  said = np.stack([np.asarray(logits) for logits in Chain(cut(model), FEW.shape)(FEW)], axis=1)
-  np.testing.assert_allclose(said, predict(model, FEW), atol=ROUNDING)
+  logits = np.stack([np.asarray(at_exit) for at_exit in Chain(cut(model), FEW.shape)(FEW)], axis=1)
+  np.testing.assert_allclose(logits, predict(model, FEW), atol=ROUNDING)
 
 
 @pytest.mark.parametrize('name', ['conv', 'cascade'])
-def test_a_prefix_is_the_network_up_to_an_exit(name):
+def test_prefix_is_the_network_up_to_an_exit(name):
   model = build(name)
   part = prefix(model, 'stage2')
-  said = part.compile(jax.ShapeDtypeStruct(FEW.shape, FEW.dtype))(part.leaves, FEW)
-  np.testing.assert_allclose(said, predict(model, FEW, ['stage2'])[:, 0], atol=ROUNDING)
+  logits = part.compile(jax.ShapeDtypeStruct(FEW.shape, FEW.dtype))(part.leaves, FEW)
+  np.testing.assert_allclose(logits, predict(model, FEW, ['stage2'])[:, 0], atol=ROUNDING)
 
 
-def numbers(leaves):
+def parameters(leaves):
   return sum(leaf.size for leaf in leaves)
 
 
-def test_every_array_travels_with_one_segment_alone():
+def test_each_array_belongs_to_one_segment():
   model = build()
-  own = [numbers(segment.leaves) for segment in cut(model)]
-  assert sum(own) == numbers(jax.tree.leaves(nnx.state(model))) and min(own) > 0
+  own = [parameters(segment.leaves) for segment in cut(model)]
+  assert sum(own) == parameters(jax.tree.leaves(nnx.state(model))) and min(own) > 0
 
 
-def test_a_prefix_leaves_behind_what_it_does_not_need():
+def test_prefix_has_only_the_arrays_it_needs():
   model = build()
   of_heads = sum(
-    numbers(jax.tree.leaves(nnx.state(model.heads[name]))) for name in ('stage1', 'stage2')
+    parameters(jax.tree.leaves(nnx.state(model.heads[name]))) for name in ('stage1', 'stage2')
   )
-  everything = numbers(jax.tree.leaves(nnx.state(model)))
-  assert numbers(prefix(model, 'final').leaves) == everything - of_heads
+  everything = parameters(jax.tree.leaves(nnx.state(model)))
+  assert parameters(prefix(model, 'final').leaves) == everything - of_heads
 
 
-def test_dropout_is_off_and_its_keys_do_not_travel():
+def test_dropout_is_off():
   model = build(head='mlp')
   model.train()
   first = cut(model)[0]

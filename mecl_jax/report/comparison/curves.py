@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mecl_jax.evaluation import operating_points
+from mecl_jax.evaluation.curves import Curve, areas
+from mecl_jax.evaluation.curves import curve as measured
 from mecl_jax.evaluation.intervals import Interval, bootstrap
-from mecl_jax.evaluation.operating_points import Curve, areas
 from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.rules import Rule, confidence_of
@@ -28,7 +28,7 @@ def curves_of(runs: Sequence[ComparedRun]) -> Curves:
     Huang et al., Multi-Scale Dense Networks for Resource Efficient Image Classification, ICLR 2018.
   """
   return [
-    (run, operating_points.curve(budgeted(RULE, run.validation), run.validation, run.test))
+    (run, measured(budgeted(RULE, run.validation), run.validation, run.test))
     for run in runs
     if run.validation
   ]

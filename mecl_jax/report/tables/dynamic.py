@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from mecl_jax.evaluation import calibration, operating_points
-from mecl_jax.evaluation.choice import Choice, Costs, Line, Option, candidates
+from mecl_jax.evaluation import calibration, curves
+from mecl_jax.evaluation.choice import Choice, Line, Option, candidates
+from mecl_jax.evaluation.costs import Costs
 from mecl_jax.evaluation.intervals import difference_interval
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
@@ -65,7 +66,7 @@ def areas_rows(lines: Lines, costs: Costs) -> Rows:
     for line in of_all
     if line.thresholds in AREAS_OF
   }
-  areas, (low, high) = operating_points.areas(drawn)
+  areas, (low, high) = curves.areas(drawn)
   ends = {'low_macs': low, 'high_macs': high}
   return [
     row({'rule': rule, 'thresholds': way, 'calibrated': on, 'area': area} | ends)
@@ -85,7 +86,7 @@ def operating_points_rows(
   right = test.right()
   achieved = np.stack([_right_at_leaving(o, test, right) for o in choice.options], axis=-1)
   drops = difference_interval(right[:, -1:], achieved)
-  name, value = (choice.wish.name, choice.wish.value) if choice.wish else (None, None)
+  name, value = (choice.target.name, choice.target.value) if choice.target else (None, None)
   rows = []
   for place, option in enumerate(choice.options):
     line, point = option

@@ -1,26 +1,30 @@
 """Tables of the exits: accuracy and cost, calibration, overthinking, agreement, ensembles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mecl_jax.evaluation import calibration, intervals, metrics, overthinking
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation import calibration, metrics, overthinking
+from mecl_jax.evaluation.costs import dynamic_macs
+from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits
 from mecl_jax.models import ExitCost
 from mecl_jax.report.rows import Row, Rows, row, with_ends
-from mecl_jax.report.tables.summary import TOP_5_FROM
 
 NEVER = 'never'  # in place of an exit: no exit is right
 
 
 def exit_tables(
-  test: Predicted, temperatures: np.ndarray, costs: Sequence[ExitCost]
+  test: Predicted,
+  found: Mapping[str, Interval],
+  temperatures: np.ndarray,
+  costs: Sequence[ExitCost],
 ) -> dict[str, Rows]:
   """Returns all tables of this module by name.
 
   Args:
     test: predictions of the test split.
+    found: metrics of the exits on the test split, see `exit_metrics`.
     temperatures: float [exits], fitted on validation.
     costs: of all exits, earliest first; the tables take the names of the exits from here.
 
@@ -30,7 +34,7 @@ def exit_tables(
   names = [cost.name for cost in costs]
   check_same_exits('costs', len(costs), test.exits)
   return {
-    'exits': exits_rows(test, costs),
+    'exits': exits_rows(found, costs),
     'calibration': calibration_rows(test, temperatures, names),
     'reliability': reliability_rows(test, temperatures, names),
     'overthinking': overthinking_rows(test),
@@ -40,26 +44,12 @@ def exit_tables(
   }
 
 
-def exits_rows(test: Predicted, costs: Sequence[ExitCost]) -> Rows:
-  """Returns a row per exit: metrics with 95 % bootstrap intervals, and costs.
+def exits_rows(found: Mapping[str, Interval], costs: Sequence[ExitCost]) -> Rows:
+  """Returns a row per exit: its metrics with their 95 % bootstrap intervals, and its costs.
 
   `macs` are those of the exit alone, `dynamic_macs` those of an example that leaves there and has
   passed the heads of all earlier exits.
   """
-  logits, labels = test.logits, test.labels
-  per_example = {'accuracy': test.right()}
-  if logits.shape[-1] >= TOP_5_FROM:
-    per_example['top_5'] = metrics.in_top_k(logits, labels)
-  per_example['nll'] = metrics.losses(logits, labels)
-  per_example['brier'] = metrics.squared_errors(logits, labels)
-  # All metrics at once, because drawing the resamples takes most of the time.
-  means = intervals.mean_interval(np.stack([*per_example.values()], axis=-1))
-  found = {
-    name: intervals.Interval(*(ends[:, place] for ends in means))
-    for place, name in enumerate(per_example)
-  }
-  found['ece'] = intervals.ece_interval(logits, labels)
-  found['auroc'] = intervals.auroc_interval(logits, labels)
   rows = []
   for k, (cost, dynamic) in enumerate(zip(costs, dynamic_macs(costs), strict=True)):
     values: dict[str, object] = {'exit': cost.name, 'stage': cost.stage, 'head': cost.head}

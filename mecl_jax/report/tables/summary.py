@@ -1,54 +1,51 @@
 """The exits in summary.json, and their table in the terminal."""
 
 from collections.abc import Mapping, Sequence
+import math
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-from mecl_jax.evaluation import intervals, metrics
-from mecl_jax.evaluation.operating_points import dynamic_macs
+from mecl_jax.evaluation.costs import dynamic_macs
+from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
 
-TOP_5_FROM = 20  # least number of classes for which top-5 accuracy is reported
-
 
 def exit_rows(
-  logits: np.ndarray, labels: np.ndarray, names: Sequence[str], costs: Sequence[ExitCost]
+  found: Mapping[str, Interval], names: Sequence[str], costs: Sequence[ExitCost]
 ) -> list[dict[str, Any]]:
-  """Returns the rows of the exits for summary.json, earliest exit first.
+  """Returns the rows of a summary, one per exit, earliest first.
 
-  `accuracy_low` and `accuracy_high` are the ends of a 95 % bootstrap interval. `auroc` is None at
-  an exit that is always right or always wrong. `macs` are those of the exit alone, `dynamic_macs`
-  those of an image that leaves there and has passed the heads of all earlier exits.
+  `accuracy` has the ends of its 95 % bootstrap interval; `auroc` is None at an exit that is always
+  right or always wrong.
 
   Args:
-    logits: float [N, exits, classes].
-    labels: int [N].
+    found: metrics of the exits, see `exit_metrics`; of the intervals only that of the accuracy is
+      used.
     names: of the exits.
-    costs: of the exits.
+    costs: of the exits. `macs` are those of an exit alone, `dynamic_macs` those of an image that
+      leaves there and has passed the heads of all earlier exits.
   """
-  interval = intervals.mean_interval(metrics.correct(logits, labels))
   rows = []
   dynamic = dynamic_macs(costs)
   for k, (name, cost) in enumerate(zip(names, costs, strict=True)):
-    auroc = metrics.auroc(logits[:, k], labels)
+    value = {metric: float(interval.estimate[k]) for metric, interval in found.items()}
     row = {
       'name': name,
-      'accuracy': metrics.accuracy(logits[:, k], labels),
-      'accuracy_low': float(interval.low[k]),
-      'accuracy_high': float(interval.high[k]),
-      'nll': metrics.nll(logits[:, k], labels),
-      'brier': metrics.brier(logits[:, k], labels),
-      'ece': metrics.ece(logits[:, k], labels),
-      'auroc': None if np.isnan(auroc) else auroc,
+      'accuracy': value['accuracy'],
+      'accuracy_low': float(found['accuracy'].low[k]),
+      'accuracy_high': float(found['accuracy'].high[k]),
+      'nll': value['nll'],
+      'brier': value['brier'],
+      'ece': value['ece'],
+      'auroc': None if math.isnan(value['auroc']) else value['auroc'],
       'macs': cost.macs,
       'dynamic_macs': int(dynamic[k]),
       'parameters': cost.parameters,
     }
-    if logits.shape[-1] >= TOP_5_FROM:
-      row['top_5'] = metrics.top_k_accuracy(logits[:, k], labels)
+    if 'top_5' in value:
+      row['top_5'] = value['top_5']
     rows.append(row)
   return rows
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from mecl_jax.evaluation import intervals, metrics, operating_points
+from mecl_jax.evaluation import curves as curves_lib
+from mecl_jax.evaluation import intervals, metrics
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.report.comparison.curves import area_rows, curve_rows, curves_of
 from mecl_jax.report.comparison.tables import difference_rows
@@ -35,7 +36,7 @@ def test_areas_are_paired_by_seed(seeds):
   curves = curves_of(seeds)
   rows = area_rows(seeds, curves)
   lines = {run.directory: (c.test.mean(run.macs), c.test.accuracy) for run, c in curves}
-  found, (low, high) = operating_points.areas(lines)
+  found, (low, high) = curves_lib.areas(lines)
   assert [(row['arm'], row['pairs']) for row in rows] == [
     ('plain', None),
     ('better', 3),
@@ -66,11 +67,9 @@ def test_resampling_changes_accuracy_and_macs(monkeypatch):
     lines = {}
     for run, curve in curves_of(runs):
       logits, labels = (of.repeat(of_resample, axis=0) for of in (run.test.logits, run.test.labels))
-      again = operating_points.curve(
-        curve.policies, run.validation, Predicted('test', logits, labels)
-      )
+      again = curves_lib.curve(curve.policies, run.validation, Predicted('test', logits, labels))
       lines[run.arm] = again.test.mean(run.macs), again.test.accuracy
-    found, _ = operating_points.areas(lines)
+    found, _ = curves_lib.areas(lines)
     assert change == pytest.approx(found['other'] - found['plain'])
 
 

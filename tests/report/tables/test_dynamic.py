@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from mecl_jax.evaluation.choice import Costs, Wish, choose_policy, given_policy
+from mecl_jax.evaluation.choice import choose_policy, given_policy
+from mecl_jax.evaluation.costs import Costs
 from mecl_jax.evaluation.intervals import difference_interval
+from mecl_jax.evaluation.operating_points import Target
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.report.tables.dynamic import dynamic_tables, operating_points_rows
@@ -18,7 +20,7 @@ TEMPERATURES = np.array([0.5, 1.0, 8.0])
 
 @pytest.fixture(scope='module')
 def choice():
-  return choose_policy(VALIDATION, TEST, TIMED, Wish('max_accuracy_drop', 0.05))
+  return choose_policy(VALIDATION, TEST, TIMED, Target('max_accuracy_drop', 0.05))
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +59,7 @@ def test_columns_have_fixed_names(tables):
 
 
 def test_without_latencies_there_are_no_times():
-  choice = choose_policy(VALIDATION, TEST, BY_MACS, Wish('target_macs', 25))
+  choice = choose_policy(VALIDATION, TEST, BY_MACS, Target('target_macs', 25))
   tables = dynamic_tables(choice, VALIDATION, TEST, TEMPERATURES, BY_MACS, NAMES)
   assert not any('ms' in column.split('_') for rows in tables.values() for column in rows[0])
   assert {row['wish'] for row in tables['operating_points']} == {'target_macs'}

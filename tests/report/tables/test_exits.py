@@ -6,6 +6,7 @@ from sklearn.calibration import calibration_curve
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration, metrics
+from mecl_jax.evaluation.exit_metrics import exit_metrics
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.models import ExitCost
 from mecl_jax.report.tables import exits as exit_tables
@@ -28,7 +29,7 @@ BY_HAND = Predicted('test', np.log(np.eye(3)[PREDICTIONS] * 0.7 + 0.1), LABELS)
 
 @pytest.fixture(scope='module')
 def tables():
-  return exit_tables.exit_tables(TEST, TEMPERATURES, COSTS)
+  return exit_tables.exit_tables(TEST, exit_metrics(TEST), TEMPERATURES, COSTS)
 
 
 def test_rows_hold_plain_values_and_equal_columns(tables):
@@ -77,7 +78,7 @@ def test_exits_match_the_metrics(tables):
 @pytest.mark.parametrize(('classes', 'expected'), [(19, False), (20, True)])
 def test_top_5_needs_20_classes(classes, expected):
   split = make('test', n=60, exits=3, classes=classes)
-  row = exit_tables.exits_rows(split, COSTS)[1]
+  row = exit_tables.exits_rows(exit_metrics(split), COSTS)[1]
   assert all((column in row) == expected for column in ('top_5', 'top_5_low', 'top_5_high'))
   if expected:
     assert row['top_5'] == metrics.top_k_accuracy(split.logits[:, 1], split.labels)
@@ -86,7 +87,7 @@ def test_top_5_needs_20_classes(classes, expected):
 
 def test_undefined_values_are_none():
   always = Predicted('test', np.tile(np.eye(2), (20, 1, 1)), np.tile([0], 20))
-  first, last = exit_tables.exits_rows(always, COSTS[:2])
+  first, last = exit_tables.exits_rows(exit_metrics(always), COSTS[:2])
   assert first['accuracy'] == 1 and last['accuracy'] == 0
   for row in (first, last):
     assert row['auroc'] is row['auroc_low'] is row['auroc_high'] is None
@@ -167,6 +168,6 @@ def test_ensembles_are_means_of_probabilities(tables):
 
 def test_wrong_number_of_exits_is_rejected():
   with pytest.raises(UserError, match='costs of 2 exits for predictions of 3'):
-    exit_tables.exit_tables(TEST, TEMPERATURES, COSTS[:2])
+    exit_tables.exit_tables(TEST, {}, TEMPERATURES, COSTS[:2])
   with pytest.raises(UserError, match='2 temperatures and 3 exits'):
-    exit_tables.exit_tables(TEST, TEMPERATURES[:2], COSTS)
+    exit_tables.exit_tables(TEST, {}, TEMPERATURES[:2], COSTS)

@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from mecl_jax.evaluation import metrics
+from mecl_jax.evaluation.exit_metrics import exit_metrics
+from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.models import ExitCost
 from mecl_jax.report.tables.summary import exit_rows, exit_table
 from tests.evaluation.predictions import make
@@ -20,7 +22,7 @@ def summary(rows):
 
 def rows_of(classes=5):
   split = make('test', n=300, exits=2, classes=classes)
-  return split, exit_rows(split.logits, split.labels, NAMES, COSTS)
+  return split, exit_rows(exit_metrics(split), NAMES, COSTS)
 
 
 def printed(rows, width=80):
@@ -43,7 +45,8 @@ def test_rows_match_the_metrics():
 
 def test_an_exit_without_errors_has_no_auroc():
   labels = np.arange(20) % 2
-  (row,) = exit_rows(np.eye(2)[labels][:, None], labels, NAMES[:1], COSTS[:1])
+  split = Predicted('test', np.eye(2)[labels][:, None], labels)
+  (row,) = exit_rows(exit_metrics(split), NAMES[:1], COSTS[:1])
   assert row['accuracy'] == row['accuracy_low'] == 1 and row['auroc'] is None
   assert '100.00%' in printed([row])
 
