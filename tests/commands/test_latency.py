@@ -49,6 +49,14 @@ def test_predictions_of_other_images_are_replaced(own):
   assert (load_predictions(path)['validation_ids'] == saved['validation_ids']).all()
 
 
+def test_predictions_without_a_summary_are_replaced(own):
+  for name in ('summary.json', 'predictions.npz'):
+    (own / name).unlink()
+  with restored_run(own, None, QUIET) as (opened, position):
+    assert predictions_of(opened, position)['test_logits'].shape == (80, 3, 4)
+  assert (own / 'predictions.npz').exists()
+
+
 def test_savings_of_another_policy_are_left_out(timed, tmp_path):
   run = timed
   assert table(run, 'savings')

@@ -57,7 +57,10 @@ def test_one_cycle_rises_then_falls():
 
 
 def test_warmup_as_long_as_the_phase_is_rejected():
-  with pytest.raises(UserError, match=r'phases\.joint\.warmup is 10 steps; the phase has 10'):
+  with pytest.raises(
+    UserError,
+    match=r'phases\.joint\.warmup is 10 steps; it must be shorter than the phase, which has 10',
+  ):
     rates(warmup='10 steps')
 
 
