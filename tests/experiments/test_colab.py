@@ -6,10 +6,12 @@ import shutil
 
 import nbclient
 import nbformat
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_all_cells_run_and_show_the_exits(tmp_path):
   """Runs in a copy of the checkout, so that it stays clean, and with few epochs."""
   for name in ('mecl_jax', 'configs'):

@@ -159,6 +159,7 @@ def test_settings_share_an_opened_backbone(toy_file, tmp_path, monkeypatch):
   assert len(slow) == len(fast) == 2 and slow != fast
 
 
+@pytest.mark.slow
 def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
   """Another process holds the backbone of one seed: its runs fail first and are repeated later."""
   space = {RATE: (0.001, 0.3)}
@@ -238,6 +239,7 @@ def record_runs(monkeypatch):
   return trained
 
 
+@pytest.mark.slow
 def test_teachers_train_their_networks_once(toy_file, tmp_path, monkeypatch):
   def arm(teacher, **more):
     fields = {'order': 'easy_first', 'pacing': 'linear', 'teacher': teacher, **more}
