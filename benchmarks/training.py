@@ -25,7 +25,7 @@ import numpy as np
 from rich.console import Console
 
 from mecl_jax import compiler, config
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset, Split
 from mecl_jax.data.dataset import position_ids
 from mecl_jax.training.batches import make_curriculum

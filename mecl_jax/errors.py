@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-  """The run failed, as by a loss that is not a number (exit code 1)."""
+  """The run failed, for example because the loss became NaN (exit code 1)."""
 
   exit_code = 1
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from experiments.paired.jobs import Cell
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
 from mecl_jax.training.workdir import check_data, read_summary

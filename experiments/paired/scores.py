@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax import config as config_lib
-from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.difficulty import score_difficulty
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import teacher_trainer
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset

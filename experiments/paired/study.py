@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from experiments.paired.search import Fields, Space, points
 from mecl_jax import config as config_lib
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError, choose
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE

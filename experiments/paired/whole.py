@@ -8,7 +8,7 @@ from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.study import Study
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
 from mecl_jax.evaluation import load_predictions, predicted

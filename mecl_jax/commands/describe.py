@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax.commands import overview, session
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.training.log import make_console
 from mecl_jax.training.workdir import read_config
 

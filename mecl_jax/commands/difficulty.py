@@ -6,9 +6,9 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax.commands import curriculum_report, session
-from mecl_jax.commands.configuration import resolve
-from mecl_jax.commands.phases import train_phases
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import teacher_trainer
+from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset
 from mecl_jax.training.log import make_console

@@ -14,7 +14,7 @@ from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.latency import latency_table
 from mecl_jax.training.log import make_console
 
-# Test images on which early exit is timed: at least so many images, and so many batches.
+# Early exit is timed on at least this many test images, and at least this many batches.
 SAVING_IMAGES, SAVING_BATCHES = 512, 4
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from mecl_jax import config as config_lib
 from mecl_jax.commands import curriculum_report, overview, run_report
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
 from mecl_jax.training import devices, initial_weights

@@ -7,9 +7,9 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax.commands import session
-from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.outcome import predict_splits, write_outcome
-from mecl_jax.commands.phases import train_phases
+from mecl_jax.commands.resolve import resolve
+from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.data import Dataset
 from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
@@ -39,7 +39,7 @@ def train(
 
   Raises:
     UserError: the configuration, the data or the work directory cannot be used.
-    RunError: training failed, as by a loss that is not a number.
+    RunError: training failed, for example because the loss became NaN.
     Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
   return train_resolved(

@@ -80,9 +80,7 @@ def read(path: str | os.PathLike) -> ConfigDict:
         raise ValueError(f'there is no field {field}')
       config.update_from_flattened_dict({field: value})
   except FileNotFoundError:
-    raise UserError(
-      f'{path.parent} is not the work directory of a run: {path} is missing'
-    ) from None
+    raise UserError(f'{path} does not exist') from None
   except (AttributeError, KeyError, TypeError, ValueError) as error:
     raise UserError(f'{path} is not a valid mecl_jax configuration: {error}') from None
   return config

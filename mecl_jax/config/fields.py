@@ -139,12 +139,15 @@ _EVALUATION = Group(
       'target: the cheapest policy that loses at most this accuracy against the final exit',
     ),
     'target_macs': Field(
-      0.0, NOT_NEGATIVE, 'target: the most accurate policy within so many MACs per image; 0: unused'
+      0.0,
+      NOT_NEGATIVE,
+      'target: the most accurate policy with at most this many MACs per image; 0: unused',
     ),
     'target_latency_ms': Field(
       0.0,
       NOT_NEGATIVE,
-      'target: the most accurate policy within so many measured milliseconds; 0: unused',
+      'target: the most accurate policy with at most this many milliseconds per image, as measured;'
+      ' 0: unused',
     ),
     'policy_file': Field('', free('a policy.json'), 'policy to use instead of choosing one'),
     'latency_file': Field(

@@ -111,12 +111,14 @@ CURRICULUM = Group(
       'pacing: when the share grows (`varied_exponential`)',
     ),
     'full_after': Field(
-      '50%', duration(zero=False), 'pacing: when all is visible (`log` to `quadratic`)'
+      '50%',
+      duration(zero=False),
+      'pacing: when all is visible (`log`, `exp`, `step`, `root`, `linear`, `quadratic`)',
     ),
     'per_exit': Field(
       'shared',
       one_of('shared', 'scaled', 'own'),
-      'pacing of each exit: the same; scaled by `exit_factors`; from `exit_pacings`',
+      'pacing of the exits; `shared`: one; `scaled`: times `exit_factors`; `own`: `exit_pacings`',
     ),
     'exit_factors': Field(
       (1.0,),
@@ -131,7 +133,8 @@ CURRICULUM = Group(
     'sample_weights': Field(
       'none',
       one_of('none', 'survivors', 'easy_weighted'),
-      'weights in the loss: by what earlier exits are unsure of; by how easy an image is',
+      'weights in the loss; `survivors`: larger where earlier exits are unsure; `easy_weighted`:'
+      ' larger for easy images',
     ),
     'easy_strength': Field(
       0.8, FROM_0_TO_1, '`easy_weighted`: weights at the first exit go from 1 - s to 1 + s'

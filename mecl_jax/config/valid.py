@@ -53,7 +53,7 @@ class OneOf(Valid):
 
 @dataclasses.dataclass(frozen=True)
 class NameIn(Valid):
-  """A name in a registry of another room, as of the backbones."""
+  """A name that another part of the package registers, such as that of a backbone."""
 
   registry: str = ''
 

@@ -1,8 +1,9 @@
 """Pacing: functions `step -> share` of the training set that is visible, in (0, 1].
 
-Factories make them, as in optax's schedules, so that all pacings are plotted, combined and tested
-alike. Steps count from the start of the phase. `start` is the share that is visible at step 0,
-`full_after` the number of steps after which all examples are visible.
+Each function below returns a pacing, as optax's schedule functions return schedules, so that all
+pacings are plotted, combined and tested alike. The share of a pacing must not fall. Steps count
+from the start of the phase. `start` is the share that is visible at step 0, `full_after` the number
+of steps after which all examples are visible.
 
 References:
   [HW] Hacohen and Weinshall, "On The Power of Curriculum Learning in Training Deep Networks", ICML

@@ -1,4 +1,4 @@
-"""Downloads of published archives, verified by the checksums in `registry.txt`."""
+"""Downloads of published archives, verified by the checksums in `checksums.txt`."""
 
 import contextlib
 import pathlib
@@ -7,10 +7,10 @@ import sys
 from absl import logging
 import pooch
 
-from mecl_jax.data import cache, network
+from mecl_jax.data import cache, internet
 from mecl_jax.errors import UserError
 
-_REGISTRY = pathlib.Path(__file__).with_name('registry.txt')
+_CHECKSUMS = pathlib.Path(__file__).with_name('checksums.txt')
 _STALLED_SECONDS = 30.0  # without a byte for this long, a download is given up
 _CHUNK = 1 << 16  # bytes
 
@@ -22,7 +22,7 @@ def fetch(name: str) -> list[pathlib.Path]:
   its final name when it is complete and its checksum is right.
 
   Args:
-    name: a data set of `registry.txt`.
+    name: a data set of `checksums.txt`.
 
   Returns:
     The paths, in the order of the registry.
@@ -32,7 +32,7 @@ def fetch(name: str) -> list[pathlib.Path]:
       cannot be written.
   """
   store = pooch.create(cache.directory() / 'downloads', base_url='')
-  store.load_registry(_REGISTRY)
+  store.load_registry(_CHECKSUMS)
   pooch.get_logger().setLevel('WARNING')
   folder = store.abspath / name
   files = [file for file in store.registry if file.startswith(f'{name}/')]
@@ -43,17 +43,17 @@ def fetch(name: str) -> list[pathlib.Path]:
   )
 
   def download(url: str, output: str, store: pooch.Pooch) -> None:
-    network.check_reachable(name, url, remedy)
+    internet.check_reachable(name, url, remedy)
     logging.info('downloading %s to %s', url, folder)
     options = {'progressbar': sys.stderr.isatty(), 'timeout': _STALLED_SECONDS}
     pooch.HTTPDownloader(chunk_size=_CHUNK, **options)(url, output, store)
 
   complete = all((store.abspath / file).is_file() for file in files)
-  with contextlib.nullcontext() if complete else network.lock(name, folder):
+  with contextlib.nullcontext() if complete else internet.lock(name, folder):
     try:
       return [pathlib.Path(store.fetch(file, downloader=download)) for file in files]
     except OSError as error:  # includes the errors of requests
-      reason = network.first_line(error)
+      reason = internet.first_line(error)
     except ValueError:
       reason = 'the SHA-256 of the downloaded file is not the published one'
   raise UserError(f'{name} could not be downloaded: {reason}; try again, or {remedy}')

@@ -12,7 +12,7 @@ from absl import logging
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-from mecl_jax.data import network, tfds_source
+from mecl_jax.data import internet, tfds_source
 from mecl_jax.errors import UserError
 
 _REMEDY = (
@@ -39,8 +39,8 @@ def prepare(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     builder = _builder(name, data_dir)
   url = next((url for url in builder.url_infos or () if url.startswith('http')), None)
   if url:
-    network.check_reachable(name, url, _REMEDY)
-  with network.lock(name, data_dir):
+    internet.check_reachable(name, url, _REMEDY)
+  with internet.lock(name, data_dir):
     folder = tfds_source.find(name, data_dir)  # another process may have prepared it meanwhile
     if not folder:
       _download_and_prepare(builder)
@@ -63,7 +63,7 @@ def _builder(name: str, data_dir: pathlib.Path) -> Any:
   try:
     return tfds.builder(name, data_dir=data_dir)
   except (ImportError, ValueError, RuntimeError) as error:
-    raise UserError(f'TFDS cannot build {name}: {network.first_line(error)}') from None
+    raise UserError(f'TFDS cannot build {name}: {internet.first_line(error)}') from None
 
 
 def _download_and_prepare(builder: Any) -> None:
@@ -84,7 +84,7 @@ def _download_and_prepare(builder: Any) -> None:
     OSError,  # includes the errors of requests
     tfds.download.DownloadError,
   ) as error:
-    reason = network.first_line(error)
+    reason = internet.first_line(error)
     raise UserError(
       f'{builder.name} could not be prepared: {reason}; try again, or {_REMEDY}'
     ) from error

@@ -1,8 +1,10 @@
 """Exit rules: how confident an exit is in its prediction, from logits alone.
 
-To add a rule, write a function of `ExitLogits` and name it in `CONFIDENCES`. A rule judges the last
-of the exits that examples have reached; `Rule.confidence` applies it to one exit after the other.
-So simulation on saved logits and real early exit use the same function.
+To add a rule, write a function of `ExitLogits` and name it in `CONFIDENCES`. A rule returns the
+confidence of the latest exit that was reached; it must be finite, and of order 1 or less, since
+confidences that differ by less than `NEAR` are compared again in full precision.
+`Rule.confidence` applies the rule to one exit after the other, so that simulation on saved logits
+and real early exit use the same function.
 """
 
 from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from mecl_jax.evaluation import penultimate_features, predict
 from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.teachers import cross_validation, transfer
 from mecl_jax.teachers.plain_run import TrainRun, train_plain_run
-from mecl_jax.training import record
+from mecl_jax.training import learning_speed
 from mecl_jax.training.log import work
 from mecl_jax.training.networks import load_network_for
 from mecl_jax.training.run import Run
@@ -113,7 +113,7 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     return cross_validation.score(run, train_run)
   if settings.teacher == 'learning_speed':
     workdir = run.workdir if own else train_plain_run(run, train_run)
-    return scores.SPEEDS[settings.measure](*record.load(workdir, run.dataset.train.ids))
+    return scores.SPEEDS[settings.measure](*learning_speed.load(workdir, run.dataset.train.ids))
   if settings.teacher == 'prediction_depth':
     model = load_network_for(run, other_run())
     return scores.prediction_depth(_logits(model, run, model.exit_names), labels)
@@ -127,9 +127,11 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     field = f'curriculum.teacher_exit (of {settings.teacher_workdir})'
     choose(field, settings.teacher_exit, model.exit_names)
     logits = _logits(model, run, (settings.teacher_exit,))[:, 0]
-  else:
+  elif settings.teacher in ('final_exit', 'self_taught'):
     model = run.model if own else load_network_for(run, train_plain_run(run, train_run))
     logits = _logits(model, run, (FINAL,))[:, 0]
+  else:
+    raise NotImplementedError(f'the teacher {settings.teacher} has no branch here')
   return scores.MEASURES[settings.measure](logits, labels)
 
 

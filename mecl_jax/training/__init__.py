@@ -1,1 +1,1 @@
-"""Training in phases: `train` and `evaluate` run a whole configuration in a work directory."""
+"""Training in phases: the plan, the compiled step, the loop, checkpoints, the work directory."""

@@ -6,7 +6,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import devices, record
+from mecl_jax.training import devices, learning_speed
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -80,13 +80,16 @@ def batch_maker(
     if easiness is not None:
       counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
     size = curriculum.batch_size
+    epoch = None
+    if plan.recorded:
+      epoch = learning_speed.epochs_of(steps, size, len(train), plan.recorded)
     return Batches(
       ids=ids,
       weights=(base * counted).astype(np.float32),
       learning_rate=plan.learning_rates[steps.start : steps.stop],
       step=np.asarray(steps, np.uint32),
       examples={'images': train.images[ids], 'labels': train.labels[ids]} if streamed else None,
-      epoch=record.epochs_of(steps, size, len(train), plan.recorded) if plan.recorded else None,
+      epoch=epoch,
     )
 
   return make

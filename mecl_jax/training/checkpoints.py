@@ -1,4 +1,7 @@
-"""Checkpoints: saved in the background by Orbax, restored from the newest that is whole."""
+"""Checkpoints: saved in the background by Orbax, restored from the newest intact one.
+
+`loop.py` decides when to save.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -106,7 +109,7 @@ class Checkpoints:
     sharding: jax.sharding.Sharding,
     like: Callable[[Position], Mapping[str, Any]] = lambda position: {},
   ) -> tuple[Position, Arrays] | None:
-    """Reads the newest checkpoint that is whole into the model.
+    """Reads the newest intact checkpoint into the model.
 
     A damaged checkpoint, or one of another run, is moved to `damaged_checkpoints/` beside the
     folder, never deleted, and the one before it is read.
@@ -118,7 +121,7 @@ class Checkpoints:
         mapping: `unfinished` is not read.
 
     Returns:
-      the position and `unfinished`; None if there is no whole checkpoint.
+      the position and `unfinished`; None if there is no intact checkpoint.
 
     Raises:
       RunError: the machine cannot read the files now, as for lack of memory; all stay in place.
@@ -131,7 +134,7 @@ class Checkpoints:
     return position, unfinished
 
   def arrays(self, sharding: jax.sharding.Sharding) -> Arrays | None:
-    """Reads the state of the network in the newest whole checkpoint, as nested dicts.
+    """Reads the state of the network in the newest intact checkpoint, as nested dicts.
 
     Args:
       sharding: to restore to, if the devices that it was saved on do not exist here.
@@ -162,7 +165,7 @@ class Checkpoints:
         self._set_aside(total, error)
         damaged = True
     if damaged and not self._read_only:
-      logger.warning('no checkpoint is whole: training starts from the beginning')
+      logger.warning('no checkpoint is intact: training starts from the beginning')
     return None
 
   def _read(self, total: int, model, sharding, like) -> tuple[Position, Arrays, Arrays]:

@@ -105,7 +105,7 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
   return name, values
 
 
-def _read(key: str, value: str, field: str) -> str | float:
+def _read(key: str, value: str, field: str) -> str | int | float:
   """Reads the value of one argument: a duration, or a number."""
   kind = _KINDS[key]
   if isinstance(kind, Duration):
@@ -115,7 +115,7 @@ def _read(key: str, value: str, field: str) -> str | float:
         raise UserError(f'{field} is {part!r}; it must be above 0')
     return text
   try:
-    number = float(value)
+    number = int(value) if value.isdecimal() else float(value)
   except ValueError:
     raise UserError(f'{field} is {value!r}; it must be {kind.text}') from None
   kind.check(field, number, {})

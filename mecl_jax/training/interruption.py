@@ -18,8 +18,8 @@ class Interruption:
   """A context that handles SIGINT and SIGTERM.
 
   At first a signal raises Interrupted at once, since there is nothing to save. After
-  `wait_for_safe_points` the first signal is stored in `signal`, and a second one acts as without
-  this context. A stored signal that no code reacted to is passed to the surrounding Interruption,
+  `wait_for_safe_points` the first signal is stored in `signal`, and a second signal has its
+  default effect. A stored signal that no code reacted to is passed to the surrounding Interruption,
   if this run is part of a longer one.
   """
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum
-from mecl_jax.training import record
+from mecl_jax.training import learning_speed
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interrupted
 from mecl_jax.training.log import Bar, MetricsLog
@@ -86,8 +86,9 @@ def train_phase(
     phase.update_model()
     meter.validate(plan.steps)
   if plan.recorded:  # written before the save that ends the phase, since nothing repeats it then
-    noted = jax.device_get({name: phase.state.extra[name] for name in record.empty_record(0)})
-    record.save(run.workdir, run.dataset.train.ids, noted, plan.recorded)
+    names = learning_speed.empty_record(0)
+    record = jax.device_get({name: phase.state.extra[name] for name in names})
+    learning_speed.save(run.workdir, run.dataset.train.ids, record, plan.recorded)
   position = saver.save(plan.steps)
   run.interruption.check()
   return position

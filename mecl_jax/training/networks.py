@@ -17,7 +17,7 @@ from mecl_jax.training.workdir import read_config, read_identity, read_summary
 
 
 def load_network(workdir: str | os.PathLike) -> MultiExit:
-  """Loads the network of a run, with the parameters of its newest checkpoint that is whole.
+  """Loads the network of a run, with the parameters of its newest intact checkpoint.
 
   Args:
     workdir: of the run; its data are not needed.

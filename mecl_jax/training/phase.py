@@ -13,7 +13,7 @@ import numpy as np
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
 from mecl_jax.models import set_trainable
-from mecl_jax.training import devices, record, sources
+from mecl_jax.training import devices, learning_speed, sources
 from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.plan import PhasePlan
@@ -93,7 +93,7 @@ def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, 
   if plan.distilled:
     extra['temperature'] = np.float32(run.config.distillation.temperature)
   if plan.recorded:
-    extra |= record.empty_record(len(run.dataset.train))
+    extra |= learning_speed.empty_record(len(run.dataset.train))
   return split(run.model, plan.phase.trainable, make_optimizer(plan.settings), extra)
 
 

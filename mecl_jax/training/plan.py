@@ -34,7 +34,7 @@ class PhasePlan:
     depths: of the phase's exits, from 0 at the network's first exit to 1 at its last.
     sample_weights: as the field; 'none' in phases without a curriculum.
     distilled: whether the final exit teaches the others.
-    recorded: epochs whose correct predictions are recorded, see `record.py`; 0: none.
+    recorded: epochs whose correct predictions are recorded, see `learning_speed.py`; 0: none.
     seeds: of the ranking, the batches and the augmentation.
     log_every, validate_every: steps; 0 validates only at the end.
   """
@@ -58,7 +58,7 @@ class PhasePlan:
 
   @property
   def pacing(self) -> Pacing:
-    """Returns the pacing of the batches: the largest share of the exits."""
+    """Returns the pacing of the batches: at each step the largest share of any exit."""
     return pacing.largest(self.pacings)
 
 

@@ -23,7 +23,11 @@ from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
 
-_OF_WEIGHTS = ('pretrained', 'pretrained_skip', 'preprocessing')  # `models.build` has no such
+_OF_WEIGHTS = (
+  'pretrained',
+  'pretrained_skip',
+  'preprocessing',
+)  # not of `models.build`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import optax
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.models import FINAL, MultiExit, draw_dropout
-from mecl_jax.training import record
+from mecl_jax.training import learning_speed
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
 Arrays = dict[str, Any]  # nested dicts of arrays
@@ -64,7 +64,7 @@ class TrainState(NamedTuple):
     params: trainable parameters.
     batch_stats: moving averages of batch norm in the trainable parts.
     opt_state: of the optimiser.
-    extra: `temperature` of distillation, the arrays of `record.empty_record`, or nothing.
+    extra: `temperature` of distillation, the arrays of `learning_speed.empty_record`, or nothing.
   """
 
   params: Arrays
@@ -100,7 +100,7 @@ def split(
   Args:
     model: already in the mode of the phase.
     trainable: path prefixes of the parameters that train.
-    optimizer: to initialise the state of.
+    optimizer: whose initial state is returned.
     extra: see `TrainState`; None: nothing.
   """
 
@@ -166,7 +166,7 @@ def make_step(
       state.params, state, frozen, examples, batch.weights, dropout_key
     )
     if batch.epoch is not None:
-      extra = {**extra, **record.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
+      extra = {**extra, **learning_speed.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = jax.tree.map(
       lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates

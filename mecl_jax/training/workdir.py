@@ -68,7 +68,10 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
   Raises:
     UserError: the folder is not the work directory of a run, or another version made it.
   """
-  config = config_lib.read(workdir / 'config.json')
+  path = workdir / 'config.json'
+  if not path.exists():
+    raise UserError(f'{workdir} is not the work directory of a run: it has no config.json')
+  config = config_lib.read(path)
   if not read_identity(workdir):  # also checks the format
     raise UserError(
       f'{workdir / "identity.json"} is missing, which describes the data of the run; choose another'

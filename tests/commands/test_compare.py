@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mecl_jax.commands.compare import compare
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import save_predictions
 from mecl_jax.training.workdir import FORMAT

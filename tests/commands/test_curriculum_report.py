@@ -9,9 +9,9 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from mecl_jax.commands import curriculum_report
-from mecl_jax.commands.configuration import resolve
 from mecl_jax.commands.difficulty import score_difficulty
 from mecl_jax.commands.evaluate import evaluate
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.training.interruption import Interruption

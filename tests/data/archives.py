@@ -85,7 +85,7 @@ def class_names(name, label):
   return tfds.builder(name).info.features[label].names
 
 
-def write_registry(path, url, folder):
+def write_checksums(path, url, folder):
   """Writes a registry of the archives in `folder/NAME`, served at `url`."""
   lines = []
   for name in published.NAMES:

@@ -8,7 +8,7 @@ import threading
 import pytest
 import tensorflow_datasets as tfds
 
-from mecl_jax.data import downloads, network
+from mecl_jax.data import downloads, internet
 from tests.data import archives
 
 
@@ -72,11 +72,11 @@ def serve():
 def publish(serve, tmp_path, monkeypatch):
   """Returns a function that writes and serves archives of a small set, with their registry."""
   folder = tmp_path / 'web'
-  monkeypatch.setattr(downloads, '_REGISTRY', tmp_path / 'registry.txt')
+  monkeypatch.setattr(downloads, '_CHECKSUMS', tmp_path / 'checksums.txt')
 
   def publish(name):
     archives.write(name, folder / name)
-    archives.write_registry(tmp_path / 'registry.txt', serve(folder), folder)
+    archives.write_checksums(tmp_path / 'checksums.txt', serve(folder), folder)
     return folder
 
   return publish
@@ -86,7 +86,7 @@ def publish(serve, tmp_path, monkeypatch):
 def hang_name_look_up(monkeypatch):
   """Lets look-ups of host names hang, with half a second as the time limit."""
   released = threading.Event()
-  monkeypatch.setattr(network, '_PROBE_SECONDS', 0.5)
+  monkeypatch.setattr(internet, '_PROBE_SECONDS', 0.5)
 
   def hang(*args, **kwargs):
     released.wait(20)

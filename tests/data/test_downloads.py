@@ -9,7 +9,7 @@ import time
 import pytest
 
 from mecl_jax import data
-from mecl_jax.data import cache, downloads, network
+from mecl_jax.data import cache, downloads, internet
 from mecl_jax.errors import UserError
 from tests.data import archives
 
@@ -31,15 +31,15 @@ def test_archives_are_downloaded_once(publish, tmp_path, monkeypatch):
   publish('mnist')
   first = _load(tmp_path, 'mnist')
   assert len(_archives('mnist')) == 4
-  monkeypatch.setattr(network, 'check_reachable', None)
+  monkeypatch.setattr(internet, 'check_reachable', None)
   assert _load(tmp_path, 'mnist').fingerprint == first.fingerprint
 
 
 def test_copied_archives_need_no_network(publish, tmp_path, monkeypatch):
   publish('cifar10')
   archives.write('cifar10', _folder())
-  archives.write_registry(downloads._REGISTRY, 'http://example.invalid/', _folder().parent)
-  monkeypatch.setattr(network, 'check_reachable', None)
+  archives.write_checksums(downloads._CHECKSUMS, 'http://example.invalid/', _folder().parent)
+  monkeypatch.setattr(internet, 'check_reachable', None)
   assert len(_load(tmp_path).train) == 50
 
 
@@ -84,7 +84,7 @@ class _Broken(http.server.BaseHTTPRequestHandler):
 
 def test_broken_download_leaves_no_file(publish, serve, tmp_path):
   folder = publish('cifar10')
-  archives.write_registry(downloads._REGISTRY, serve(handler=_Broken), folder)
+  archives.write_checksums(downloads._CHECKSUMS, serve(handler=_Broken), folder)
   with pytest.raises(UserError, match=r'cifar10 could not be downloaded: .*try again') as caught:
     _load(tmp_path)
   assert '\n' not in str(caught.value)
@@ -98,7 +98,7 @@ def test_stalled_download_gives_up(publish, serve, tmp_path, monkeypatch):
   monkeypatch.setattr(downloads, '_STALLED_SECONDS', 0.5)
   silent = threading.Event()
   handler = type('Stalled', (_Broken,), {'silent': silent})
-  archives.write_registry(downloads._REGISTRY, serve(handler=handler), folder)
+  archives.write_checksums(downloads._CHECKSUMS, serve(handler=handler), folder)
   begin = time.monotonic()
   with pytest.raises(UserError, match=r'could not be downloaded: .*timed out'):
     _load(tmp_path)
@@ -133,14 +133,14 @@ _LOAD = """
 import pathlib, sys
 from mecl_jax import data
 from mecl_jax.data import downloads
-downloads._REGISTRY = pathlib.Path(sys.argv[1])
+downloads._CHECKSUMS = pathlib.Path(sys.argv[1])
 loaded = data.load(name='cifar10', data_dir=sys.argv[2], validation_size=10)
 print(loaded.fingerprint)
 """
 
 
 def _start(tmp_path):
-  command = [sys.executable, '-c', _LOAD, str(downloads._REGISTRY), str(tmp_path / 'none')]
+  command = [sys.executable, '-c', _LOAD, str(downloads._CHECKSUMS), str(tmp_path / 'none')]
   return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -160,7 +160,7 @@ def test_two_processes_download_once(publish, serve, tmp_path):
     def log_message(self, *args):
       pass
 
-  archives.write_registry(downloads._REGISTRY, serve(handler=Slow), folder)
+  archives.write_checksums(downloads._CHECKSUMS, serve(handler=Slow), folder)
   processes = [_start(tmp_path) for _ in range(2)]
   outputs = [process.communicate(timeout=120) for process in processes]
   assert [process.returncode for process in processes] == [0, 0], outputs
@@ -172,7 +172,7 @@ def test_killed_download_leaves_no_archive(publish, serve, tmp_path):
   folder = publish('cifar10')
   silent = threading.Event()
   handler = type('Stalled', (_Broken,), {'silent': silent})
-  archives.write_registry(downloads._REGISTRY, serve(handler=handler), folder)
+  archives.write_checksums(downloads._CHECKSUMS, serve(handler=handler), folder)
   process = _start(tmp_path)
   while not any(path.stat().st_size for path in _folder().glob('tmp*')):
     time.sleep(0.05)

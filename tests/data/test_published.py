@@ -75,7 +75,7 @@ def test_registry_is_that_of_tfds():
     for line in (folder / f'{name}.txt').read_text().splitlines():
       url, _, sha256, file = line.split('\t')
       expected.add((f'{name}/{file}', sha256, url))
-  lines = downloads._REGISTRY.read_text().splitlines()[1:]
+  lines = downloads._CHECKSUMS.read_text().splitlines()[1:]
   assert sorted(tuple(line.split(' ')) for line in lines) == sorted(expected)
 
 

@@ -16,7 +16,7 @@ from experiments.paired.study import Arm
 from experiments.paired.table import read_table, records
 from mecl_jax import config as config_lib
 from mecl_jax.commands import train
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions

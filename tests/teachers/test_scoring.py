@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty, scores
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predict

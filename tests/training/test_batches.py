@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.errors import UserError
 from mecl_jax.training.batches import batch_maker, make_curriculum, visible_by_exit

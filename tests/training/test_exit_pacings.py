@@ -1,7 +1,10 @@
 import pytest
 
 from mecl_jax import config
+from mecl_jax.config.valid import whole
+from mecl_jax.curriculum import pacing
 from mecl_jax.errors import UserError
+from mecl_jax.training import exit_pacings
 from mecl_jax.training.exit_pacings import check, make_pacings
 
 EXITS = ('stage1', 'stage2', 'final')
@@ -83,12 +86,12 @@ def test_no_exit_sees_more_than_max_share():
     ({'per_exit': 'own', 'exit_pacings': '0.5'}, "'0.5'; choose one of: constant"),
     ({'per_exit': 'own', 'exit_pacings': 'linear stat=1'}, "'stat'; choose one of: start, full"),
     ({'per_exit': 'own', 'exit_pacings': 'linear increase=2'}, "'increase'; choose one of: st"),
-    ({'per_exit': 'own', 'exit_pacings': 'linear start=0'}, 'is 0.0; it must be a share above 0'),
+    ({'per_exit': 'own', 'exit_pacings': 'linear start=0'}, 'is 0; it must be a share above 0'),
     ({'per_exit': 'own', 'exit_pacings': 'linear start=x'}, "is 'x'; it must be a share above 0"),
     ({'per_exit': 'own', 'exit_pacings': 'linear full_after=1'}, "'300 steps', '20 epochs'"),
     (
       {'per_exit': 'own', 'exit_pacings': 'fixed_exponential increase=1'},
-      'is 1.0; it must be above 1',
+      'is 1; it must be above 1',
     ),
   ],
 )
@@ -96,3 +99,15 @@ def test_invalid_pacings_are_rejected(changes, message):
   with pytest.raises(UserError) as error:
     shares(0, **changes)
   assert message in str(error.value)
+
+
+def test_new_argument_needs_only_a_factory_and_a_field(monkeypatch):
+  """Registers a pacing with a whole number, as a user who adds one would."""
+  monkeypatch.setitem(pacing._FACTORIES, 'stairs', lambda start, cycles: lambda step: start)
+  monkeypatch.setattr(exit_pacings, 'PACINGS', (*pacing.PACINGS, 'stairs'))
+  monkeypatch.setattr(pacing, 'PACINGS', (*pacing.PACINGS, 'stairs'))
+  monkeypatch.setitem(exit_pacings._KINDS, 'cycles', whole(1))
+  name, values = exit_pacings._parse('stairs start=0.5 cycles=3')
+  assert (name, values) == ('stairs', {'start': 0.5, 'cycles': 3})
+  with pytest.raises(UserError, match=r'cycles .* is 0\.5; it must be a whole number'):
+    exit_pacings._parse('stairs cycles=0.5')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions

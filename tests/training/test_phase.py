@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from mecl_jax import config
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.evaluation import load_predictions, predict
 from mecl_jax.training import phase
 from mecl_jax.training.batches import make_curriculum

@@ -1,7 +1,7 @@
 import pytest
 
 from mecl_jax import config
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.training.plan import make_plan
 
 

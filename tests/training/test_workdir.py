@@ -1,7 +1,7 @@
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.training import record
+from mecl_jax.training import learning_speed
 from mecl_jax.training.workdir import claim, read_identity, read_summary
 
 
@@ -29,4 +29,4 @@ def test_damaged_summary_is_rejected(own):
 
 def test_missing_record_is_rejected(tmp_path):
   with pytest.raises(UserError, match=r'learning_speed\.npz'):
-    record.load(tmp_path, [])
+    learning_speed.load(tmp_path, [])

@@ -1,7 +1,7 @@
 import pytest
 
 from mecl_jax import config
-from mecl_jax.commands.configuration import resolve
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import ORDERS, scores
 from mecl_jax.errors import UserError
 from mecl_jax.models import DTYPES, STEMS

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mecl_jax.data import network
+from mecl_jax.data import internet
 from mecl_jax.errors import UserError
 
 
@@ -18,7 +18,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
 
 
 def _check(url):
-  network.check_reachable('cifar10', url, 'set data_dir')
+  internet.check_reachable('cifar10', url, 'set data_dir')
 
 
 def _reason(url):
@@ -46,7 +46,7 @@ def test_closed_port_is_an_error():
 
 
 def test_silent_server_is_an_error_in_time(monkeypatch):
-  monkeypatch.setattr(network, '_PROBE_SECONDS', 0.3)
+  monkeypatch.setattr(internet, '_PROBE_SECONDS', 0.3)
   with socket.create_server(('127.0.0.1', 0)) as silent:  # it accepts and never answers
     begin = time.monotonic()
     assert _reason(f'http://127.0.0.1:{silent.getsockname()[1]}/').startswith('no ')
@@ -68,10 +68,10 @@ def test_lock_lets_the_second_caller_wait(tmp_path):
   order = []
 
   def second():
-    with network.lock('set', tmp_path / 'new'):
+    with internet.lock('set', tmp_path / 'new'):
       order.append('second')
 
-  with network.lock('set', tmp_path / 'new'):
+  with internet.lock('set', tmp_path / 'new'):
     thread = threading.Thread(target=second)
     thread.start()
     time.sleep(1.5)  # longer than the first attempt of the second caller

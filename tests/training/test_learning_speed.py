@@ -8,7 +8,7 @@ import pytest
 from mecl_jax.curriculum import scores
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
-from mecl_jax.training import record
+from mecl_jax.training import learning_speed
 from tests.runs import run, score, stopped_at
 
 
@@ -43,7 +43,7 @@ def test_record_of_a_resumed_run_is_complete(toy_config, tmp_path, stop):
   assert not (tmp_path / 'stopped/difficulty.npz').exists()
   stopped, whole = (score(toy_config, tmp_path / name) for name in ('stopped', 'whole'))
   np.testing.assert_array_equal(stopped.score, whole.score)
-  records = [record.load(tmp_path / name, whole.ids) for name in ('stopped', 'whole')]
+  records = [learning_speed.load(tmp_path / name, whole.ids) for name in ('stopped', 'whole')]
   jax.tree.map(np.testing.assert_array_equal, *records)
 
 
@@ -57,12 +57,12 @@ def test_learning_speed_needs_a_whole_epoch(toy_config, tmp_path):
 def test_record_equals_the_history():
   rng = np.random.default_rng(0)
   wrong = rng.random((5, 12)) < 0.4  # [epochs, examples]
-  memory = jax.tree.map(jnp.asarray, record.empty_record(12))
+  memory = jax.tree.map(jnp.asarray, learning_speed.empty_record(12))
   shown = np.concatenate([rng.permutation(12) for _ in range(5)])
-  epochs = record.epochs_of(range(12), 5, 12, recorded=4)
+  epochs = learning_speed.epochs_of(range(12), 5, 12, recorded=4)
   assert epochs.shape == (12, 5) and epochs.max() == 3 and epochs[-1].tolist() == [-1] * 5
   for ids, epoch in zip(shown.reshape(12, 5), epochs, strict=True):  # batches of 5 straddle epochs
-    memory = record.updated(memory, ids, epoch, wrong[np.maximum(epoch, 0), ids])
+    memory = learning_speed.updated(memory, ids, epoch, wrong[np.maximum(epoch, 0), ids])
   history = wrong[:4]
   assert np.array_equal(memory['errors'], history.sum(axis=0))
   last = np.where(history, np.arange(1, 5)[:, None], 0).max(axis=0)

@@ -73,7 +73,7 @@ def _resume(run: Run, checkpoints: Checkpoints) -> tuple[Position, Arrays]:
     total = last.before + last.steps
     run.console.print(f'resuming at step {found[0].total} of {total}')
     return found
-  if run.config.model.pretrained and checkpoints.found_some:  # none of them was whole
+  if run.config.model.pretrained and checkpoints.found_some:  # none of them was intact
     session.load_initial_weights(run)
   return Position(), {}
 
