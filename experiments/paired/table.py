@@ -6,6 +6,7 @@ take them apart. An empty cell is a missing value.
 
 from collections.abc import Iterable, Mapping
 import json
+import math
 import os
 from typing import Any
 
@@ -92,7 +93,12 @@ def write_table(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> N
   Raises:
     UserError: a cell does not fit its column, or a run occurs twice. Nothing is written then.
   """
-  table = pd.DataFrame(list(rows), dtype=object)
+  rows = list(rows)
+  for number, row in enumerate(rows, start=1):  # pandas would take NaN for an empty cell
+    for name, value in row.items():
+      if isinstance(value, float) and math.isnan(value):
+        raise UserError(f'{path}, row {number}, column {name}: NaN is not a value')
+  table = pd.DataFrame(rows, dtype=object)
   early = sum(name.startswith('validation_exit') for name in table.dropna(axis=1, how='all'))
   names = columns(early)
   if unknown := [name for name in table.dropna(axis=1, how='all') if name not in names]:
@@ -132,7 +138,7 @@ def _checked(table: pd.DataFrame, path: str | os.PathLike) -> pd.DataFrame:
     refuse(name, table[name].isna() & when, 'must not be empty')
   for name, dtype in names.items():
     if dtype == 'str':
-      text = table[name].map(lambda cell: isinstance(cell, str)) | table[name].isna()
+      text = table[name].map(lambda cell: isinstance(cell, str)).astype(bool) | table[name].isna()
       refuse(name, ~text, 'is not text')
     try:
       table[name] = table[name].astype(object).astype(dtype)
@@ -148,8 +154,12 @@ def _checked(table: pd.DataFrame, path: str | os.PathLike) -> pd.DataFrame:
   refuse('seconds', (table['seconds'] < 0) | np.isinf(table['seconds']), 'is not a duration')
   refuse('budget', table['budget'] < 1, 'is not a positive number of steps')
   refuse('kind', ~table['kind'].isin(KINDS), f'is none of: {", ".join(KINDS)}')
-  refuse('fields', ~table['fields'].map(_is_object), 'is not a JSON object')
-  refuse('macs', ~macs.map(lambda words: all(map(str.isdecimal, words))), 'must be whole numbers')
+  refuse('fields', ~table['fields'].map(_is_object).astype(bool), 'is not a JSON object')
+  refuse(
+    'macs',
+    ~macs.map(lambda words: all(map(str.isdecimal, words))).astype(bool),
+    'must be whole numbers',
+  )
   refuse('macs', macs.str.len() != exits.str.len(), 'does not have one number for each exit')
   refuse('seed', table.duplicated(KEY), f'occurs twice for one run, by {", ".join(KEY)}')
   return table

@@ -17,7 +17,7 @@ from mecl_jax.report.comparison.tables import ComparedRun, arm_rows, difference_
 from mecl_jax.report.pages.page import write_page
 from mecl_jax.report.rows import Rows
 from mecl_jax.training.log import make_console
-from mecl_jax.training.workdir import claim, read_config, read_identity, read_summary
+from mecl_jax.training.workdir import claim, read_run, read_summary
 
 FACTS = ('dataset', 'backbone', 'strategy', 'steps', 'complete')  # keys of a summary
 
@@ -92,7 +92,7 @@ def _check(runs: Sequence[pathlib.Path], workdir: pathlib.Path) -> None:
 
 def _read(workdir: pathlib.Path) -> _Found:
   """Reads a run; raises UserError if there is none, or it has not been evaluated."""
-  config = read_config(workdir)
+  config, identity = read_run(workdir)
   summary = read_summary(workdir)
   if summary is None:
     raise UserError(
@@ -104,7 +104,7 @@ def _read(workdir: pathlib.Path) -> _Found:
       f'summary.json and predictions.npz in {workdir} have different exits;'
       f' --mode=evaluate --workdir={workdir} writes both again'
     )
-  fields = arms.fields_of(config, read_identity(workdir))
+  fields = arms.fields_of(config, identity)
   return _Found(workdir, config.seed, fields, summary, predictions)
 
 

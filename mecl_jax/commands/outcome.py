@@ -56,9 +56,10 @@ def predict_splits(run: Run) -> dict[str, np.ndarray]:
 def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
   """Returns the predictions in predictions.npz if they are of this position, else new ones."""
   summary = read_summary(run.workdir)
-  if summary is None or summary['steps'] != position.total:
+  path = run.workdir / 'predictions.npz'
+  if summary is None or summary['steps'] != position.total or not path.exists():
     return predict_splits(run)
-  found = load_predictions(run.workdir / 'predictions.npz')
+  found = load_predictions(path)
   expected = {'exits': np.array(run.model.exit_names)}
   for name, split in ((VALIDATION, run.dataset.validation), (TEST, run.dataset.test)):
     expected |= {f'{name}_ids': split.ids, f'{name}_labels': split.labels}

@@ -171,7 +171,7 @@ def _sentence(points: Rows) -> str:
   """Returns the chosen operating point in one line."""
   chosen = _chosen(points)
   drop, low, high = (chosen[name] for name in ('test_drop', 'test_drop_low', 'test_drop_high'))
-  ends = (100 * low, 100 * high) if drop >= 0 else (-100 * high, -100 * low)
+  ends = (100 * low, 100 * high) if drop >= 0 else (0.0 - 100 * high, 0.0 - 100 * low)
   saved = chosen['macs_saved']
   worth = '' if saved > 0 else f': {NOT_WORTH}'
   return (

@@ -45,8 +45,7 @@ def open_run(
 ) -> Run:
   """Sets up the run of a work directory that `hold` has locked.
 
-  Whatever can be checked before training is checked now: files that the configuration names, the
-  data, and their fit to the network.
+  Checks the data, and that they fit the network.
 
   Args:
     config: resolved.
@@ -56,26 +55,30 @@ def open_run(
     dataset: already loaded; None: loaded as the configuration says.
 
   Raises:
-    UserError: a file or the data cannot be used.
+    UserError: the data or the initial weights cannot be used.
   """
   if not workdirs.has_checkpoints(workdir):
     initial_weights.check_there(config)
   run = set_up_run(config, workdir, console, interruption, dataset)
   workdirs.check_data(workdir, run.dataset)
-  run_report.check(run)
-  curriculum_report.scores_to_compare(run)
   return run
 
 
 def start(run: Run, *, brief: bool = False) -> None:
   """Makes a run ready to train: prints it, loads its initial weights, and describes it on disk.
 
-  From then on signals stop it at safe points only.
+  The files that evaluation and report need are checked before hours of training, and not after.
+  From then on signals stop the run at safe points only.
 
   Args:
     run: from `open_run`.
     brief: print no tables.
+
+  Raises:
+    UserError: a file that the configuration names, or the initial weights, cannot be used.
   """
+  run_report.check(run)
+  curriculum_report.scores_to_compare(run)
   if not brief:
     overview.print_run(run)
   if run.config.model.pretrained and not workdirs.has_checkpoints(run.workdir):
@@ -109,7 +112,7 @@ def restored_run(
     UserError: the folder is not the work directory of a run, or its configuration or data differ.
     RunError: no checkpoint can be read.
   """
-  own = workdirs.read_config(workdir)
+  own, _ = workdirs.read_run(workdir)
   if config is not None:
     config = resolve(config)
     workdirs.check_config(workdir, config)
@@ -119,6 +122,7 @@ def restored_run(
     raise missing
   with hold(workdir, own) as interruption:
     run = open_run(own, workdir, console, interruption)
+    run_report.check(run)
     saved = Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True)
     with saved as checkpoints:
       found = checkpoints.restore(run.model, devices.replicated(run.mesh))

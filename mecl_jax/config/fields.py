@@ -7,7 +7,9 @@ text with a unit: '300 steps', '20 epochs', or '8%' of the phase (see `durations
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.training_fields import CURRICULUM, DISTILLATION, PHASES
 from mecl_jax.config.valid import (
+  NAME,
   NOT_NEGATIVE,
+  SECONDS,
   counts,
   duration,
   flag,
@@ -23,18 +25,16 @@ from mecl_jax.config.valid import (
 _DATA = Group(
   'The data set, and how it is cut.',
   {
-    'name': Field(
-      'cifar10', free('text'), 'TFDS set of labelled images, as `name` or `name/config`'
-    ),
+    'name': Field('cifar10', NAME, 'TFDS set of labelled images, as `name` or `name/config`'),
     'data_dir': Field(
       '', free('a folder'), 'prepared TFDS data; empty: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`'
     ),
     'arrays': Field(
       '', free('a .npz file'), 'arrays `{train,test}_{images,labels}`, read instead of TFDS'
     ),
-    'label': Field('label', free('text'), 'feature to predict, as `coarse_label` of CIFAR-100'),
-    'train_split': Field('train', free('text'), 'TFDS split to train on'),
-    'test_split': Field('test', free('text'), 'TFDS split to test on'),
+    'label': Field('label', NAME, 'feature to predict, as `coarse_label` of CIFAR-100'),
+    'train_split': Field('train', NAME, 'TFDS split to train on'),
+    'test_split': Field('test', NAME, 'TFDS split to test on'),
     'validation_size': Field(
       5000, whole(1), 'images cut from the training split for validation, balanced by class'
     ),
@@ -115,7 +115,7 @@ _MODEL = Group(
 _CHECKPOINTS = Group(
   'Checkpoints.',
   {
-    'every_seconds': Field(60.0, NOT_NEGATIVE, 'seconds between two saves'),
+    'every_seconds': Field(60.0, SECONDS, 'seconds between two saves; inf: only after each phase'),
     'keep': Field(2, whole(1), 'newest checkpoints that are kept'),
   },
 )

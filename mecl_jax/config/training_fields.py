@@ -97,7 +97,7 @@ CURRICULUM = Group(
     'start': Field(0.04, SHARE, 'pacing: share that is visible at first'),
     'increase': Field(
       1.9,
-      number('above 1', lambda v: v > 1),
+      number('above 1, finite', lambda v: v > 1),
       'pacing: factor by which the share grows (`fixed_exponential`, `varied_exponential`)',
     ),
     'step_length': Field(
@@ -182,7 +182,7 @@ DISTILLATION = Group(
     'temperature': Field(1.0, ABOVE_0, 'T at the first step'),
     'growth': Field(
       1.05,
-      number('at least 1', lambda v: v >= 1),
+      number('at least 1, finite', lambda v: v >= 1),
       'factor of T after a batch whose mean highest probability is above `growth_above`',
     ),
     'growth_above': Field(0.5, number('above 0, at most 1', lambda v: 0 < v <= 1), 'see `growth`'),

@@ -160,8 +160,10 @@ def free(text: str) -> Valid:
 SHARE = number('a share above 0, at most 1', lambda v: 0 < v <= 1)
 FROM_0_TO_1 = number('from 0 to 1', lambda v: 0 <= v <= 1)
 BELOW_1 = number('from 0 up to, not including, 1', lambda v: 0 <= v < 1)
-NOT_NEGATIVE = number('at least 0', lambda v: v >= 0)
-ABOVE_0 = number('above 0', lambda v: v > 0)
+NOT_NEGATIVE = number('at least 0, finite', lambda v: v >= 0)
+ABOVE_0 = number('above 0, finite', lambda v: v > 0)
+SECONDS = Valid('at least 0, or inf', lambda v: isinstance(v, int | float) and v >= 0)
+NAME = Valid('a name', lambda v: isinstance(v, str) and bool(v.strip()))
 
 
 def _is_whole(value: Any) -> bool:

@@ -31,7 +31,7 @@ def fetch(name: str) -> list[pathlib.Path]:
     UserError: the server does not answer, the download stalls or is damaged, or the folder
       cannot be written.
   """
-  store = pooch.create(cache.directory() / 'downloads', base_url='')
+  store = pooch.create(cache.directory() / 'downloads', base_url='', retry_if_failed=2)
   store.load_registry(_CHECKSUMS)
   pooch.get_logger().setLevel('WARNING')
   folder = store.abspath / name

@@ -16,7 +16,7 @@ from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores, scores_own_backbone
-from mecl_jax.training.workdir import read_config, read_identity
+from mecl_jax.training.workdir import read_identity, read_run
 
 
 def check(config: ConfigDict) -> None:
@@ -62,7 +62,7 @@ def check_there(config: ConfigDict) -> None:
         f'model.pretrained is {source!r}; choose imagenet, a file {" or ".join(FILES)}, or the work'
         ' directory of a run'
       )
-    read_config(place)
+    read_run(place)
   elif source not in ('', IMAGENET) and not place.is_file():
     raise UserError(f'model.pretrained={source}: there is no such file')
 

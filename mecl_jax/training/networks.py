@@ -13,7 +13,7 @@ from mecl_jax.models import MultiExit
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.run import Run, build_model
-from mecl_jax.training.workdir import read_config, read_identity, read_summary
+from mecl_jax.training.workdir import read_run, read_summary
 
 
 def load_network(workdir: str | os.PathLike) -> MultiExit:
@@ -30,8 +30,7 @@ def load_network(workdir: str | os.PathLike) -> MultiExit:
       or no checkpoint can be read.
   """
   workdir = pathlib.Path(workdir)
-  read_config(workdir)
-  identity = read_identity(workdir)
+  _, identity = read_run(workdir)
   shape = tuple(identity['image_shape'])
   # The checkpoint holds the pixel statistics.
   zeros, mesh = np.zeros(shape[-1], np.float32), devices.make_mesh(jax.local_device_count())
@@ -50,8 +49,8 @@ def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False)
   Raises:
     UserError: as `load_network`; or the other run saw data that it must not have seen.
   """
-  name = read_config(workdir).data.name
-  identity, dataset = read_identity(workdir), run.dataset
+  config, identity = read_run(workdir)
+  name, dataset = config.data.name, run.dataset
   trained_on = identity['fingerprint']
   if trained_on != dataset.fingerprint and not any_data:
     raise UserError(
@@ -97,7 +96,7 @@ def _restored(
     mean, std: pixel statistics per channel, until those of the checkpoint are read.
     mesh: the devices that hold the network.
   """
-  model = build_model(read_config(workdir), image_shape, num_classes, mean, std, mesh)
+  model = build_model(read_run(workdir)[0], image_shape, num_classes, mean, std, mesh)
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     found = checkpoints.restore(model, devices.replicated(mesh))
   if found is None:

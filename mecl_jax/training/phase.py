@@ -149,7 +149,7 @@ def _augmentation(run: Run, plan: PhasePlan) -> _Augmentation | None:
 
 
 # Studies train the same heads many times: one compilation serves all runs of one form.
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)
 def _compiled_step(
   graphdef: nnx.GraphDef,
   optimizer: OptimizerSettings,

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
   from mecl_jax.data import Dataset
 
 FORMAT = 2  # of a work directory; mecl_jax 0.1 wrote none
+_OF_IDENTITY = {
+  *('format', 'version', 'name', 'fingerprint', 'held_out_fingerprint', 'num_classes', 'channels'),
+  *('image_shape', 'digest'),
+}
+_OF_IDENTITY_0_1 = {'name', 'fingerprint', 'digest'}
 # Files that a run has only once it has begun to train.
 _OF_TRAINING = (
   *('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher'),
@@ -52,32 +57,54 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
   return any(workdir.glob('checkpoints/[0-9]*'))
 
 
+def has_begun(workdir: pathlib.Path) -> bool:
+  """Returns whether a work directory has files of a run that has begun to train."""
+  return any(found for pattern in _OF_TRAINING for found in workdir.glob(pattern))
+
+
 def clear_unstarted_run(workdir: pathlib.Path) -> None:
   """Removes the description of a run that failed before its first checkpoint.
 
   The same work directory can then be used again with a corrected configuration.
   """
-  if not any(found for pattern in _OF_TRAINING for found in workdir.glob(pattern)):
+  if not has_begun(workdir):
     for name in ('config.json', 'identity.json', 'label_noise.npz'):
       (workdir / name).unlink(missing_ok=True)
 
 
 def read_config(workdir: pathlib.Path) -> ConfigDict:
-  """Reads the resolved configuration of a run.
+  """Reads the resolved configuration of a run, which need not have begun.
 
   Raises:
-    UserError: the folder is not the work directory of a run, or another version made it.
+    UserError: the folder is not the work directory of a run, another version made it, or the run
+      has begun and its identity.json is missing.
   """
   path = workdir / 'config.json'
   if not path.exists():
     raise UserError(f'{workdir} is not the work directory of a run: it has no config.json')
   config = config_lib.read(path)
-  if not read_identity(workdir):  # also checks the format
-    raise UserError(
-      f'{workdir / "identity.json"} is missing, which describes the data of the run; choose another'
-      ' --workdir'
-    )
+  if not read_identity(workdir) and has_begun(workdir):
+    raise UserError(_no_identity(workdir))
   return config
+
+
+def read_run(workdir: pathlib.Path) -> tuple[ConfigDict, dict[str, Any]]:
+  """Reads the resolved configuration and the identity of a run.
+
+  Raises:
+    UserError: as `read_config`; or the run has not begun.
+  """
+  config, identity = read_config(workdir), read_identity(workdir)
+  if not identity:
+    raise UserError(_no_identity(workdir))
+  return config, identity
+
+
+def _no_identity(workdir: pathlib.Path) -> str:
+  return (
+    f'{workdir / "identity.json"} is missing, which describes the data of the run; choose another'
+    ' --workdir'
+  )
 
 
 def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
@@ -134,7 +161,8 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
     return {}
   try:
     found = json.loads(path.read_text())
-    missing = {'name', 'fingerprint', 'digest'} - set(found)
+    needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
+    missing = needed - set(found)
     if missing:
       raise ValueError(f'it lacks {", ".join(sorted(missing))}')
   except (ValueError, TypeError) as error:
@@ -174,7 +202,6 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     dataset: that the run sees.
     digest: of the run, which its checkpoints carry.
   """
-  write_json(workdir / 'config.json', json.loads(config.to_json()))
   identity = {
     'format': FORMAT,
     'version': __version__,
@@ -187,6 +214,7 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     'digest': digest,
   }
   write_json(workdir / 'identity.json', identity)
+  write_json(workdir / 'config.json', json.loads(config.to_json()))
   if dataset.clean_labels is not None:
     where = dataset.clean_labels != dataset.train.labels
     flipped, clean = dataset.train.take(where), dataset.clean_labels[where]

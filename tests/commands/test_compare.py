@@ -37,7 +37,9 @@ def write(toy_config, tmp_path):
       logits = made.logits + noise + known * np.eye(4)[made.labels][:, None]
       ids = np.array([f'{split}_{k}' for k in range(100)])
       splits[split] = {'logits': logits, 'labels': made.labels, 'ids': ids}
-    identity = {'format': FORMAT, 'name': 'toy', 'fingerprint': 'f', 'digest': 'd'}
+    identity = {'format': FORMAT, 'version': '0.2.0', 'name': 'toy', 'fingerprint': 'f'}
+    identity |= {'held_out_fingerprint': 'h', 'num_classes': 4, 'channels': 1, 'digest': 'd'}
+    identity |= {'image_shape': (8, 8, 1)}
     (path / 'identity.json').write_text(json.dumps(identity))
     save_predictions(path / 'predictions.npz', exits, splits)
     facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': c.strategy, 'steps': 24}

@@ -59,3 +59,9 @@ def test_describes_an_existing_run(own, console):
 def test_folder_without_run_is_rejected(tmp_path, console):
   with pytest.raises(UserError, match='is not the work directory of a run'):
     describe(tmp_path, console=console)
+
+
+def test_files_of_the_evaluation_are_not_needed(toy_config, tmp_path, console):
+  toy_config.report.compare_with = str(tmp_path / 'nothing')
+  toy_config.evaluation.policy_file = 'nothing.json'
+  assert describe(tmp_path / 'w', toy_config, console=console)

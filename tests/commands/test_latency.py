@@ -88,3 +88,10 @@ def test_latencies_are_measured_and_reported(timed, measured, tmp_path):
   page = (run / 'report/index.html').read_text()
   assert 'on another device than this page was made on: a small board' in page
   assert {row['wish'] for row in table(run, 'operating_points')} == {'target_latency_ms'}
+
+
+def test_missing_predictions_are_made_again(timed):
+  (timed / 'predictions.npz').unlink()
+  with restored_run(timed, None, QUIET) as (run, position):
+    assert predictions_of(run, position)['test_logits'].shape == (80, 3, 4)
+  assert (timed / 'predictions.npz').exists()

@@ -51,6 +51,8 @@ def test_values_of_another_type_are_rejected(field, value):
     ('curriculum.start', 0.0, 'a share above 0, at most 1'),
     ('curriculum.increase', 1.0, 'above 1'),
     ('batch_size', 0, 'at least 1'),
+    ('data.name', ' ', 'a name'),
+    ('evaluation.target_macs', float('inf'), 'at least 0, finite'),
     ('seed', -1, '0 to'),
     ('data.split_seed', -1, 'a whole number, at least 0'),
     ('phases.heads.learning_rate', 0.0, 'above 0'),
@@ -193,3 +195,9 @@ def test_field_without_effect_is_rejected(changes, message):
   c.update_from_flattened_dict(changes)
   with pytest.raises(UserError, match=message):
     resolve(c)
+
+
+def test_checkpoints_may_be_saved_after_phases_only():
+  c = config.default()
+  c.checkpoints.every_seconds = float('inf')
+  assert resolve(c).checkpoints.every_seconds == float('inf')

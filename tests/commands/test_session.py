@@ -19,7 +19,7 @@ from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.training.networks import load_network
-from mecl_jax.training.workdir import claim, read_summary
+from mecl_jax.training.workdir import claim, read_config, read_summary
 from tests.runs import run
 
 QUIET = Console(quiet=True)
@@ -147,3 +147,9 @@ def test_scores_of_version_0_1_can_be_read(of_0_1, toy_config, tmp_path):
   found = score_difficulty(tmp_path / 'new', toy_config, console=QUIET)
   assert np.array_equal(found.score, theirs)
   assert (tmp_path / 'new/report/agreement.csv').exists()
+
+
+def test_copied_config_starts_a_run(own, tmp_path):
+  (tmp_path / 'new').mkdir()
+  shutil.copy(own / 'config.json', tmp_path / 'new')
+  assert train(read_config(tmp_path / 'new'), tmp_path / 'new', console=QUIET)['complete']

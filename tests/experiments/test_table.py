@@ -56,6 +56,11 @@ def test_table_reads_back_unchanged(path):
   assert fields_of(found[1]) == {'a': [1, 'x, y'], 'b': 0.001}
 
 
+def test_table_without_rows_reads_back(path):
+  write_table(path, [])
+  assert records(read_table(path)) == []
+
+
 def test_equal_runs_make_equal_files(path):
   rows = [make_run(arm, seed, 0.5) for arm in ('b', 'a') for seed in (10, 9)]
   write_table(path, rows)
@@ -92,6 +97,7 @@ def test_failed_run_has_no_measures(path):
   [
     ({'test_exit1': 50.0}, "runs.csv, row 1, column test_exit1: '50.0' is not a share"),
     ({'test_exit1': float('nan')}, 'row 1, column test_exit1'),
+    ({'area': float('nan')}, 'row 1, column area: NaN is not a value'),
     ({'budget': '300 steps'}, "column budget: not of type int64 .*'300 steps'"),
     ({'budget': 0}, "row 1, column budget: '0' is not a positive"),
     ({'trial': 1.5}, 'column trial: not of type Int64'),
