@@ -278,10 +278,11 @@ def _notes(
   chosen = _chosen(tables['operating_points'])
   if chosen['macs_saved'] <= 0:
     notes.append(f'Early exit does not pay here: {NOT_WORTH}.')
-  if chosen['wish'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['wish_value']:
+  if chosen['target'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['target_value']:
+    lost, most = 100 * chosen['test_drop'], 100 * chosen['target_value']
     notes.append(
-      f'The target of losing at most {100 * chosen["wish_value"]:.2f} points is met on validation,'
-      f' but missed on test by more than chance: {100 * chosen["test_drop"]:.2f} points are lost.'
+      f'The target of losing at most {most:.2f} points is met on validation, but missed on test by'
+      f' more than chance: {lost:.2f} points are lost.'
     )
   if latency and latency.savings and 'savings' not in tables:
     notes.append(

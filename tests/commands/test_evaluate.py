@@ -28,7 +28,7 @@ def test_page_shows_the_run_and_its_chosen_policy(run):
   page = (run / 'report/index.html').read_text()
   assert 'toy, resnet8: classifier_wise' in page and 'mode=latency' in page
   (chosen,) = (row for row in table(run, 'operating_points') if row['chosen'] == 'True')
-  assert chosen['wish'] == 'max_accuracy_drop' and chosen['wish_value'] == '0.005'
+  assert chosen['target'] == 'max_accuracy_drop' and chosen['target_value'] == '0.005'
   policy = load_policy(run / 'policy.json', 'toy')
   assert policy.rule.name == chosen['rule']
   assert [str(t) for t in policy.thresholds.tolist()] == [
@@ -44,7 +44,7 @@ def test_given_policy_is_used(run, tmp_path):
   save_policy(tmp_path / 'mine.json', mine, 'toy')
   evaluate(run, with_target(run, policy_file=str(tmp_path / 'mine.json')), console=QUIET)
   (row,) = table(run, 'operating_points')
-  assert (row['thresholds'], row['threshold:stage1'], row['wish']) == ('given', '0.25', '')
+  assert (row['thresholds'], row['threshold:stage1'], row['target']) == ('given', '0.25', '')
   assert 'mine.json' in (run / 'report/index.html').read_text()
 
 

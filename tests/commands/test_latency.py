@@ -87,7 +87,7 @@ def test_latencies_are_measured_and_reported(timed, measured, tmp_path):
   evaluate(run, c, console=QUIET)
   page = (run / 'report/index.html').read_text()
   assert 'on another device than this page was made on: a small board' in page
-  assert {row['wish'] for row in table(run, 'operating_points')} == {'target_latency_ms'}
+  assert {row['target'] for row in table(run, 'operating_points')} == {'target_latency_ms'}
 
 
 def test_missing_predictions_are_made_again(timed):

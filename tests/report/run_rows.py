@@ -117,7 +117,7 @@ def dynamic(names, rng, latency):
 
 def _point(row, names, latency):
   point = {'rule': row['rule'], 'thresholds': row['thresholds'], 'chosen': False}
-  point |= {'wish': 'max_accuracy_drop', 'wish_value': 0.005}
+  point |= {'target': 'max_accuracy_drop', 'target_value': 0.005}
   point |= {key: row[key] for key in ('validation_accuracy', 'test_accuracy')}
   point |= {'test_drop': 0.0042, 'test_drop_low': 0.001, 'test_drop_high': 0.007}
   point |= {key: row[key] for key in ('validation_macs', 'test_macs')}

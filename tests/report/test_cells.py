@@ -13,7 +13,7 @@ from mecl_jax.report import cells
     ('p50_ms', 99.99, '100'), ('leave:stage1', 0.5, '50.00'), ('threshold:stage1', math.inf, '∞'),
     ('threshold:stage1', 0.87654321, '0.8765'), ('id', 12345, '12345'), ('step', 12345, '12,345'),
     ('ece', math.nan, '–'), ('ece', None, '–'), ('chosen', True, 'yes'), ('chosen', False, 'no'),
-    ('wish_value', 20_000_000, '20,000,000'), ('wish_value', 0.005, '0.005'),
+    ('target_value', 20_000_000, '20,000,000'), ('target_value', 0.005, '0.005'),
     ('label', 'cat', 'cat'),
   ],
 )  # fmt: skip

@@ -95,8 +95,8 @@ def _early_exit(tables: Tables, pictures: Pictures) -> Blocks:
 def _operating_points(tables: Tables) -> Blocks:
   points = tables['operating_points']
   text = '\n\n'.join((prose.POINTS, *(_sentence(row) for row in points if row['chosen'])))
-  target = points[0]['wish']
-  target = f' for the target `{target}={points[0]["wish_value"]}`' if target else ''
+  target = points[0]['target']
+  target = f' for the target `{target}={points[0]["target_value"]}`' if target else ''
   columns = _columns(tables, 'operating_points', POINT_COLUMNS)
   return [
     Text(text),

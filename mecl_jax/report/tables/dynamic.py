@@ -94,8 +94,8 @@ def operating_points_rows(
       'rule': line.rule,
       'thresholds': line.thresholds,
       'chosen': option is choice.chosen,
-      'wish': name,
-      'wish_value': value,
+      'target': name,
+      'target_value': value,
       'validation_accuracy': point.validation_accuracy,
       'test_accuracy': point.test_accuracy,
     }

@@ -133,7 +133,7 @@ def test_chosen_operating_point_is_described(drop, low, high, expected):
 
 
 def test_a_given_policy_has_no_target():
-  points = [row | {'wish': None, 'wish_value': None} for row in TABLES['operating_points'][:1]]
+  points = [row | {'target': None, 'target_value': None} for row in TABLES['operating_points'][:1]]
   stop = run_sections(only('exits', 'curve') | {'operating_points': points}, {})[1]
   captions = [block.caption for block in stop.blocks if isinstance(block, Listing)]
   assert 'target' not in captions[0]

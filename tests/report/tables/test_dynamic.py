@@ -48,7 +48,7 @@ def test_columns_have_fixed_names(tables):
     *('validation_ms', 'test_ms', *leave),
   ]
   assert [*tables['operating_points'][0]] == [
-    *('rule', 'thresholds', 'chosen', 'wish', 'wish_value', 'validation_accuracy'),
+    *('rule', 'thresholds', 'chosen', 'target', 'target_value', 'validation_accuracy'),
     *('test_accuracy', 'test_drop', 'test_drop_low', 'test_drop_high'),
     *('validation_macs', 'test_macs', 'macs_saved', 'test_ms', 'ms_saved'),
     *('threshold:stage1', 'threshold:stage2', *leave),
@@ -62,7 +62,7 @@ def test_without_latencies_there_are_no_times():
   choice = choose_policy(VALIDATION, TEST, BY_MACS, Target('target_macs', 25))
   tables = dynamic_tables(choice, VALIDATION, TEST, TEMPERATURES, BY_MACS, NAMES)
   assert not any('ms' in column.split('_') for rows in tables.values() for column in rows[0])
-  assert {row['wish'] for row in tables['operating_points']} == {'target_macs'}
+  assert {row['target'] for row in tables['operating_points']} == {'target_macs'}
 
 
 def test_curve_has_accuracy_and_cost_of_every_policy(choice, tables):
@@ -121,7 +121,7 @@ def test_operating_points_have_costs_and_savings(choice, tables):
   for row, option in zip(rows, choice.options, strict=True):
     policy = option.point.policy
     assert row['chosen'] == (option is choice.chosen)
-    assert (row['wish'], row['wish_value']) == ('max_accuracy_drop', 0.05)
+    assert (row['target'], row['target_value']) == ('max_accuracy_drop', 0.05)
     accuracy, macs = accuracy_and_cost(policy, TEST, MACS)
     assert row['test_accuracy'] == pytest.approx(accuracy)
     assert row['test_drop'] == pytest.approx(right[:, -1].mean() - accuracy)
@@ -141,7 +141,7 @@ def test_a_given_policy_is_the_only_row():
   policy = Policy(Rule('margin'), np.array([np.inf, 0.5]))
   given = given_policy(policy, VALIDATION, TEST, BY_MACS)
   (row,) = operating_points_rows(given, TEST, BY_MACS, NAMES)
-  assert (row['thresholds'], row['chosen'], row['wish'], row['wish_value']) == (
+  assert (row['thresholds'], row['chosen'], row['target'], row['target_value']) == (
     *('given', True, None, None),
   )
   assert row['threshold:stage1'] == np.inf and row['leave:stage1'] == 0
