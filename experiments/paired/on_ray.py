@@ -1,4 +1,4 @@
-"""A study's shards as tasks of Ray, on one machine or on a cluster."""
+"""Runs the shards of a study as tasks of Ray, on one machine or on a cluster."""
 
 import pathlib
 
@@ -8,42 +8,42 @@ from mecl_jax import compiler
 from mecl_jax.errors import UserError
 from mecl_jax.training.interruption import Interruption
 
-PASSES = 2  # runs of searched arms wait for the trials of all shards; the table is whole at last
+PASSES = 2  # in the first pass, runs of searched arms wait for the trials of other shards
 
 
 def sweep_on_ray(
   study: Study, name: str, folder: pathlib.Path, shards: int, *, data_dir: str = ''
 ) -> int:
-  """Makes the runs of a study as `sweep`, all shards at once as far as there is room for them.
+  """Makes the runs of a study as `sweep` does, with as many shards at once as there is room for.
 
-  Ray takes the cluster that $RAY_ADDRESS names or that runs on this machine, or else begins one
-  here. A shard asks for a GPU where Ray knows of any, and for one core, which is how many shards a
-  machine takes at a time, not how many threads XLA has there. Machines are filled evenly. All see
-  the repository and the study's folder under the same paths.
+  Ray uses the cluster that $RAY_ADDRESS names or that runs on this machine, or else starts one
+  here. A shard reserves one GPU, if the cluster has any, and one core; this limits the number of
+  shards per machine, and not the threads of XLA. Shards are spread evenly over the machines, which
+  must have the repository and the study's folder under the same paths.
 
   Args:
-    study, name, folder, data_dir: as `sweep` has them.
-    shards: how many parts the settings and seeds are divided into.
+    study, name, folder, data_dir: as of `sweep`.
+    shards: number of parts that the settings and seeds are divided into.
 
   Returns:
-    how many runs failed, when they were last tried.
+    the number of runs that failed in the last pass.
 
   Raises:
-    UserError: Ray is not installed, or what `sweep` says of a shard.
-    Interrupted: SIGTERM or Ctrl-C; the same call goes on.
+    UserError: Ray is not installed, or as `sweep`.
+    Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
   try:
     import ray
   except ImportError:
     raise UserError("--ray needs Ray; pip install -e '.[ray]'") from None
   ray.init(ignore_reinit_error=True)
-  with Interruption():  # ends the wait; what has ended is on disk, and Ray stops its tasks
+  with Interruption():  # a signal ends the wait: finished runs are on disk, and Ray stops its tasks
     gpus = 1 if ray.cluster_resources().get('GPU') else 0
     make = ray.remote(num_cpus=1, num_gpus=gpus, scheduling_strategy='SPREAD')(_make)
-    what = study, name, folder.absolute(), shards, data_dir
+    arguments = study, name, folder.absolute(), shards, data_dir
     for _ in range(PASSES):
       try:
-        failed = sum(ray.get([make.remote(*what, shard) for shard in range(shards)]))
+        failed = sum(ray.get([make.remote(*arguments, shard) for shard in range(shards)]))
       except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
   return failed

@@ -31,7 +31,7 @@ def test_varied_exponential_grows_at_its_boundaries():
   assert shares == [0.04] * 50 + [0.076] * 10 + [0.04 * 1.9**2] * 240 + [0.04 * 1.9**3] * 100
 
 
-def test_varied_exponential_with_even_boundaries_is_fixed_exponential():
+def test_even_boundaries_give_fixed_exponential():
   varied = pacing.varied_exponential(0.04, 1.9, range(100, 2000, 100))
   assert every(varied, 900) == every(pacing.fixed_exponential(), 900)
 

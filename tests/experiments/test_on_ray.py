@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 class TaskError(Exception):
-  """As Ray's: what a task raised is its cause."""
+  """Stands in for Ray's error; the exception of the task is its cause."""
 
   def __init__(self, cause):
     super().__init__('a traceback of many lines')
@@ -24,7 +24,7 @@ class TaskError(Exception):
 
 
 class Task:
-  """As Ray's, but it is run when its result is asked for."""
+  """Stands in for a task of Ray; runs when its result is requested."""
 
   def __init__(self, make, *args):
     self._make, self._args = make, args
@@ -38,7 +38,7 @@ class Task:
 
 @pytest.fixture
 def ray(monkeypatch):
-  """A stand-in for Ray on a machine without a GPU; `asked` is what was asked for each task."""
+  """Stands in for Ray without a GPU; `asked` holds the resources of each task."""
   ray = types.SimpleNamespace(asked=[], resources={'CPU': 2.0})
   ray.init = lambda **_: None
   ray.cluster_resources = lambda: ray.resources
@@ -59,7 +59,7 @@ def ray(monkeypatch):
 
 @pytest.fixture
 def swept(monkeypatch):
-  """What `sweep` is called with, in turn; it answers the number of its shard, or as is put here."""
+  """Collects the arguments of `sweep`, which returns its shard, or a value set here."""
   calls = []
 
   def sweep(*args, **more):
@@ -72,7 +72,7 @@ def swept(monkeypatch):
   return calls, sweep
 
 
-def test_all_shards_run_and_then_all_again(toy_file, ray, swept, tmp_path, monkeypatch):
+def test_all_shards_run_twice(toy_file, ray, swept, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   study = make_study(toy_file)
   failed = on_ray.sweep_on_ray(study, 'tiny', pathlib.Path('tiny'), 3, data_dir='sets')
@@ -81,7 +81,7 @@ def test_all_shards_run_and_then_all_again(toy_file, ray, swept, tmp_path, monke
   assert failed == 0 + 1 + 2, 'of the second pass, which tries again what failed in the first'
 
 
-def test_the_second_pass_finds_the_trials_of_all_shards(toy_file, ray, swept, tmp_path):
+def test_second_pass_finds_the_trials_of_all_shards(toy_file, ray, swept, tmp_path):
   _, sweep = swept
   ended = set()
 
@@ -95,13 +95,13 @@ def test_the_second_pass_finds_the_trials_of_all_shards(toy_file, ray, swept, tm
 
 
 @pytest.mark.parametrize(('resources', 'gpus'), [({'CPU': 8.0}, 0), ({'CPU': 8.0, 'GPU': 2.0}, 1)])
-def test_a_shard_asks_for_a_gpu_where_there_is_one(toy_file, ray, swept, tmp_path, resources, gpus):
+def test_shard_reserves_a_gpu_if_there_is_one(toy_file, ray, swept, tmp_path, resources, gpus):
   ray.resources = resources
   on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
   assert [(asked['num_cpus'], asked['num_gpus']) for asked in ray.asked] == [(1, gpus)] * 4
 
 
-def test_what_a_user_did_wrong_is_told_as_without_ray(toy_file, ray, swept, tmp_path):
+def test_user_error_of_a_shard_is_raised(toy_file, ray, swept, tmp_path):
   def answer(*args, **more):
     raise UserError('another process is at work')
 
@@ -110,7 +110,7 @@ def test_what_a_user_did_wrong_is_told_as_without_ray(toy_file, ray, swept, tmp_
     on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
 
 
-def test_any_other_error_of_a_task_is_rays_own(toy_file, ray, swept, tmp_path):
+def test_other_errors_of_a_task_are_those_of_ray(toy_file, ray, swept, tmp_path):
   def answer(*args, **more):
     raise RunError('broken')
 
@@ -119,7 +119,7 @@ def test_any_other_error_of_a_task_is_rays_own(toy_file, ray, swept, tmp_path):
     on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
 
 
-def test_a_signal_ends_the_wait(toy_file, ray, swept, tmp_path):
+def test_signal_ends_the_wait(toy_file, ray, swept, tmp_path):
   def get(tasks):
     signal.raise_signal(signal.SIGTERM)
 
@@ -128,7 +128,7 @@ def test_a_signal_ends_the_wait(toy_file, ray, swept, tmp_path):
     on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
 
 
-def test_without_ray_it_says_how_to_get_it(toy_file, tmp_path, monkeypatch):
+def test_missing_ray_is_one_line(toy_file, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'ray', None)
   with pytest.raises(UserError, match=r"pip install -e '\.\[ray\]'$"):
     on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
@@ -141,7 +141,7 @@ def test_without_ray_it_says_how_to_get_it(toy_file, tmp_path, monkeypatch):
     (['--ray=0'], '--ray is 0; give a number of shards'),
   ],
 )
-def test_flags_that_cannot_be_together_are_told_in_one_line(flags, message):
+def test_conflicting_flags_are_rejected(flags, message):
   command = [sys.executable, '-m', 'experiments.paired', '--config=none.py', *flags]
   done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
   (line,) = done.stderr.splitlines()
