@@ -1,23 +1,22 @@
-"""Times the curriculum iterator over a ranking of a billion examples, and counts what it shows.
+"""Times the curriculum over a ranking of a billion examples, and counts what it shows.
 
   python benchmarks/sampler.py [--examples=1_000_000_000] [--hosts=256] [--batch_size=65536]
 
 Writes a ranking (int32, 4 GB for a billion) to a temporary .npy, which is deleted at the end, and
-opens it memory-mapped. Everything runs on one core. The file is read through once before anything
-is timed, so that it lies in the page cache: from a cold disk, the random reads of the lookup would
-be all that is measured. The machine needs that much memory free.
+opens it memory-mapped. Everything runs on one core. The file is read once before anything is timed,
+so that it lies in the page cache: with a cold disk, its random reads would take all of the time.
+The machine needs that much free memory.
 
 Measured:
-  - ids per second, lookup in the ranking included, as the median of several rounds in turns;
-  - the median time of batch_ids(0), batch_ids(1) and so on against batch_ids(10_000_000),
-    batch_ids(10_000_001) and so on, in turns: several, since how often the numbers of a step have
-    to be permuted again differs a little from step to step;
-  - anonymous memory (RssAnon, where /proc has it) that drawing adds, which leaves out the mapping;
+  - ids per second, with the lookup in the ranking, as the median of several interleaved rounds;
+  - the median time of batch_ids(0), batch_ids(1), .. against batch_ids(10_000_000), .. in turns;
+    several steps, since the number of repeated permutations differs a little from step to step;
+  - anonymous memory (RssAnon, where /proc has it) that drawing adds, without the mapped file;
   - by counting, over one whole pass of the prefix with the parts of all hosts: every example of the
-    prefix exactly once, so that no two hosts share one, and none from outside the prefix;
-  - how even it is where no pass is ever finished, the prefix being another at every step: the
-    variance of how often examples are shown, relative to that of independent draws (which is 1),
-    on 100,000 examples.
+    prefix is shown exactly once, and none from outside of the prefix;
+  - evenness if no pass is ever finished, since the prefix changes at every step: the variance of
+    how often examples are shown, relative to that of independent draws (which is 1), on 100,000
+    examples.
 """
 
 import argparse
@@ -53,13 +52,14 @@ def write_ranking(path: pathlib.Path, size: int) -> tuple[int, int]:
 
 
 def read_through(path: pathlib.Path) -> None:
+  """Reads a file once, so that it lies in the page cache."""
   with path.open('rb', buffering=0) as file:
     while file.read(1 << 24):
       pass
 
 
 def anonymous_mib() -> float | None:
-  """Memory of this process that no file backs; None where the system does not say."""
+  """Returns the anonymous memory of this process in MiB; None if the system does not report it."""
   try:
     status = pathlib.Path('/proc/self/status').read_text()
   except OSError:
@@ -69,7 +69,7 @@ def anonymous_mib() -> float | None:
 
 
 def ids_per_second(draws: dict[str, Callable[[int], int]], rounds: int) -> dict[str, float]:
-  """Median speed of each of `draws`, which take the number of the round and return how many ids."""
+  """Returns the median speed of each of `draws`, which map a round to a number of ids."""
   speeds: dict[str, list[float]] = {name: [] for name in draws}
   for draw in draws.values():
     draw(rounds)  # warm-up, on other steps
@@ -82,7 +82,7 @@ def ids_per_second(draws: dict[str, Callable[[int], int]], rounds: int) -> dict[
 
 
 def at_once(curriculum: Curriculum, steps: int, calls: int) -> Callable[[int], int]:
-  """A draw of `calls` calls for `steps` steps each."""
+  """Returns a draw of `calls` calls for `steps` steps each."""
 
   def draw(number: int) -> int:
     first = number * calls * steps
@@ -95,14 +95,14 @@ def at_once(curriculum: Curriculum, steps: int, calls: int) -> Callable[[int], i
 
 
 def one_by_one(curriculum: Curriculum, calls: int) -> Callable[[int], int]:
-  """A draw of `calls` calls for one step each."""
+  """Returns a draw of `calls` calls for one step each."""
   return lambda number: sum(
     curriculum.batch_ids(number * calls + call).size for call in range(calls)
   )
 
 
 def near_and_far(curriculum: Curriculum, repeats: int) -> tuple[float, float]:
-  """Median seconds of the steps from 0 and of those from 10,000,000."""
+  """Returns the median seconds of the steps from 0 and of those from 10,000,000."""
   seconds: dict[int, list[float]] = {0: [], FAR: []}
   for repeat in range(repeats + 3):
     for first, each in seconds.items():
@@ -125,14 +125,14 @@ def count_a_pass(
 
   Args:
     order: int32 [N], the ranking.
-    line: factor and offset of the ranking, to find the rank of an example again.
-    share: of the ranking, that is visible.
+    line: factor and offset of the ranking, to compute the rank of an example.
+    share: of the ranking that is visible.
     batch_size: examples per step over all hosts.
-    hosts: how many there are; all of them are simulated.
+    hosts: number of hosts, all of which are simulated.
     counts: uint8 [visible], zeros; overwritten.
 
   Returns:
-    Numbers of examples: of the prefix, shown, shown once, never and more often, and from outside.
+    numbers of examples: of the prefix, shown, shown once, never and more often, and from outside.
   """
   factor, offset = line
   back, size, part = pow(factor, -1, len(order)), len(order), batch_size // hosts
@@ -159,7 +159,7 @@ def count_a_pass(
 
 
 def unevenness(pace: Pacing, steps: int, size: int = 100_000, batch_size: int = 128) -> float:
-  """Variance of how often examples are shown around what is due, over that of independent draws."""
+  """Returns the variance of how often examples are shown, relative to independent draws."""
   curriculum = Curriculum(np.arange(size), pace, batch_size, seed=0)
   counts = np.zeros(size)
   due, variance = np.zeros(size + 1), np.zeros(size + 1)
@@ -167,7 +167,7 @@ def unevenness(pace: Pacing, steps: int, size: int = 100_000, batch_size: int = 
     each = range(first, min(first + 1000, steps))
     counts += np.bincount(curriculum.batch_ids(each).ravel(), minlength=size)
     visible = np.array([curriculum.visible(step) for step in each])
-    # What a step adds to all examples below `visible`; summed from the end below.
+    # What a step adds to all examples below `visible`; the sum over steps follows below.
     np.add.at(due, visible, batch_size / visible)
     np.add.at(variance, visible, batch_size / visible * (1 - 1 / visible))
   due, variance = (np.cumsum(x[::-1])[::-1][1:] for x in (due, variance))
@@ -203,7 +203,7 @@ def main() -> None:
 
 
 def measure(order: np.ndarray, line: tuple[int, int], args: argparse.Namespace) -> dict:
-  """Measures, prints the table and returns what the JSON line holds."""
+  """Measures, prints the table, and returns the content of the JSON line."""
   part = args.batch_size // args.hosts
 
   def made(pace: Pacing, hosts: int = args.hosts) -> Curriculum:
@@ -213,7 +213,7 @@ def measure(order: np.ndarray, line: tuple[int, int], args: argparse.Namespace) 
   grows = lambda step: min(args.share + step * 1e-6, 1.0)  # noqa: E731
   whole_start = made(start, hosts=1)
   counts = np.ones(whole_start.visible(0), np.uint8)
-  counts[:] = 0  # touched now, so that it does not count as memory that drawing adds
+  counts[:] = 0  # written now, so that it is not counted as memory that drawing adds
   ids_per_second({'': one_by_one(made(start), 2)}, 1)
   before = anonymous_mib()
 
