@@ -84,7 +84,7 @@ class SharedBackbone:
     Raises:
       UserError: the job's configuration cannot be run.
       RunError: the loss is not a number.
-      Interrupted: a signal asked to stop.
+      Interrupted: SIGTERM or Ctrl-C.
     """
     parts = [self._trained(config) for config in job.configs(self._study)]
     model, shape = self._run.model, self._run.dataset.image_shape

@@ -33,7 +33,7 @@ from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
 from mecl_jax.version import __version__
 
-IN_SUMMARY = ('accuracy',)  # whose interval summary.json has
+IN_SUMMARY = ('accuracy',)  # metrics whose interval is part of summary.json
 
 
 def predict_splits(run: Run) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ def train_phases(run: Run, train_run: TrainRun, *, until_scored: bool = False) -
     the position at which training stopped.
 
   Raises:
-    Interrupted: a signal asked to stop; everything so far is saved.
+    Interrupted: SIGTERM or Ctrl-C; everything so far is saved.
     RunError: the loss is not a number, or files cannot be written.
   """
   keep = run.config.checkpoints.keep

@@ -142,7 +142,8 @@ def counts() -> Valid:
   """Returns the kind of a field that holds different whole numbers from 1 on."""
 
   def holds(values: Any) -> bool:
-    return bool(values) and all(_is_whole(v) and v >= 1 for v in values) and _differ(values)
+    positive = bool(values) and all(_is_whole(v) and v >= 1 for v in values)
+    return positive and len(set(values)) == len(values)
 
   return Valid('whole numbers, at least 1, each once', holds)
 
@@ -168,7 +169,3 @@ NAME = Valid('a name', lambda v: isinstance(v, str) and bool(v.strip()))
 
 def _is_whole(value: Any) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _differ(values: Any) -> bool:
-  return len(set(values)) == len(values)

@@ -58,7 +58,7 @@ def train_phase(
     the position at the start of the next phase, which is saved too.
 
   Raises:
-    Interrupted: a signal asked to stop; everything so far is saved.
+    Interrupted: SIGTERM or Ctrl-C; everything so far is saved.
     RunError: the loss is not a number; the last checkpoint before that is kept.
   """
   phase = PhaseSteps(run, plan, curriculum, easiness, phase_source(run, plan), start.unfinished)

@@ -6,6 +6,7 @@ import pathlib
 import jax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
+from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.errors import UserError
@@ -30,11 +31,11 @@ def load_network(workdir: str | os.PathLike) -> MultiExit:
       or no checkpoint can be read.
   """
   workdir = pathlib.Path(workdir)
-  _, identity = read_run(workdir)
+  config, identity = read_run(workdir)
   shape = tuple(identity['image_shape'])
   # The checkpoint holds the pixel statistics.
   zeros, mesh = np.zeros(shape[-1], np.float32), devices.make_mesh(jax.local_device_count())
-  return _restored(workdir, shape, identity['num_classes'], zeros, zeros + 1, mesh)[0]
+  return _restored(workdir, config, shape, identity['num_classes'], zeros, zeros + 1, mesh)[0]
 
 
 def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False) -> MultiExit:
@@ -66,6 +67,7 @@ def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False)
     )
   model, position = _restored(
     workdir,
+    config,
     dataset.image_shape,
     identity['num_classes'],
     run.pixel_mean,
@@ -81,6 +83,7 @@ def load_network_for(run: Run, workdir: pathlib.Path, *, any_data: bool = False)
 
 def _restored(
   workdir: pathlib.Path,
+  config: ConfigDict,
   image_shape: tuple[int, int, int],
   num_classes: int,
   mean: ArrayLike,
@@ -91,12 +94,13 @@ def _restored(
 
   Args:
     workdir: of the run.
+    config: of the run.
     image_shape: (height, width, channels) of the images that the network takes.
     num_classes: number of its classes.
     mean, std: pixel statistics per channel, until those of the checkpoint are read.
     mesh: the devices that hold the network.
   """
-  model = build_model(read_run(workdir)[0], image_shape, num_classes, mean, std, mesh)
+  model = build_model(config, image_shape, num_classes, mean, std, mesh)
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     found = checkpoints.restore(model, devices.replicated(mesh))
   if found is None:

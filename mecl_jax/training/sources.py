@@ -22,10 +22,15 @@ from mecl_jax.training.step import Arrays, Batches
 
 
 def phase_source(run: Run, plan: PhasePlan) -> Arrays | None:
-  """Returns the images, or the features of a frozen backbone, on the device.
+  """Puts the images of a phase, or the features of its frozen backbone, on the device.
+
+  Args:
+    run: the run.
+    plan: of the phase.
 
   Returns:
-    None if the host streams the images.
+    what `resident` or `cached_features` returns, with distillation also `teacher`; None if the host
+    streams the images.
   """
   train = run.dataset.train
   if plan.phase.frozen_backbone and run.config.cache_features:
@@ -47,13 +52,13 @@ def teacher_logits(run: Run, split: Split) -> Arrays:
 def resident(split: Split, placement: str, mesh: Mesh) -> Arrays | None:
   """Puts a whole split on every device, images as uint8.
 
-  Returns:
-    None if the host streams it.
-
   Args:
     split: of the data set.
     placement: 'device', 'host', or 'auto': on the device if it fits into half of the memory.
     mesh: over the devices.
+
+  Returns:
+    `images` and `labels`; None if the host streams them.
   """
   if placement == 'host' or (placement == 'auto' and split.images.nbytes > devices.memory_budget()):
     return None

@@ -79,7 +79,7 @@ def _write_tar(path, members):
 
 
 def class_names(name, label):
-  """Returns the names of the small CIFAR sets, or those that TFDS knows."""
+  """Returns the class names of the small CIFAR sets, or those in TFDS."""
   if name in _CIFAR_NAMES:
     return [f'{label}{i}' for i in range(LABELS.get(name, {'label': 10})[label])]
   return tfds.builder(name).info.features[label].names

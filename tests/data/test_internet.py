@@ -18,7 +18,7 @@ class _Unavailable(http.server.BaseHTTPRequestHandler):
 
 
 def _check(url):
-  internet.check_reachable('cifar10', url, 'set data_dir')
+  return internet.check_reachable('cifar10', url, 'set data_dir')
 
 
 def _reason(url):
@@ -30,7 +30,7 @@ def _reason(url):
 
 def test_server_that_answers_is_reachable(serve, tmp_path):
   (tmp_path / 'file').write_text('data')
-  _check(serve(tmp_path) + 'file')
+  assert _check(serve(tmp_path) + 'file') is None
 
 
 def test_server_that_refuses_is_an_error(serve, tmp_path):

@@ -194,7 +194,8 @@ def test_mixed_training_does_not_change_the_backbone(toy_file):
 
 def test_limits_of_shared_backbones_apply_only_to_them(toy_file):
   common = {**make_study(toy_file).common, 'strategy': 'joint', 'distillation.weight': 0.5}
-  make_study(toy_file, common=common, backbone=None, budget_of='joint')
+  study = make_study(toy_file, common=common, backbone=None, budget_of='joint')
+  assert study.config(CELL[0], seed=0).distillation.weight == 0.5
 
 
 def test_settings_with_other_data_share_no_backbone(toy_file, tmp_path):

@@ -38,8 +38,8 @@ class Task:
 
 @pytest.fixture
 def ray(monkeypatch):
-  """Stands in for Ray without a GPU; `asked` holds the resources of each task."""
-  ray = types.SimpleNamespace(asked=[], resources={'CPU': 2.0})
+  """Stands in for Ray without a GPU; `reserved` collects the resources of each task."""
+  ray = types.SimpleNamespace(reserved=[], resources={'CPU': 2.0})
   ray.init = lambda **_: None
   ray.cluster_resources = lambda: ray.resources
   ray.get = lambda tasks: [task.result() for task in tasks]
@@ -47,7 +47,7 @@ def ray(monkeypatch):
 
   def remote(**options):
     def task(make, *args):
-      ray.asked.append(options)
+      ray.reserved.append(options)
       return Task(make, *args)
 
     return lambda make: types.SimpleNamespace(remote=lambda *args: task(make, *args))
@@ -98,7 +98,7 @@ def test_second_pass_finds_the_trials_of_all_shards(toy_file, ray, swept, tmp_pa
 def test_shard_reserves_a_gpu_if_there_is_one(toy_file, ray, swept, tmp_path, resources, gpus):
   ray.resources = resources
   on_ray.sweep_on_ray(make_study(toy_file), 'tiny', tmp_path, 2)
-  assert [(asked['num_cpus'], asked['num_gpus']) for asked in ray.asked] == [(1, gpus)] * 4
+  assert [(task['num_cpus'], task['num_gpus']) for task in ray.reserved] == [(1, gpus)] * 4
 
 
 def test_user_error_of_a_shard_is_raised(toy_file, ray, swept, tmp_path):
