@@ -108,6 +108,12 @@ _MODEL = Group(
       one_of('float32', 'bfloat16', 'float64'),
       'type of the computation; parameters stay float32, except with `float64`',
     ),
+    'remat': Field(
+      False,
+      flag(),
+      'whether the backward pass computes every stage again instead of keeping what is inside of'
+      ' it: less memory, more time',
+    ),
   },
 )
 

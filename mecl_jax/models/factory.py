@@ -32,6 +32,7 @@ def build(
   input_channels: int = 0,
   image_size: int = 0,
   dtype: str = 'float32',
+  remat: bool = False,
 ) -> MultiExit:
   """Builds a multi-exit network with initial parameters, in evaluation mode.
 
@@ -64,6 +65,7 @@ def build(
     image_size: side in pixels to which the network resizes images; 0 for no resizing.
     dtype: of the computation, one of `DTYPES`. Parameters, statistics and logits are float32, or
       float64 with 'float64', which needs JAX_ENABLE_X64=1.
+    remat: see `MultiExit`.
 
   Raises:
     UserError: an argument is unknown, or not valid for this backbone or these images.
@@ -95,6 +97,7 @@ def build(
     mean=mean,
     std=std,
     dtype=compute,
+    remat=remat,
   )
   model.eval()
   return model

@@ -35,6 +35,8 @@ class MultiExit(nnx.Module):
     image_size: side in pixels to which images are resized; 0 for no resizing.
     mean, std: float [channels], of pixel values in 0..1, to normalise images with.
     dtype: of the computation.
+    remat: whether the backward pass computes the inside of every stage again, instead of keeping
+      it from the forward pass; this saves memory and costs time.
 
   Attributes:
     exit_names: earliest first; the last is 'final'.
@@ -44,6 +46,7 @@ class MultiExit(nnx.Module):
   References:
     Teerapittayanon et al., "BranchyNet: Fast Inference via Early Exiting from Deep Neural
     Networks", ICPR 2016, arXiv 1709.01686.
+    Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv 1604.06174: `remat`.
   """
 
   def __init__(
@@ -58,6 +61,7 @@ class MultiExit(nnx.Module):
     mean: ArrayLike,
     std: ArrayLike,
     dtype: DTypeLike,
+    remat: bool = False,
   ):
     self.backbone = backbone
     self.heads = nnx.Dict(heads)
@@ -67,6 +71,7 @@ class MultiExit(nnx.Module):
     self.channels = channels
     self.image_size = image_size
     self.dtype = dtype
+    self.remat = remat
     self.mean = PixelStatistic(jnp.asarray(mean, parameter_dtype(dtype)))
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
 
@@ -110,7 +115,7 @@ class MultiExit(nnx.Module):
     maps = []
     for segment in self.segments[: max(wanted) + 1]:
       for name in segment:
-        x = self.backbone.stages[name](x)
+        x = self._run_stage(self.backbone.stages[name], x)
       maps.append(feature_map(x))
     return tuple(maps[index] for index in wanted)
 
@@ -138,6 +143,9 @@ class MultiExit(nnx.Module):
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
     names = self.exit_names if exits is None else exits
     return tuple(choose('exit', name, self.exit_names) for name in names)
+
+  def _run_stage(self, stage: nnx.Module, x: Features) -> Features:
+    return nnx.remat(lambda stage, x: stage(x))(stage, x) if self.remat else stage(x)
 
   def _preprocess(self, images: jax.Array) -> jax.Array:
     pixels = images.astype(self.mean.dtype) / 255
