@@ -6,23 +6,32 @@ import pathlib
 
 import jax
 
-_CPU = {'xla_cpu_experimental_ynn_fusion_type': ''}
+_CPU = {
+  # The YNNPACK library that jaxlib 0.10 uses for convolutions makes a training step up to twice as
+  # slow on two cores as XLA's own code.
+  'xla_cpu_experimental_ynn_fusion_type': '',
+  # Keeps barriers until fusion, as newer versions do: see `models.convolution`, and `model.remat`.
+  'xla_disable_hlo_passes': 'cse_barrier_expander',
+}
 
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
   """Returns options for `jax.jit(.., compiler_options=..)` of networks on the default backend.
 
-  On the CPU, jaxlib 0.10 uses the YNNPACK library for convolutions, which makes a training step up
-  to twice as slow on two cores as XLA's own code. If XLA does not have the option, there is none.
+  Options that XLA does not have are left out.
   """
   if jax.default_backend() != 'cpu':
     return {}
+  return {name: value for name, value in _CPU.items() if _exists(name, value)}
+
+
+def _exists(name: str, value: str) -> bool:
   try:
-    jax.jit(lambda: 0, compiler_options=_CPU).lower().compile()
+    jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
   except jax.errors.JaxRuntimeError:
-    return {}
-  return dict(_CPU)
+    return False
+  return True
 
 
 def use_cache() -> None:
