@@ -27,6 +27,9 @@ OF_RUN = pathlib.Path(__file__).parent / 'commands' / 'config_of_run.py'
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
 _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work directory.')
+_PROFILE = flags.DEFINE_bool(
+  'profile', False, 'Trace a few training steps of each phase into WORKDIR/profile.'
+)
 _RUNS = flags.DEFINE_string('runs', '', "Work directories to compare: 'DIR,DIR,..'.")
 
 
@@ -56,7 +59,7 @@ def _run() -> None:
   compiler.use_cache()
   match _MODE.value:
     case 'train':
-      train.train(config, workdir)
+      train.train(config, workdir, profile=_PROFILE.value)
     case 'evaluate':
       evaluate.evaluate(workdir, config)
     case 'latency':

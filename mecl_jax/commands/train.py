@@ -1,5 +1,6 @@
 """The command `train`: from a configuration and a work directory to the report of a run."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -24,6 +25,7 @@ def train(
   console: Console | None = None,
   dataset: Dataset | None = None,
   brief: bool = False,
+  profile: bool = False,
 ) -> dict[str, Any]:
   """Trains and evaluates a run, or resumes it where it stopped.
 
@@ -33,6 +35,8 @@ def train(
     console: to print to; None: standard output.
     dataset: already loaded; None: loaded as the configuration says.
     brief: print progress, but no tables.
+    profile: trace a few steps of each phase, print where their time goes, and write the traces to
+      the folder `profile` of the work directory.
 
   Returns:
     the summary, as in summary.json.
@@ -42,8 +46,9 @@ def train(
     RunError: training failed, for example because the loss became NaN.
     Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
+  console = console or make_console()
   return train_resolved(
-    resolve(config), pathlib.Path(workdir), console or make_console(), dataset, brief=brief
+    resolve(config), pathlib.Path(workdir), console, dataset, brief=brief, profile=profile
   )
 
 
@@ -54,6 +59,7 @@ def train_resolved(
   dataset: Dataset | None = None,
   *,
   brief: bool = False,
+  profile: bool = False,
 ) -> dict[str, Any]:
   """Does what `train` does, with a configuration that is resolved."""
   with session.hold(workdir, config) as interruption:
@@ -63,6 +69,7 @@ def train_resolved(
         _print_ended(config, workdir, summary, console)
       return summary
     run = session.open_run(config, workdir, console, interruption, dataset)
+    run = dataclasses.replace(run, profile=profile)
     session.start(run, brief=brief)
     position = train_phases(run, teacher_trainer(console))
     return write_outcome(run, position, predict_splits(run), brief=brief)

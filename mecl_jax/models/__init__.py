@@ -1,12 +1,13 @@
 """Multi-exit networks: backbones as named stages, exit heads, and their costs."""
 
 from mecl_jax.models.factory import build
-from mecl_jax.models.macs import ExitCost, StageCost, count_macs, exit_costs, stage_costs
+from mecl_jax.models.macs import ExitCost, StageCost, count_macs, exit_costs, quantity, stage_costs
 from mecl_jax.models.multi_exit import (
   FINAL,
   MultiExit,
   PixelStatistic,
   draw_dropout,
+  exit_scope,
   set_trainable,
 )
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS
@@ -25,6 +26,8 @@ __all__ = [
   'count_macs',
   'draw_dropout',
   'exit_costs',
+  'exit_scope',
+  'quantity',
   'set_trainable',
   'stage_costs',
 ]

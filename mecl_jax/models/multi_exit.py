@@ -115,7 +115,8 @@ class MultiExit(nnx.Module):
     maps = []
     for segment in self.segments[: max(wanted) + 1]:
       for name in segment:
-        x = self._run_stage(self.backbone.stages[name], x)
+        with jax.named_scope(name):  # for profiles
+          x = self._run_stage(self.backbone.stages[name], x)
       maps.append(feature_map(x))
     return tuple(maps[index] for index in wanted)
 
@@ -130,14 +131,19 @@ class MultiExit(nnx.Module):
   ) -> tuple[jax.Array, ...]:
     """Returns `Head.summarise` of the feature maps of the `needed` exits."""
     needed = self.needed(exits)
-    return tuple(self.heads[n].summarise(x) for n, x in zip(needed, features, strict=True))
+    summaries = []
+    for name, x in zip(needed, features, strict=True):
+      with jax.named_scope(exit_scope(name)):
+        summaries.append(self.heads[name].summarise(x))
+    return tuple(summaries)
 
   def read(self, summaries: Sequence[jax.Array], exits: Sequence[str] | None = None) -> jax.Array:
     """Returns logits [B, exits, classes] from the result of `summarise` for the same exits."""
     needed, logits = self.needed(exits), list[jax.Array]()
     for name, x in zip(needed, summaries, strict=True):
       head = self.heads[name]
-      logits.append(head.read(x, logits[-1]) if isinstance(head, CascadeHead) else head.read(x))
+      with jax.named_scope(exit_scope(name)):
+        logits.append(head.read(x, logits[-1]) if isinstance(head, CascadeHead) else head.read(x))
     return jnp.stack([logits[needed.index(name)] for name in self._chosen(exits)], axis=1)
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
@@ -153,6 +159,11 @@ class MultiExit(nnx.Module):
     if self.image_size:
       x = jax.image.resize(x, (len(x), self.image_size, self.image_size, x.shape[-1]), 'bilinear')
     return jnp.repeat(x, self.channels // x.shape[-1], axis=-1)
+
+
+def exit_scope(name: str) -> str:
+  """Returns the scope of the head of an exit in compiled programs, for profiles."""
+  return f'exit_{name}'
 
 
 def _segments(

@@ -14,6 +14,7 @@ from mecl_jax.training.log import Bar, MetricsLog
 from mecl_jax.training.meter import Meter, passes
 from mecl_jax.training.phase import PhaseSteps
 from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.profile import profiled
 from mecl_jax.training.run import Run
 from mecl_jax.training.sources import phase_source
 from mecl_jax.training.step import Arrays
@@ -65,8 +66,11 @@ def train_phase(
   saver = _Saver(run, plan, phase, start.began, checkpoints)
   meter = Meter(run, plan, curriculum, log)
   done = start.position.step
+  calls = phase.take(done)
+  if run.profile:
+    calls = profiled(phase, done, run.workdir / 'profile' / plan.phase.name, run.console)
   with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
-    for steps, metrics in phase.take(done):
+    for steps, metrics in calls:
       if meter.due:  # the device computes these steps while the host reads the metrics before them
         bar.update(steps.start, meter.report())
       meter.add(steps, metrics)

@@ -12,13 +12,21 @@ import numpy as np
 
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
-from mecl_jax.models import set_trainable
+from mecl_jax.models import MultiExit, exit_scope, set_trainable
 from mecl_jax.training import devices, learning_speed, sources
 from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
-from mecl_jax.training.step import Arrays, Objective, StepMetrics, TrainState, make_step, split
+from mecl_jax.training.step import (
+  Arrays,
+  Batches,
+  Objective,
+  StepMetrics,
+  TrainState,
+  make_step,
+  split,
+)
 
 
 class PhaseSteps:
@@ -35,6 +43,8 @@ class PhaseSteps:
 
   Attributes:
     state: after the steps that were taken.
+    batch_size: examples per step.
+    parts: names of the scopes of stages and heads in the compiled step, in the order of the data.
   """
 
   def __init__(
@@ -47,6 +57,8 @@ class PhaseSteps:
     unfinished: Arrays | None = None,
   ):
     self._run, self._plan, self._source = run, plan, source
+    self.batch_size: int = run.config.batch_size
+    self.parts = _scopes(run.model)
     set_trainable(run.model, plan.phase.trainable)
     graphdef, state, frozen = initial_state(run, plan)
     everywhere, streamed = devices.replicated(run.mesh), source is None
@@ -68,15 +80,24 @@ class PhaseSteps:
     Yields:
       the steps of each call to the device and their metrics, which may still be in computation.
     """
-    steps, streamed = range(start, self._plan.steps), self._source is None
-    at_once = steps_per_dispatch(self._run.config, self._plan.steps)
-    for taken, batches in sources.dispatches(self._make, steps, at_once, streamed):
+    for taken, batches in self._dispatches(start):
       with jax.transfer_guard('disallow'):
         sent = jax.device_put(batches, self._layout)
         self.state, metrics = self._step(
           self.state, self._frozen, self._source or {}, self._key, sent
         )
       yield taken, metrics
+
+  def _dispatches(self, start: int) -> Iterator[tuple[range, Batches]]:
+    at_once = steps_per_dispatch(self._run.config, self._plan.steps)
+    steps = range(start, self._plan.steps)
+    return sources.dispatches(self._make, steps, at_once, streamed=self._source is None)
+
+  def compiled(self) -> jax.stages.Compiled:
+    """Returns the program of one call to the device, compiled again or from the cache."""
+    _, batches = next(self._dispatches(0))
+    sent = jax.device_put(batches, self._layout)
+    return self._step.lower(self.state, self._frozen, self._source or {}, self._key, sent).compile()
 
   def update_model(self) -> None:
     """Puts the state into the model; the next step makes it invalid again (donation)."""
@@ -85,6 +106,11 @@ class PhaseSteps:
   def unfinished(self) -> Arrays:
     """Returns what a phase needs beside the model to resume; no entry is empty."""
     return unfinished(self.state)
+
+
+def _scopes(model: MultiExit) -> tuple[str, ...]:
+  exits = zip(model.segments, model.exit_names, strict=True)
+  return tuple(scope for stages, name in exits for scope in (*stages, exit_scope(name)))
 
 
 def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, Arrays]:

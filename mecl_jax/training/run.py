@@ -45,6 +45,7 @@ class Run:
     console: to print to.
     interruption: holds a request to stop.
     opened: `time.monotonic()` when the run was set up.
+    profile: whether a few steps of each phase are traced, see `profile.profiled`.
   """
 
   config: ConfigDict
@@ -58,6 +59,7 @@ class Run:
   console: Console
   interruption: Interruption
   opened: float
+  profile: bool = False
 
   @functools.cached_property
   def digest(self) -> str:
