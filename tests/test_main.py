@@ -26,7 +26,7 @@ def main(*arguments):
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
     (['--config', 'cifr10'], "no configuration 'cifr10'; configurations that come with"),
     (['--config=nothing.py', '--config.batch_size=3'], 'no configuration file nothing.py'),
-    ([DIGITS + ':tiny'], 'choose one of: paper'),
+    ([DIGITS + ':tiny'], 'choose one of: short, paper'),
     (
       [DIGITS, '--config.batchsize=3'],
       'there is no field config.batchsize; config has: augment, batch_size, ',

@@ -31,7 +31,7 @@ def test_path_is_a_file_also_beside_a_name(tmp_path, monkeypatch):
 
 def test_variant_is_loaded():
   assert config.load_config('cifar10:smoke').model.backbone == 'resnet8'
-  with pytest.raises(UserError, match='choose one of: paper'):
+  with pytest.raises(UserError, match='choose one of: short, paper'):
     config.load_config('digits:smoke')
 
 
