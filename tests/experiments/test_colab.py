@@ -127,6 +127,7 @@ def test_interrupted_training_resumes_on_drive(wheel, fake_drive, tmp_path):
   resumed.execute()
   assert re.search(r'JAX [\d.]+ on 1 x cpu', resumed.printed)
   assert re.search(r'resuming at step (3\d|[45]\d) of 60', resumed.printed)
+  assert '\x1b' not in resumed.printed  # no colours and no live bars
   summary = json.loads((workdir / 'summary.json').read_text())
   assert summary['dataset'] == 'digits' and len(summary['exits']) == 3
   picture, page = (out['data'] for out in resumed.nb.cells[-1].outputs)
