@@ -112,7 +112,6 @@ class Session(nbclient.NotebookClient):
 
 
 @pytest.mark.stacks
-@pytest.mark.slow
 def test_interrupted_training_resumes_on_drive(wheel, fake_drive, tmp_path):
   settings = {'SOURCE': str(wheel), 'CONFIG': 'digits', 'FLAGS': SHORT, 'drive': fake_drive}
   workdir = fake_drive / 'MyDrive' / 'mecl_jax' / 'digits-short'
@@ -138,7 +137,6 @@ def test_interrupted_training_resumes_on_drive(wheel, fake_drive, tmp_path):
 
 
 @pytest.mark.stacks
-@pytest.mark.slow
 def test_whole_recipe_on_a_cpu_is_a_question(wheel, site, tmp_path):
   """Also shows that an empty source is one, outside a checkout."""
   session = Session(tmp_path, CONFIG='digits', FULL=True, answers=[str(wheel), 'no'])
