@@ -2,15 +2,15 @@
 
   python -m mecl_jax.main --config=configs/cifar100.py
 
-`--config.data.label=coarse_label` learns the 20 superclasses instead. `:smoke` is the same program
-made small, `:paper` has the curriculum of the paper.
+`--config.data.label=coarse_label` learns the 20 superclasses instead. `:short` has a tenth of
+the epochs, `:smoke` is the same program made small, `:paper` has the curriculum of the paper.
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('smoke', 'paper', 'paper-smoke'))
+  config.check_variant(variant, ('short', 'smoke', 'paper', 'paper-smoke'))
   c = config.default()
   c.data.name = 'cifar100'
   c.model.backbone = 'resnet32'
@@ -18,4 +18,6 @@ def get_config(variant=''):
     config.make_recommended(c)
   if 'smoke' in variant:
     config.make_small(c)
+  if variant == 'short':
+    config.make_short(c)
   return c

@@ -4,14 +4,14 @@ A minute on two CPU cores:
 
   python -m mecl_jax.main --config=configs/digits.py
 
-`:paper` has the curriculum of the paper.
+`:short` has a tenth of the epochs, `:paper` has the curriculum of the paper.
 """
 
 from mecl_jax import config
 
 
 def get_config(variant=''):
-  config.check_variant(variant, ('paper',))
+  config.check_variant(variant, ('short', 'paper'))
   c = config.default()
   c.data.name = 'digits'
   c.data.validation_size = 200
@@ -24,4 +24,6 @@ def get_config(variant=''):
   c.phases.joint.duration = '60 epochs'
   if variant != 'paper':
     config.make_recommended(c)
+  if variant == 'short':
+    config.make_short(c)
   return c

@@ -27,6 +27,7 @@ _PUBLIC = {
   'evaluate': 'commands.evaluate',
   'exit_costs': 'models',
   'latency': 'commands.latency',
+  'load_config': 'config',
   'load_data': 'data',
   'load_latency': 'inference',
   'load_network': 'training.networks',

@@ -1,16 +1,19 @@
 """The program: flags, and dispatch on --mode.
 
-python -m mecl_jax.main --config=configs/cifar10.py [--workdir=DIR] [--config.any.field=value]
-python -m mecl_jax.main --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
-python -m mecl_jax.main --mode=latency --workdir=DIR
-python -m mecl_jax.main --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
-python -m mecl_jax.main --mode=difficulty --config=configs/cifar10.py
-python -m mecl_jax.main --mode=describe --config=configs/cifar10.py
+mecl-jax --config=cifar10 [--workdir=DIR] [--config.any.field=value]
+mecl-jax --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
+mecl-jax --mode=latency --workdir=DIR
+mecl-jax --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
+mecl-jax --mode=difficulty --config=cifar10
+mecl-jax --mode=describe --config=cifar10
 
-Without --config the configuration is that of the run in --workdir.
+--config is the name of a configuration that comes with mecl_jax, or a file, as configs/cifar10.py;
+cifar10:smoke is a variant of it. Without --config the configuration is that of the run in
+--workdir. `python -m mecl_jax.main` is the same program as `mecl-jax`.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 from ml_collections import config_flags
@@ -21,10 +24,13 @@ from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
 MODES = ('train', 'evaluate', 'latency', 'compare', 'difficulty', 'describe')
-GIVE_CONFIG = 'give --config=configs/NAME.py, or the --workdir=DIR of an existing run'
+GIVE_CONFIG = (
+  f'give --config=NAME (one of: {", ".join(config_lib.config_names())}), --config=FILE.py,'
+  ' or the --workdir=DIR of an existing run'
+)
 OF_RUN = pathlib.Path(__file__).parent / 'commands' / 'config_of_run.py'
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='A file in configs/.')
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='Name or file of a configuration.')
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
 _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work directory.')
 _PROFILE = flags.DEFINE_bool(
@@ -34,19 +40,16 @@ _RUNS = flags.DEFINE_string('runs', '', "Work directories to compare: 'DIR,DIR,.
 
 
 def _workdir() -> pathlib.Path:
-  """Returns --workdir, or runs/cifar10-smoke for --config=configs/cifar10.py:smoke."""
+  """Returns --workdir, or runs/cifar10-smoke for --config=cifar10:smoke."""
   if _MODE.value == 'compare':
     return pathlib.Path(_WORKDIR.value or 'runs/compare')
   if _CONFIG.value is None:
     if _MODE.value != 'train' and _WORKDIR.value:
       return pathlib.Path(_WORKDIR.value)  # the command reports what is missing there
     raise UserError(GIVE_CONFIG)
-  name, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
-  file = pathlib.Path(name)
-  if not file.is_file():
-    there = ', '.join(sorted(map(str, pathlib.Path('configs').glob('*.py'))))
-    raise UserError(f'there is no config file {file}{there and f"; there are: {there}"}')
-  return pathlib.Path(_WORKDIR.value or f'runs/{"-".join(filter(None, (file.stem, variant)))}')
+  file, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+  name = '-'.join(filter(None, (pathlib.Path(file).stem, variant)))
+  return pathlib.Path(_WORKDIR.value or f'runs/{name}')
 
 
 def _run() -> None:
@@ -72,19 +75,23 @@ def _run() -> None:
       describe.describe(workdir, config)
 
 
-def _given(argv: list[str], name: str) -> str | None:
-  """Returns the value of a flag before flags are parsed; None if it is not given."""
+def _find(argv: list[str], name: str) -> tuple[slice, str | None]:
+  """Returns where a flag is before flags are parsed, and its value; None if it is not given."""
   for place, argument in enumerate(argv):
     flag, equals, value = argument.partition('=')
     if flag in (f'-{name}', f'--{name}'):
-      return value if equals else ''.join(argv[place + 1 : place + 2])
-  return None
+      end = place + 1 if equals else place + 2
+      return slice(place, end), value if equals else ''.join(argv[place + 1 : end])
+  return slice(1, 1), None
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses flags; an invalid one ends the program with one line."""
-  workdir = _given(argv, 'workdir')
-  if _given(argv, 'config') is None and workdir and pathlib.Path(workdir, 'config.json').exists():
+  """Parses flags, after the name of a configuration is replaced by its file."""
+  place, name = _find(argv, 'config')
+  _, workdir = _find(argv, 'workdir')
+  if name:
+    argv = [*argv[: place.start], f'--config={config_lib.find_config(name)}', *argv[place.stop :]]
+  elif name is None and workdir and pathlib.Path(workdir, 'config.json').exists():
     argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the flags of its fields
   return program.parse(argv, explain=_explain)
 
@@ -94,9 +101,18 @@ def _explain(argv: list[str]) -> str | None:
   if unknown := config_lib.unknown_field(argv):
     return unknown
   fields = [argument for argument in argv if argument.lstrip('-').startswith('config.')]
-  if fields and _given(argv, 'config') is None:
+  if fields and _find(argv, 'config')[1] is None:
     return f'{fields[0]} sets a field, but there is no configuration; {GIVE_CONFIG}'
   return None
+
+
+def run() -> None:
+  """Runs the program as the command `mecl-jax`."""
+  # --help shows the text and the flags of the module that was started, here that of the command.
+  sys.modules['__main__'].__doc__ = __doc__
+  for flag in (_CONFIG, _WORKDIR, _MODE, _RUNS):
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
+  program.start(_run, _parse)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """The program, started as a process."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -21,9 +22,11 @@ def main(*arguments):
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
-    ([], 'give --config=configs/NAME.py'),
+    ([], 'give --config=NAME (one of: cifar10, '),
     (['--config=configs/nothing.py'], 'configs/nothing.py'),
-    ([DIGITS + ':tiny'], 'choose one of: paper'),
+    (['--config', 'cifr10'], "no configuration 'cifr10'; configurations that come with"),
+    (['--config=nothing.py', '--config.batch_size=3'], 'no configuration file nothing.py'),
+    ([DIGITS + ':tiny'], 'choose one of: short, paper'),
     (
       [DIGITS, '--config.batchsize=3'],
       'there is no field config.batchsize; config has: augment, batch_size, ',
@@ -51,6 +54,23 @@ def test_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
   assert message in done.stderr and 'Traceback' not in done.stderr
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
   assert not (tmp_path / 'w').exists()
+
+
+def test_named_configuration_is_found_from_any_folder(tmp_path):
+  """Also shows the default work directory."""
+  done = subprocess.run(
+    [sys.executable, '-m', 'mecl_jax.main', '--mode=describe', '--config', 'digits:paper'],
+    cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)}, text=True, capture_output=True,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / 'runs/digits-paper/report/network.png').exists()
+
+
+def test_command_shows_the_same_help_as_the_module():
+  command = [sys.executable, '-c', 'from mecl_jax.main import run; run()', '--help']
+  shown = subprocess.run(command, cwd=ROOT, text=True, capture_output=True).stdout
+  assert 'mecl-jax --config=cifar10' in shown and '--workdir: Work directory' in shown
+  assert shown.replace('-c:', f'{ROOT}/mecl_jax/main.py:') == main('--help').stdout
 
 
 def test_trains_and_evaluates(toy_config, tmp_path):

@@ -13,7 +13,7 @@ from mecl_jax.errors import RunError, UserError
 
 
 def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _: None):
-  """Parses flags; an invalid one ends the program with one line.
+  """Parses flags.
 
   Args:
     argv: of the program.
@@ -21,11 +21,14 @@ def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _
 
   Returns:
     the program's name, and the arguments that are no flags.
+
+  Raises:
+    UserError: a flag is invalid.
   """
   try:
     return flags.FLAGS(argv)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
-    _fail(explain(argv) or ' '.join(str(error).split()), UserError.exit_code)
+    raise UserError(explain(argv) or ' '.join(str(error).split())) from None
 
 
 def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]] = parse) -> None:
@@ -33,8 +36,14 @@ def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]
 
   Args:
     run: the program, after its flags are parsed.
-    parser: of the flags.
+    parser: of the flags; a UserError that it raises ends the program with one line.
   """
+
+  def parse_flags(argv: list[str]) -> list[str]:
+    try:
+      return parser(argv)
+    except UserError as error:
+      _fail(str(error), error.exit_code)
 
   def main(argv: list[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
@@ -58,7 +67,7 @@ def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]
       sys.exit(130)
 
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # of XLA's start messages
-  app.run(main, flags_parser=parser)
+  app.run(main, flags_parser=parse_flags)
 
 
 def _fail(line: str, exit_code: int) -> NoReturn:

@@ -9,6 +9,7 @@ from mecl_jax.config.configuration import (
   digest,
   flatten,
   make_recommended,
+  make_short,
   make_small,
   parse_items,
   read,
@@ -16,17 +17,24 @@ from mecl_jax.config.configuration import (
   with_mutable_fields,
 )
 from mecl_jax.config.fields import MUTABLE_FIELDS
+from mecl_jax.config.named import find as find_config
+from mecl_jax.config.named import load as load_config
+from mecl_jax.config.named import names as config_names
 
 __all__ = [
   'MUTABLE_FIELDS',
   'all_fields',
   'check_fields',
   'check_variant',
+  'config_names',
   'default',
   'differences',
   'digest',
+  'find_config',
   'flatten',
+  'load_config',
   'make_recommended',
+  'make_short',
   'make_small',
   'parse_items',
   'read',

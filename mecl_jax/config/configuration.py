@@ -177,3 +177,10 @@ def make_small(config: ConfigDict) -> None:
   config.logging.validate_every = '25%'
   for phase in config.phases.values():
     phase.warmup = '10%'
+
+
+def make_short(config: ConfigDict) -> None:
+  """Shortens the phases of a recipe to a tenth, in place: minutes on an accelerator."""
+  for phase in config.phases.values():
+    count, unit = phase.duration.split()
+    phase.duration = f'{float(count) / 10:g} {unit}'

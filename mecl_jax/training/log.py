@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import datetime
 import json
 import pathlib
 import time
@@ -30,6 +31,7 @@ class Bar:
     self._live = None
     self._next_line = time.monotonic() + PLAIN_SECONDS
     self._done, self._text = done, ''
+    self._timed_from: tuple[float, int] | None = None  # the first update, after compilation
     if console.is_terminal:
       self._live = Progress(
         TextColumn('{task.description}'),
@@ -55,14 +57,23 @@ class Bar:
   def update(self, done: int, text: str | None = None) -> None:
     """Moves to `done` of the total; `text` replaces the text beside the bar."""
     self._done, self._text = done, self._text if text is None else text
+    self._timed_from = self._timed_from or (time.monotonic(), done)
     if self._live:
       self._live.update(self._task, completed=done, text=self._text)
     elif time.monotonic() >= self._next_line:
       self._print()
 
   def _print(self) -> None:
-    self._console.print(f'{self._name} {self._done}/{self._total}  {self._text}', soft_wrap=True)
+    line = f'{self._name} {self._done}/{self._total}{self._time_left()}  {self._text}'
+    self._console.print(line, soft_wrap=True)
     self._next_line = time.monotonic() + PLAIN_SECONDS
+
+  def _time_left(self) -> str:
+    since, first = self._timed_from or (0.0, self._done)
+    if not first < self._done < self._total:
+      return ''
+    seconds = (time.monotonic() - since) * (self._total - self._done) / (self._done - first)
+    return f'  {datetime.timedelta(seconds=round(seconds))} left'
 
 
 class MetricsLog:

@@ -15,7 +15,7 @@ FILES = sorted((ROOT / 'configs').glob('*.py'))
 CONFIGS = [
   (path, variant)
   for path in FILES
-  for variant in ('', 'paper', 'smoke', 'paper-smoke')
+  for variant in ('', 'paper', 'short', 'smoke', 'paper-smoke')
   if 'smoke' not in variant or path.stem != 'digits'
 ]
 
@@ -52,7 +52,7 @@ def test_mutable_fields_exist():
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.stem)
 def test_unknown_variant_is_rejected(path):
-  with pytest.raises(UserError, match=r'choose one of: (smoke, paper, paper-smoke|paper)'):
+  with pytest.raises(UserError, match=r'choose one of: short, (smoke, paper, paper-smoke|paper)'):
     load(path, 'smok')
 
 
