@@ -10,6 +10,7 @@ no worker outlives its parent.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import importlib
 import itertools
 import json
@@ -102,10 +103,10 @@ class Worker:
       raise WorkerError(answer['error'])
     return answer['value']
 
-  def call(self, function: str, seconds: float | None = None, **arguments: Any) -> Any:
+  def call(self, function: str, timeout: float | None = None, **arguments: Any) -> Any:
     """Starts a call and waits for it; see `start` and `wait`."""
     self.start(function, **arguments)
-    return self.wait(seconds)
+    return self.wait(timeout)
 
   def cpu_seconds(self) -> float | None:
     """Returns the processor time that the worker has used; None without /proc."""
@@ -122,14 +123,10 @@ class Worker:
       if pipe:
         pipe.close()
     if self._process.poll() is None:
-      try:  # a worker that waits ends by itself, since its input is closed
-        self._process.wait(2)
-      except subprocess.TimeoutExpired:
-        pass
-    try:
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        self._process.wait(2)  # a worker that waits ends by itself, since its input is closed
+    with contextlib.suppress(ProcessLookupError, PermissionError):
       os.killpg(self._process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-      pass
     self._process.wait()
 
   def _ended(self) -> str:
@@ -157,6 +154,43 @@ def take_turns(
     for name in next(orders):
       measured[name].append(sides[name]())
   return measured
+
+
+def workers_in_turns(
+  calls: Mapping[str, tuple[Worker, Callable[[Worker], float]]],
+  rounds: int,
+  *,
+  until: float = float('inf'),
+) -> tuple[dict[str, list[float]], float | None]:
+  """Takes turns between workers, and watches that those which wait do nothing.
+
+  Args:
+    calls: name -> worker, and the function that measures with it.
+    rounds, until: see `take_turns`.
+
+  Returns:
+    what `take_turns` returns, and the largest share of one core that the workers which had to wait
+    used during a turn; None if that is not known.
+  """
+  shares: list[float] = []
+
+  def timed(worker: Worker, measure: Callable[[Worker], float]) -> Callable[[], float]:
+    others = {id(w): w for w, _ in calls.values() if w is not worker}.values()
+
+    def used() -> float:
+      return sum(other.cpu_seconds() or 0.0 for other in others)
+
+    def run() -> float:
+      before, start = used(), time.monotonic()
+      value = measure(worker)
+      shares.append((used() - before) / (time.monotonic() - start))
+      return value
+
+    return run
+
+  measured = take_turns({name: timed(*call) for name, call in calls.items()}, rounds, until=until)
+  known = all(worker.cpu_seconds() is not None for worker, _ in calls.values())
+  return measured, max(shares) if known else None
 
 
 def spread(values: list[float]) -> dict[str, float]:

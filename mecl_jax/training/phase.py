@@ -78,6 +78,12 @@ class PhaseSteps:
         )
       yield taken, metrics
 
+  def lower(self) -> jax.stages.Lowered:
+    """Lowers the first call to the device, for an analysis of its cost; takes no step."""
+    at_once = steps_per_dispatch(self._run.config, self._plan.steps)
+    sent = jax.device_put(self._make(range(min(at_once, self._plan.steps))), self._layout)
+    return self._step.lower(self.state, self._frozen, self._source or {}, self._key, sent)
+
   def update_model(self) -> None:
     """Puts the state into the model; the next step makes it invalid again (donation)."""
     nnx.update(self._run.model, self.state.params, self.state.batch_stats)
