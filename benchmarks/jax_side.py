@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 import pathlib
+import platform
 import time
 from typing import Any
 
@@ -75,6 +76,7 @@ def facts() -> dict[str, Any]:
 
   device = jax.local_devices()[0]
   return {
+    'python': platform.python_version(),
     'device': device_name(),
     'platform': device.platform,
     'devices': jax.local_device_count(),

@@ -27,6 +27,7 @@ from mecl_jax.training.sources import phase_source
 from mecl_jax.training.strategies import needs_scores
 
 COMPILING = '/jax/core/compile/backend_compile_duration'  # an event that JAX reports
+OF_EXIT = ('name', 'accuracy', 'accuracy_low', 'accuracy_high', 'macs')  # kept of a summary
 
 
 def load(config: str, changes: Mapping[str, Any]) -> ConfigDict:
@@ -80,7 +81,7 @@ def whole(config: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     'changes': {k: v for k, v in changes.items() if k not in ('data.data_dir', 'data.arrays')},
     'dataset': summary['dataset'],
     'backbone': summary['backbone'],
-    'exits': [{k: row[k] for k in ('name', 'accuracy', 'macs')} for row in summary['exits']],
+    'exits': [{k: row[k] for k in OF_EXIT} for row in summary['exits']],
     'steps': summary['steps'],
     'seconds': {
       'data': loaded - start,
