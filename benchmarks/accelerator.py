@@ -107,10 +107,11 @@ def _run(flags: argparse.Namespace, bench: Bench, began: float) -> int:
     left, least = end - time.monotonic(), 1 if flags.small else part.least
     reason = _missing(name, flags) or (f'{left:.0f} s are left' if left < least else '')
     if not reason:
-      print(f'{name}: up to {min(left, part.most):.0f} s', flush=True)
+      limit = left if flags.small else min(left, part.most)
+      print(f'{name}: up to {limit:.0f} s', flush=True)
       start = time.monotonic()
       try:
-        measured = part.measure(bench, left if flags.small else min(left, part.most))
+        measured = part.measure(bench, limit)
       except WorkerError as error:
         reason = f'{error}; runs/accelerator.log has more'
         bench.close()

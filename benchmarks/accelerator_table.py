@@ -97,7 +97,8 @@ def _early_exit(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
 
 def _fast(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
   seconds, count = r['seconds'], len(r['seconds']['values'])
-  compiled = f'{count} seeds; the first run, which compiles: {r["first_seconds"]:.1f} s'
+  compiled = f'{count} seeds; set-up {r["set_up_seconds"]:.1f} s; first, with compilation,'
+  compiled += f' {r["first_seconds"]:.1f} s'
   yield f'{r["config"]}, training, s', f'{seconds["mean"]:.2f}', '', '', compiled
   for row in r['exits']:
     low, high = row['interval'] or (row['mean'],) * 2

@@ -7,7 +7,15 @@ import time
 from typing import Any, NamedTuple, TextIO
 
 from benchmarks.networks import NETWORKS
-from benchmarks.turns import Worker, WorkerError, ratio, spread, take_turns, workers_in_turns
+from benchmarks.turns import (
+  Worker,
+  WorkerError,
+  WorkerTimeout,
+  ratio,
+  spread,
+  take_turns,
+  workers_in_turns,
+)
 
 JAX, TORCH, RECIPES = 'benchmarks.jax_side', 'benchmarks.torch_side', 'benchmarks.recipes'
 KINDS = {JAX: 'jax', TORCH: 'torch'}  # names of the sides in results
@@ -129,14 +137,20 @@ class Part(NamedTuple):
   needs_data: bool = False
 
 
-def training(name: str) -> Callable[[Bench, float], dict[str, Any]]:
-  """Returns the part that measures training of one network, beside PyTorch."""
+def training(name: str, times: int = 1) -> Callable[[Bench, float], dict[str, Any]]:
+  """Returns the part that measures training of one network, beside PyTorch.
+
+  Args:
+    name: of the network.
+    times: factor of the batch size.
+  """
 
   def run(bench: Bench, seconds: float) -> dict[str, Any]:
     sizes, end = bench.sizes, time.monotonic() + seconds
+    sizes = sizes._replace(batch_size=times * sizes.batch_size)
     sides = [JAX, TORCH] if bench.has_torch else [JAX]
     peaks = {side: bench.peak(side) for side in sides}
-    found = _prepared(bench, name, sides, end - 2 * sizes.rounds * sizes.seconds)
+    found = _prepared(bench, name, sizes, sides, end - 3 * sizes.rounds * sizes.seconds)
     sides = [side for side in sides if 'left_out' not in found[KINDS[side]]]
 
     def speed(worker: Worker, side: str) -> float:
@@ -162,19 +176,28 @@ def training(name: str) -> Callable[[Bench, float], dict[str, Any]]:
   return run
 
 
-def _prepared(bench: Bench, name: str, sides: Sequence[str], end: float) -> dict[str, Any]:
+def _prepared(
+  bench: Bench, name: str, sizes: Sizes, sides: Sequence[str], end: float
+) -> dict[str, Any]:
   """Compiles a network on both sides at the same time; nothing is timed yet.
 
   Returns:
     what each side returned, or `left_out` with the reason. JAX must not fail.
   """
-  sizes, found = bench.sizes, dict[str, Any]()
+  found = dict[str, Any](torch={'left_out': 'PyTorch is not installed'})
   common = {'key': name, 'name': name, 'small': sizes.small, 'batch_size': sizes.batch_size}
   common |= {'dtype': sizes.dtype}
+  extra = {'images': sizes.images, 'seconds': max(1.0, end - time.monotonic()) / 2}
+
+  def of_torch() -> dict[str, Any]:
+    made = bench.worker(TORCH).wait(max(1.0, end - time.monotonic()))
+    choosing = max(10.0, end - time.monotonic() + sizes.rounds * sizes.seconds)
+    return made | bench.worker(TORCH).call(
+      f'{TORCH}:choose', choosing, key=name, seconds=sizes.seconds / 4
+    )
+
   bench.worker(JAX).start(f'{JAX}:prepare', **common, analyse=True)
-  found['torch'] = {'left_out': 'PyTorch is not installed'}
   if TORCH in sides:
-    extra = {'images': sizes.images, 'seconds': max(1.0, end - time.monotonic()) / 2}
     bench.worker(TORCH).start(f'{TORCH}:prepare', **common, **extra)
   try:
     found['jax'] = bench.worker(JAX).wait(max(1.0, end - time.monotonic()))
@@ -183,10 +206,15 @@ def _prepared(bench: Bench, name: str, sides: Sequence[str], end: float) -> dict
     raise
   if TORCH in sides:
     try:
-      found['torch'] = bench.worker(TORCH).wait(max(1.0, end - time.monotonic()))
+      found['torch'] = of_torch()
     except WorkerError as error:
-      bench.end(TORCH)
       found['torch'] = {'left_out': str(error)}
+      bench.end(TORCH)
+      if not isinstance(error, WorkerTimeout):  # a failed capture can spoil the whole process
+        with contextlib.suppress(WorkerError):
+          forms = ['eager', 'compiled']
+          bench.worker(TORCH).start(f'{TORCH}:prepare', **common, **extra, forms=forms)
+          found['torch'] = of_torch() | {'without_graphs': str(error)}
   return found
 
 
@@ -263,6 +291,7 @@ PARTS: dict[str, Part] = {
   'scoring': Part(_in_jax('scoring'), 10, 45),
   'early_exit': Part(_in_jax('early_exit', seconds=0.3), 30, 100),
   **{f'training/{name}': Part(training(name), 25, _MOST.get(name, 75)) for name in _OTHERS},
+  f'training/{_FIRST}, batch x 4': Part(training(_FIRST, 4), 20, 75),
   'fast': Part(fast, 30, 240, needs_data=True),
   'recipe': Part(recipe, 60, 480, needs_data=True),
 }

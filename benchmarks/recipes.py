@@ -68,9 +68,12 @@ def whole(config: str, changes: Mapping[str, Any]) -> dict[str, Any]:
   """
   jax.config.update('jax_enable_compilation_cache', False)
   compiling = list[float]()
-  jax.monitoring.register_event_duration_secs_listener(
-    lambda name, seconds, **_: compiling.append(seconds) if name == COMPILING else None
-  )
+
+  def on_event(event: str, duration_secs: float, **_: str | int) -> None:
+    if event == COMPILING:
+      compiling.append(duration_secs)
+
+  jax.monitoring.register_event_duration_secs_listener(on_event)
   c, start = load(config, changes), time.perf_counter()
   dataset = load_data(c)
   loaded = time.perf_counter()
@@ -104,17 +107,19 @@ def phase_alone(config: str, changes: Mapping[str, Any], seeds: int) -> dict[str
 
   Returns:
     `exits`: name, and the test accuracies of all seeds with their mean and 95 % interval;
-    `seconds`: those of all seeds; and `first_seconds`, of the first training, which compiles.
+    `seconds`: those of all seeds; `set_up_seconds`: the median time to build the network and to
+    put the images on the device; and `first_seconds`, of the first training, which compiles.
   """
   c = load(config, changes)
   if c.strategy != 'joint' or needs_scores(c):
     raise UserError(f'{config}: the strategy must be joint, without scores of a teacher')
   dataset = load_data(c)
-  first, _, _ = _trained(c, dataset, seeds)
-  spent, found = list[float](), list[np.ndarray]()
+  (_, first), _, _ = _trained(c, dataset, seeds)
+  spent, set_up, found = list[float](), list[float](), list[np.ndarray]()
   for seed in range(seeds):
-    seconds, run, logits = _trained(c, dataset, seed)
+    (before, seconds), run, logits = _trained(c, dataset, seed)
     spent.append(seconds)
+    set_up.append(before)
     exits = range(len(run.model.exit_names))
     found.append(np.array([accuracy(logits[:, k], dataset.test.labels) for k in exits]))
   rows = [
@@ -130,6 +135,7 @@ def phase_alone(config: str, changes: Mapping[str, Any], seeds: int) -> dict[str
     'steps': steps,
     'images_per_second': steps * size / float(np.median(spent)),
     'first_seconds': first,
+    'set_up_seconds': float(np.median(set_up)),
     'seconds': with_interval(spent),
   }
 
@@ -144,12 +150,14 @@ def with_interval(values: list[float]) -> dict[str, Any]:
   return {'values': values, 'mean': float(found.mean()), 'interval': interval}
 
 
-def _trained(c: ConfigDict, dataset: Dataset, seed: int) -> tuple[float, Run, np.ndarray]:
-  """Returns the seconds of the phase, its run, and the logits on the test split."""
+def _trained(
+  c: ConfigDict, dataset: Dataset, seed: int
+) -> tuple[tuple[float, float], Run, np.ndarray]:
+  """Returns the seconds before and of the phase, its run, and the logits on the test split."""
   c = c.copy_and_resolve_references()
   with c.unlocked():
     c.seed = seed
-  console = Console(quiet=True)
+  began, console = time.perf_counter(), Console(quiet=True)
   run = set_up_run(c.lock(), pathlib.Path('unused'), console, Interruption(), dataset)
   (plan,) = run.plans
   source = jax.block_until_ready(phase_source(run, plan))
@@ -159,6 +167,7 @@ def _trained(c: ConfigDict, dataset: Dataset, seed: int) -> tuple[float, Run, np
   for _ in steps.take():
     pass
   jax.block_until_ready(steps.state)
-  seconds = time.perf_counter() - start
+  end = time.perf_counter()
   steps.update_model()
-  return seconds, run, predict(run.model, dataset.test.images, mesh=run.mesh)
+  logits = predict(run.model, dataset.test.images, mesh=run.mesh)
+  return (start - began, end - start), run, logits

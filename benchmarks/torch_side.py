@@ -17,10 +17,13 @@ import torch.nn.functional as F
 from benchmarks.networks import CLASSES, SIDE, network
 from benchmarks.peers import make
 
-FORMS = ('eager', 'compiled', 'compiled, CUDA graph', 'eager, CUDA graph')
+FORMS = ('eager', 'eager, CUDA graph', 'compiled', 'compiled, CUDA graph')
 DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 CROP, RATE = 4, 0.01
 
+Step = Callable[[], torch.Tensor]
+
+_forms: dict[str, dict[str, 'Timed']] = {}  # prepared, of which one will be chosen
 _prepared: dict[str, 'Timed'] = {}
 
 
@@ -36,7 +39,7 @@ def _wait() -> None:
 class Timed:
   """A step that trains, timed over many steps."""
 
-  def __init__(self, step: Callable[[], torch.Tensor], batch_size: int):
+  def __init__(self, step: 'Step', batch_size: int):
     self.step, self._batch_size = step, batch_size
     self._seconds = 0.0  # of a step
 
@@ -103,7 +106,7 @@ def prepare(
   forms: list[str] | None = None,
   seconds: float = 600,
 ) -> dict[str, Any]:
-  """Makes training steps in several forms, and keeps the fastest for `measure` under `key`.
+  """Makes training steps in several forms, one of which `choose` then keeps under `key`.
 
   Args:
     key: name of these steps.
@@ -117,7 +120,7 @@ def prepare(
     seconds: no form is begun after this time, except the first.
 
   Returns:
-    facts of the network, and the speed or the error of every form.
+    facts of the network, and why forms are left out.
   """
   begun, device = time.perf_counter(), _device()
   torch.backends.cudnn.benchmark = True
@@ -126,31 +129,45 @@ def prepare(
   pixels = torch.from_numpy(rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8))
   truth = torch.from_numpy(rng.integers(0, CLASSES, images))
   data = pixels.to(device), truth.to(device)
-  fastest, found, parameters = 0.0, dict[str, Any](), 0
+  failed, steps, parameters = dict[str, str](), dict[str, Step](), 0
+  _forms[key] = made = dict[str, Timed]()
   for form in forms or [f for f in FORMS if device.type == 'cuda' or f == 'eager']:
-    if found and time.perf_counter() - begun > seconds:
-      found[form] = 'left out: no time'
+    if made and time.perf_counter() - begun > seconds:
+      failed[form] = 'no time'
       continue
+    kind, _, graph = form.partition(', ')
     try:
-      step, parameters = _step(form, name, small, batch_size, dtype, augment, data)
-      timed = Timed(step, batch_size)
+      if kind not in steps:
+        step, parameters = _step(kind, name, small, batch_size, dtype, augment, data)
+        steps[kind] = step
+      timed = Timed(_in_graph(steps[kind]) if graph else steps[kind], batch_size)
       for _ in range(3):
         timed.step()
       timed.images_per_second(0)
-      found[form] = speed = timed.images_per_second(0.3)
     except Exception as error:  # a form that this version or device cannot run
-      found[form] = f'{type(error).__name__}: {error}'.splitlines()[0][:200]
-      continue
-    if speed > fastest:
-      fastest, _prepared[key] = speed, timed
-  if not fastest:
-    raise RuntimeError(f'no form works: {found}')
+      failed[form] = f'{type(error).__name__}: {error}'.splitlines()[0][:200]
+    else:
+      made[form] = timed
+  if not made:
+    raise RuntimeError(f'no form works: {failed}')
   return {
     'parameters': parameters,
     'prepare_seconds': time.perf_counter() - begun,
-    'form': max((f for f in found if not isinstance(found[f], str)), key=lambda f: found[f]),
-    'forms': found,
+    'left_out_forms': failed,
   }
+
+
+def choose(key: str, seconds: float) -> dict[str, Any]:
+  """Measures all forms while nothing else runs, and keeps the fastest for `measure`."""
+  forms = _forms.pop(key)
+  speeds: dict[str, list[float]] = {form: [] for form in forms}
+  for _ in range(3):
+    for form, timed in forms.items():
+      speeds[form].append(timed.images_per_second(seconds))
+  medians = {form: float(np.median(values)) for form, values in speeds.items()}
+  fastest = max(medians, key=lambda form: medians[form])
+  _prepared[key] = forms[fastest]
+  return {'form': fastest, 'forms': medians}
 
 
 def measure(key: str, seconds: float) -> float:
@@ -165,6 +182,7 @@ def memory_peak() -> int | None:
 
 def release() -> None:
   """Forgets all prepared steps, and frees their memory."""
+  _forms.clear()
   _prepared.clear()
   torch.compiler.reset()
   gc.collect()
@@ -179,17 +197,18 @@ def threads(count: int) -> None:
 
 
 def _step(
-  form: str,
+  kind: str,
   name: str,
   small: bool,
   batch_size: int,
   dtype: str,
   augment: bool,
   data: tuple[torch.Tensor, torch.Tensor],
-) -> tuple[Callable[[], torch.Tensor], int]:
+) -> tuple[Step, int]:
   """Returns a function that takes a step, and the number of parameters."""
   device, (pixels, truth) = _device(), data
-  model = make(network(name, small=small)).to(device, memory_format=torch.channels_last).train()
+  model = make(network(name, small=small)).to(device)
+  model = model.to(memory_format=torch.channels_last).train()
   kernels = [p for p in model.parameters() if p.ndim > 1]
   others = [p for p in model.parameters() if p.ndim <= 1]
   groups = [{'params': kernels, 'weight_decay': 5e-4}, {'params': others, 'weight_decay': 0.0}]
@@ -202,7 +221,7 @@ def _step(
       outputs = model(images)
     return torch.stack([F.cross_entropy(x.float(), labels) for x in outputs]).sum()
 
-  loss_of_batch = torch.compile(loss_of) if form.startswith('compiled') else loss_of
+  loss_of_batch = torch.compile(loss_of) if kind == 'compiled' else loss_of
 
   def step() -> torch.Tensor:
     ids = torch.randint(0, len(truth), (batch_size,), device=device)
@@ -213,12 +232,10 @@ def _step(
     optimizer.step()
     return loss.detach()
 
-  if form.endswith('CUDA graph'):
-    step = _in_graph(step)
   return step, sum(p.numel() for p in model.parameters())
 
 
-def _in_graph(step: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+def _in_graph(step: Step) -> Step:
   """Captures a whole step in one CUDA graph; returns a function that replays it."""
   side = torch.cuda.Stream()
   side.wait_stream(torch.cuda.current_stream())

@@ -14,6 +14,7 @@ The results are the ratios within a turn, since the speed of a machine drifts;
 """
 
 import argparse
+from collections.abc import Callable
 import contextlib
 import functools
 import json
@@ -42,9 +43,10 @@ def prepare_torch(worker: Worker, forms: list[str], **sizes: Any) -> str:
   """Makes the step of PyTorch; returns the name of the side."""
   version = worker.call(f'{TORCH}:facts')['torch']
   worker.call(f'{TORCH}:threads', count=len(os.sched_getaffinity(0)))
-  made = worker.call(
+  worker.call(
     f'{TORCH}:prepare', key='cpu', name=NETWORK, images=2048, augment=False, forms=forms, **sizes
   )
+  made = worker.call(f'{TORCH}:choose', key='cpu', seconds=0.5)
   return f'torch {version}, {made["form"]}'
 
 
@@ -67,10 +69,10 @@ def main(argv: list[str] | None = None) -> int:
   add('--small', action='store_true', help='a tiny network, to try the command')
   flags = parser.parse_args(argv)
   sizes = {'small': flags.small, 'batch_size': BATCH, 'dtype': 'float32'}
-  calls = {}
+  calls: dict[str, tuple[Worker, Callable[[Worker], float]]] = {}
   with contextlib.ExitStack() as stack:
 
-    def side(module: str, python: str) -> tuple[Worker, Any]:
+    def side(module: str, python: str) -> tuple[Worker, Callable[[Worker], float]]:
       worker = stack.enter_context(Worker(python))
       return worker, functools.partial(measure, side=module, seconds=flags.seconds)
 

@@ -55,6 +55,7 @@ def test_worker_that_dies_is_an_error():
 def test_slow_call_ends_worker_and_its_children(tmp_path):
   mark = tmp_path / 'pid'
   with Worker() as worker, pytest.raises(WorkerTimeout):
+    worker.call('benchmarks.turns:spread', values=[1])  # it has started
     worker.call('subprocess:run', 3, args=f'echo $$ > {mark}; sleep 60', shell=True)
   child = pathlib.Path('/proc', mark.read_text().strip(), 'stat')
   assert not child.exists() or child.read_text().rpartition(')')[2].split()[0] == 'Z'
