@@ -133,15 +133,18 @@ def _facts(flags: argparse.Namespace, bench: Bench) -> dict[str, Any]:
   found = facts.of_this_process(flags.commit) | {'driver': facts.driver(), 'small': flags.small}
   found |= {'torch': None, 'command': ' '.join(sys.argv[1:])}
   found |= bench.worker(JAX).call(f'{JAX}:facts', 120)
-  reason = 'by --no-torch'
+  bench.no_torch = 'by --no-torch' if flags.no_torch else ''
   if not flags.no_torch:
     try:
-      return found | bench.worker(TORCH).call(f'{TORCH}:facts', 120)
+      of_torch = bench.worker(TORCH).call(f'{TORCH}:facts', 120)
     except (WorkerError, OSError) as error:
-      reason = str(error)
-      bench.end(TORCH)
-  bench.has_torch = False
-  print(f'PyTorch is left out: {reason}')
+      bench.no_torch = str(error)
+    else:
+      if found['platform'] == 'cpu' or of_torch['torch_device'] != 'cpu':
+        return found | of_torch
+      bench.no_torch = f'torch {of_torch["torch"]} finds no accelerator'
+    bench.end(TORCH)
+  print(f'PyTorch is left out: {bench.no_torch}')
   return found
 
 

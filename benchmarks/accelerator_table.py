@@ -54,18 +54,18 @@ def _ratio(spread: Mapping[str, float], digits: int = 2) -> str:
 
 def _training(network: str, r: Mapping[str, Any]) -> Iterator[Row]:
   ours, theirs = r['jax'], r['torch']
-  share = f'{ours["share_of_matrix_peak"]:.1%}'
+  share, reason = f'{ours["share_of_matrix_peak"]:.1%}', ''
   if 'images_per_second' in theirs:
     beside = f'{theirs["images_per_second"]["median"]:,.0f} ({theirs["form"]})'
     ratio, share = _ratio(r['ratio']), f'{share} and {theirs["share_of_matrix_peak"]:.1%}'
   else:
-    beside, ratio = theirs['left_out'], ''
+    beside, ratio, reason = 'left out', '', f'; left out: {theirs["left_out"]}'
   yield (
     f'training {network}, {ours["exits"]} exits, batch {r["batch_size"]}, {r["dtype"]}, images/s',
     f'{ours["images_per_second"]["median"]:,.0f}',
     beside,
     ratio,
-    f'{share} of the matrix peak; {r["rounds"]} rounds',
+    f'{share} of the matrix peak; {r["rounds"]} rounds{reason}',
   )
 
 

@@ -91,7 +91,7 @@ class Bench:
     self.fast_config, self.recipe_config = fast_config, recipe_config
     self._workers: dict[str, Worker] = {}
     self._peaks: dict[str, float] = {}
-    self.has_torch = True
+    self.no_torch = ''  # why PyTorch is left out
 
   def worker(self, side: str) -> Worker:
     """Returns the process of a side."""
@@ -148,7 +148,7 @@ def training(name: str, times: int = 1) -> Callable[[Bench, float], dict[str, An
   def run(bench: Bench, seconds: float) -> dict[str, Any]:
     sizes, end = bench.sizes, time.monotonic() + seconds
     sizes = sizes._replace(batch_size=times * sizes.batch_size)
-    sides = [JAX, TORCH] if bench.has_torch else [JAX]
+    sides = [JAX] if bench.no_torch else [JAX, TORCH]
     peaks = {side: bench.peak(side) for side in sides}
     found = _prepared(bench, name, sizes, sides, end - 3 * sizes.rounds * sizes.seconds)
     sides = [side for side in sides if 'left_out' not in found[KINDS[side]]]
@@ -184,7 +184,7 @@ def _prepared(
   Returns:
     what each side returned, or `left_out` with the reason. JAX must not fail.
   """
-  found = dict[str, Any](torch={'left_out': 'PyTorch is not installed'})
+  found = dict[str, Any](torch={'left_out': bench.no_torch})
   common = {'key': name, 'name': name, 'small': sizes.small, 'batch_size': sizes.batch_size}
   common |= {'dtype': sizes.dtype}
   extra = {'images': sizes.images, 'seconds': max(1.0, end - time.monotonic()) / 2}

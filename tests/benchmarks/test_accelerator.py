@@ -195,3 +195,18 @@ def test_all_small_parts(tmp_path, toy_file):
   assert not found['left_out']
   assert set(found['parts']) == set(parts.PARTS)
   accelerator_table.show(found)
+
+
+def test_pytorch_without_an_accelerator_is_left_out(monkeypatch, capsys):
+  made = bench(monkeypatch, None)
+  answers = {'jax_side': FACTS | {'platform': 'gpu'}}
+  answers['torch_side'] = {'torch': '9', 'torch_device': 'cpu'}
+
+  def call(self, function, timeout=None, **arguments):
+    return answers[function.partition('.')[2].partition(':')[0]]
+
+  monkeypatch.setattr(Sides, 'call', call)
+  found = accelerator._facts(accelerator.parse(['--small']), made)
+  assert found['torch'] is None
+  assert made.no_torch == 'torch 9 finds no accelerator'
+  assert made.no_torch in capsys.readouterr().out
