@@ -155,8 +155,25 @@ def test_ratio_and_share_of_the_peak(monkeypatch):
   assert found['torch']['images_per_second']['max'] == 100
 
 
-def test_jax_is_measured_alone_if_pytorch_is_slow(monkeypatch):
-  found = parts.training('resnet20')(bench(monkeypatch, WorkerTimeout('no answer')), 60)
+def test_slow_compilation_leaves_the_other_forms(monkeypatch):
+  made, asked = bench(monkeypatch, WorkerTimeout('no answer')), []
+
+  class Again(Sides):
+    def start(self, function, **arguments):
+      asked.append(arguments['forms'])
+
+  end = made.end
+  monkeypatch.setattr(made, 'end', lambda side: end(side) or made._workers.update({side: Again(0)}))
+  found = parts.training('resnet20')(made, 60)
+  assert asked == [['eager', 'eager, CUDA graph']]
+  assert found['torch']['at_first'] == 'no answer'
+  assert found['ratio']['median'] == 2
+
+
+def test_jax_is_measured_alone_if_pytorch_fails(monkeypatch):
+  made = bench(monkeypatch, WorkerTimeout('no answer'))
+  monkeypatch.setattr(made, 'end', lambda side: None)  # the second try fails as the first
+  found = parts.training('resnet20')(made, 60)
   assert found['torch'] == {'left_out': 'no answer'}
   assert found['jax']['images_per_second']['median'] == 200
   assert 'ratio' not in found
