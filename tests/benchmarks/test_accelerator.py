@@ -198,6 +198,7 @@ def test_small_run_from_end_to_end(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_all_small_parts(tmp_path, toy_file):
   configs = tmp_path / 'tiny.py'
   configs.write_text(
