@@ -31,6 +31,7 @@ lint: .venv/tested-with
 docs: .venv/tested-with
 	$(BIN)/python -m mecl_jax.config.document > docs/configuration.md
 	$(BIN)/python -m experiments.results
+	$(BIN)/python -m benchmarks.table
 
 # requirements.txt has the tested versions, pyproject.toml the oldest ones that are supported.
 .venv/installed$(EXTRA): pyproject.toml requirements.txt

@@ -1,112 +1,110 @@
-"""Times the joint training step of the default network beside the same network in PyTorch.
+"""Times the joint training step of the default network on a CPU, beside PyTorch.
 
   pip install torch          # the peer; its CPU build is enough
-  python benchmarks/training.py [--rounds=9] [--steps=4]
+  python -m benchmarks.training [--rounds=9] [--seconds=2] [--also=PYTHON] [--results=FILE]
 
 The network is a ResNet-20 with conv heads after its first two groups; batch 128, 32x32x3, float32.
 Both sides gather their images by ids, normalise them, run forward in training mode, sum the three
 cross-entropies, run backward, and update by SGD with momentum and weight decay on kernels. PyTorch
-runs eagerly (without torch.compile), in the layout that is faster for it. Both use all cores of the
-process, and neither augments. They take turns within one process. The result is the ratio within a
-turn: the speed of the machine drifts, the ratio does not.
+runs eagerly, in the layout channels last (--compile tries torch.compile too, and keeps the faster
+one). Both use all cores, and neither augments. Each side has a process of its own, and they take
+turns. --also=PYTHON, which may be repeated, adds the same side with the JAX of another interpreter.
+The results are the ratios within a turn, since the speed of a machine drifts;
+--results=benchmarks/results/training.cpu.json also writes them for the README.
 """
 
 import argparse
 from collections.abc import Callable
+import contextlib
+import functools
 import json
 import os
-import pathlib
-import statistics
-import time
+import sys
+from typing import Any
 
-import jax
-from ml_collections import ConfigDict
-import numpy as np
-from rich.console import Console
+from benchmarks import facts
+from benchmarks.parts import JAX, TORCH
+from benchmarks.turns import Worker, WorkerError, ratio, spread, workers_in_turns
+from mecl_jax.files import write_json
 
-from mecl_jax import compiler, config
-from mecl_jax.commands.resolve import resolve
-from mecl_jax.data import Dataset, Split
-from mecl_jax.data.dataset import position_ids
-from mecl_jax.training.batches import make_curriculum
-from mecl_jax.training.interruption import Interruption
-from mecl_jax.training.phase import PhaseSteps
-from mecl_jax.training.run import set_up_run
-from mecl_jax.training.sources import resident
-
-IMAGES = np.random.default_rng(0).integers(0, 256, (2048, 32, 32, 3), dtype=np.uint8)
-LABELS = np.random.default_rng(1).integers(0, 10, 2048).astype(np.int32)
-CLASSES = 10
+FORMAT, VERSION = 'mecl_jax training benchmark', 1
+NETWORK, BATCH = 'resnet20', 128
+NO_AUGMENTATION = {'augment.crop': 0, 'augment.flip': False}
 
 
-def batch_ids(batch_size: int) -> Callable[[], np.ndarray]:
-  """Returns a function that draws the ids of a batch."""
-  rng = np.random.default_rng(2)
-  return lambda: rng.integers(0, len(IMAGES), batch_size).astype(np.int32)
+def prepare_jax(worker: Worker, **sizes: Any) -> str:
+  """Compiles the step of a JAX side; returns the name of the side."""
+  versions = worker.call(f'{JAX}:facts')
+  worker.call(f'{JAX}:prepare', key='cpu', name=NETWORK, changes=NO_AUGMENTATION, **sizes)
+  return f'jax {versions["jax"]}, python {versions["python"]}'
 
 
-def random_dataset() -> Dataset:
-  """Returns a data set of noise, whose splits are the same images."""
-  split = Split(IMAGES, LABELS, position_ids('train', len(IMAGES)))
-  names = tuple(map(str, range(CLASSES)))
-  return Dataset('noise', names, split, split, split)
-
-
-def jax_step(c: ConfigDict) -> Callable[[], float]:
-  """Returns a function that takes a joint step, as in a run, and returns the summed loss."""
-  c.strategy, c.curriculum.order = 'joint', 'none'
-  c.augment.crop, c.augment.flip, c.augment.cutout = 0, False, 0
-  c.phases.joint.duration, c.phases.joint.schedule = '10000 steps', 'constant'
-  c.phases.joint.warmup = '0 steps'
-  dataset, quiet = random_dataset(), Console(quiet=True)
-  run = set_up_run(resolve(c), pathlib.Path('unused'), quiet, Interruption(), dataset)
-  (plan,) = run.plans
-  source = resident(dataset.train, 'device', run.mesh)
-  steps = PhaseSteps(run, plan, *make_curriculum(run, plan, None), source).take()
-  return lambda: float(next(steps)[1].loss[0])
-
-
-def seconds(step: Callable[[], float], steps: int) -> float:
-  """Returns the mean time of a step."""
-  start = time.perf_counter()
-  for _ in range(steps):
-    step()
-  return (time.perf_counter() - start) / steps
-
-
-def main() -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+def prepare_torch(worker: Worker, forms: list[str], **sizes: Any) -> str:
+  """Makes the step of PyTorch; returns the name of the side."""
+  version = worker.call(f'{TORCH}:facts')['torch']
+  worker.call(f'{TORCH}:threads', count=len(os.sched_getaffinity(0)))
+  worker.call(
+    f'{TORCH}:prepare', key='cpu', name=NETWORK, images=2048, augment=False, forms=forms, **sizes
   )
-  parser.add_argument('--rounds', type=int, default=9)
-  parser.add_argument('--steps', type=int, default=4, help='steps of each side in a round')
-  options = parser.parse_args()
-  # Imported here, so that the JAX side runs without PyTorch.
-  import torch
-  from torch_peer import torch_step
+  made = worker.call(f'{TORCH}:choose', key='cpu', seconds=0.5)
+  return f'torch {version}, {made["form"]}'
 
-  c, cores = config.default(), len(os.sched_getaffinity(0))
-  torch.set_num_threads(cores)
-  compiler.use_cache()
-  ours, theirs = jax_step(c), torch_step(IMAGES, LABELS, CLASSES, batch_ids(c.batch_size))
-  for warm_up in (ours, theirs) * 2:
-    warm_up()
-  times = []
-  for turn in range(options.rounds):
-    order = (ours, theirs) if turn % 2 == 0 else (theirs, ours)
-    spent = {step: seconds(step, options.steps) for step in order}
-    times.append((spent[ours], spent[theirs]))
-  ratios = sorted(b / a for a, b in times)
+
+def measure(worker: Worker, side: str, seconds: float) -> float:
+  """Returns images per second of a side."""
+  return worker.call(f'{side}:measure', key='cpu', seconds=seconds)
+
+
+def main(argv: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter, prog='training'
+  )
+  add = parser.add_argument
+  add('--rounds', type=int, default=9)
+  add('--seconds', type=float, default=2, help='of one measurement of one side')
+  add('--also', action='append', default=[], help='another interpreter, with another JAX')
+  add('--torch-python', default=sys.executable, help='interpreter that has PyTorch')
+  add('--results', default='', help='file to write the results to')
+  add('--compile', action='store_true', help='try torch.compile too')
+  add('--small', action='store_true', help='a tiny network, to try the command')
+  flags = parser.parse_args(argv)
+  sizes = {'small': flags.small, 'batch_size': BATCH, 'dtype': 'float32'}
+  calls: dict[str, tuple[Worker, Callable[[Worker], float]]] = {}
+  with contextlib.ExitStack() as stack:
+
+    def side(module: str, python: str) -> tuple[Worker, Callable[[Worker], float]]:
+      worker = stack.enter_context(Worker(python))
+      return worker, functools.partial(measure, side=module, seconds=flags.seconds)
+
+    try:
+      for python in dict.fromkeys([sys.executable, *flags.also]):
+        found = side(JAX, python)
+        if not calls:
+          found_facts = facts.of_this_process() | found[0].call(f'{JAX}:facts')
+        calls[prepare_jax(found[0], **sizes)] = found
+    except (WorkerError, OSError) as error:
+      print(f'error: {python}: {error}', file=sys.stderr)
+      return 1
+    base = next(iter(calls))
+    try:
+      peer = side(TORCH, flags.torch_python)
+      base = prepare_torch(peer[0], ['eager', *(['compiled'] * flags.compile)], **sizes)
+      calls[base] = peer
+    except (WorkerError, OSError) as error:
+      print(f'PyTorch is left out: {error}', file=sys.stderr)
+    speeds, waiting = workers_in_turns(calls, flags.rounds)
   report = {
-    'cores': cores,
-    'jax': jax.__version__,
-    'torch': torch.__version__,
-    'jax_images_per_second': c.batch_size / statistics.median(a for a, _ in times),
-    'torch_images_per_second': c.batch_size / statistics.median(b for _, b in times),
-    'ratio_min_median_max': [ratios[0], statistics.median(ratios), ratios[-1]],
+    'images_per_second': {key: spread(values) for key, values in speeds.items()},
+    'ratio_to': base,
+    'ratio': {name: ratio(v, speeds[base]) for name, v in speeds.items() if name != base},
+    'waiting_used_of_a_core': waiting,
   }
+  if flags.results:
+    header = {'format': FORMAT, 'version': VERSION, 'facts': found_facts}
+    write_json(flags.results, header | {'result': report})
   print(json.dumps(report, indent=2))
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jinja2
 from matplotlib.figure import Figure
 
+from experiments.blocks import with_block
 from experiments.pages import study_page
 from experiments.quotes import Quotes
 from experiments.studies import read_studies
@@ -29,7 +30,6 @@ from mecl_jax.files import write_text
 from mecl_jax.report.style import save
 
 TEMPLATE = pathlib.Path(__file__).with_name('results.md.jinja')
-MARKS = ('<!-- results -->', '<!-- /results -->')  # in the README, around its block
 
 
 class Built(NamedTuple):
@@ -59,13 +59,13 @@ def build(
     tables: folder of the CSV files.
     configs: folder of the files that describe the studies.
     docs: folder of results.md, images/ and results/.
-    readme: the text between `MARKS` is replaced by the template's macro `headline`. Links in it
+    readme: its block `results` is replaced by the template's macro `headline`. Links in it
       are, as in the rest of the template, relative to `docs`.
     template: of results.md.
 
   Raises:
     UserError: there are no tables, a table or a description is wrong, the template uses something
-      that the tables do not have, or the README has no marks.
+      that the tables do not have, or the README has no such block.
   """
   studies = read_studies(tables, configs)
   texts: dict[pathlib.Path, str] = {}
@@ -118,13 +118,9 @@ def _rendered(template: pathlib.Path, quotes: Quotes) -> tuple[str, str]:
 
 
 def _with_headline(readme: pathlib.Path, headline: str, docs: pathlib.Path) -> str:
-  text = readme.read_text()
-  parts = re.split('|'.join(map(re.escape, MARKS)), text)
-  if len(parts) != 3 or text.find(MARKS[0]) > text.find(MARKS[1]):
-    raise UserError(f'{readme} has no block for results; add the lines {" and ".join(MARKS)}')
   to_docs = pathlib.Path(os.path.relpath(docs, readme.parent)).as_posix()
   headline = re.sub(r'\]\((?!\w+:)', f']({to_docs}/', headline)
-  return f'{parts[0]}{MARKS[0]}\n{headline}{MARKS[1]}{parts[2]}'
+  return with_block(readme, 'results', headline)
 
 
 def _tidy(text: str) -> str:

@@ -80,7 +80,9 @@ class PhaseSteps:
     Yields:
       the steps of each call to the device and their metrics, which may still be in computation.
     """
-    for taken, batches in self._dispatches(start):
+    steps, streamed = range(start, self._plan.steps), self._source is None
+    at_once = steps_per_dispatch(self._run.config, self._plan.steps)
+    for taken, batches in sources.dispatches(self._make, steps, at_once, streamed):
       with jax.transfer_guard('disallow'):
         sent = jax.device_put(batches, self._layout)
         self.state, metrics = self._step(
@@ -88,16 +90,11 @@ class PhaseSteps:
         )
       yield taken, metrics
 
-  def _dispatches(self, start: int) -> Iterator[tuple[range, Batches]]:
+  def lower(self) -> jax.stages.Lowered:
+    """Lowers the first call to the device, for an analysis of its cost; takes no step."""
     at_once = steps_per_dispatch(self._run.config, self._plan.steps)
-    steps = range(start, self._plan.steps)
-    return sources.dispatches(self._make, steps, at_once, streamed=self._source is None)
-
-  def compiled(self) -> jax.stages.Compiled:
-    """Returns the program of one call to the device, compiled again or from the cache."""
-    _, batches = next(self._dispatches(0))
-    sent = jax.device_put(batches, self._layout)
-    return self._step.lower(self.state, self._frozen, self._source or {}, self._key, sent).compile()
+    sent = jax.device_put(self._make(range(min(at_once, self._plan.steps))), self._layout)
+    return self._step.lower(self.state, self._frozen, self._source or {}, self._key, sent)
 
   def update_model(self) -> None:
     """Puts the state into the model; the next step makes it invalid again (donation)."""

@@ -80,7 +80,7 @@ def _report(
   phase: PhaseSteps, steps: int, seconds: float, folder: pathlib.Path, console: Console
 ) -> None:
   """Prints and writes where the time of traced steps went."""
-  program, parts = phase.compiled(), (*phase.parts, 'batch', 'loss', 'update')
+  program, parts = phase.lower().compile(), (*phase.parts, 'batch', 'loss', 'update')
   places = instruction_places(program.as_text() or '', parts)
   spent = device_time(newest_trace(folder), places)
   # XLA counts the body of a scan once, and so one step of a call with several.

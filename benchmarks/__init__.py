@@ -1,0 +1,1 @@
+"""Benchmarks of the package; they are not installed with it."""

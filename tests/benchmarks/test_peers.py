@@ -1,0 +1,95 @@
+"""The networks in PyTorch compute what ours do."""
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.networks import CLASSES, NETWORKS, SIDE, SMALL
+from mecl_jax import models
+from mecl_jax.models import exit_costs
+from mecl_jax.models.layers import BatchNorm
+
+torch = pytest.importorskip('torch', reason='PyTorch is not installed')
+ALL = [(name, small) for name in NETWORKS for small in (True, False)]
+IDS = [f'{name}-{"small" if small else "full"}' for name, small in ALL]
+
+
+def build(name, small):
+  from benchmarks.peers import make
+  from benchmarks.peers.common import MEAN, STD
+
+  network = (SMALL if small else NETWORKS)[name]
+  model = models.build(
+    **network.fields(),
+    num_classes=CLASSES,
+    image_shape=(SIDE, SIDE, 3),
+    mean=np.array(MEAN, np.float32),
+    std=np.array(STD, np.float32),
+    seed=0,
+  )
+  return model, make(network)
+
+
+@pytest.mark.parametrize(('name', 'small'), ALL, ids=IDS)
+def test_parameters_and_macs_are_equal(name, small):
+  from torch.utils.flop_counter import FlopCounterMode
+
+  model, peer = build(name, small)
+  ours = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+  assert sum(p.numel() for p in peer.parameters()) == ours
+  image = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
+  for number, cost in enumerate(exit_costs(model, (SIDE, SIDE, 3))):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+      peer.at(image, number)
+    assert counter.get_total_flops() == 2 * cost.macs, cost.name
+
+
+def our_layers(model):
+  """Yields convolutions, batch norms and dense layers in the order of their definition."""
+  parts = [model.backbone.stages[name] for name in model.backbone.stage_names]
+  for part in [*parts, *(model.heads[name] for name in model.exit_names)]:
+    yield from layers_of(part)
+
+
+def layers_of(module):
+  if isinstance(module, nnx.Conv | nnx.Linear | BatchNorm):
+    yield module
+  elif isinstance(module, nnx.Module):
+    for inner in vars(module).values():
+      yield from layers_of(inner)
+
+
+def copy(ours, theirs):
+  def put(tensor, value):
+    tensor.data.copy_(torch.from_numpy(np.array(value)))
+
+  if isinstance(ours, BatchNorm):
+    pairs = ((theirs.weight, ours.scale), (theirs.bias, ours.bias))
+    pairs += ((theirs.running_mean, ours.mean), (theirs.running_var, ours.var))
+    for tensor, variable in pairs:
+      put(tensor, variable[...])
+  elif isinstance(ours, nnx.Linear):
+    put(theirs.weight, ours.kernel[...].T)
+    put(theirs.bias, ours.bias[...])
+  else:
+    put(theirs.weight, ours.kernel[...].transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_logits_are_equal(name):
+  model, peer = build(name, True)
+  rng = np.random.default_rng(0)
+  for layer in our_layers(model):
+    if isinstance(layer, BatchNorm):
+      size = layer.mean[...].shape
+      layer.mean[...] = jax.numpy.asarray(rng.normal(0, 0.1, size), 'float32')
+      layer.var[...] = jax.numpy.asarray(rng.uniform(0.5, 2, size), 'float32')
+  kinds = torch.nn.Conv2d | torch.nn.BatchNorm2d | torch.nn.Linear
+  theirs = [module for module in peer.modules() if isinstance(module, kinds)]
+  for ours, other in zip(our_layers(model), theirs, strict=True):
+    copy(ours, other)
+  images = rng.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+  with torch.no_grad():
+    other = torch.stack(peer.eval()(torch.from_numpy(images)), dim=1).numpy()
+  np.testing.assert_allclose(np.asarray(model(images)), other, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,108 @@
+"""The README's table of accuracy, time and hardware."""
+
+import copy
+import json
+
+import pytest
+
+from benchmarks import accelerator, record, table, training
+from tests.benchmarks.test_accelerator import FACTS
+
+RUN = {
+  'format': record.FORMAT,
+  'version': record.VERSION,
+  'facts': FACTS | {'commit': 'abcdef0123', 'date': '2026-01-02 03:04 UTC'},
+  'result': {
+    'config': 'configs/digits.py:paper',
+    'dataset': 'digits',
+    'backbone': 'resnet8',
+    'exits': [{'name': 'stage1', 'accuracy': 0.5}, {'name': 'final', 'accuracy': 0.98765}],
+    'seconds': {'data': 1.0, 'compile': 20.0, 'run': 150.0},
+  },
+}
+SPREAD = {'min': 1.0, 'median': 2.0, 'max': 3.0}
+SPEED = {'exits': 3, 'images_per_second': {'median': 1234.5}, 'form': 'compiled'}
+TRAINING = {'jax': SPEED, 'torch': SPEED, 'ratio': SPREAD, 'dtype': 'bfloat16', 'batch_size': 256}
+ON_GPU = FACTS | {'platform': 'gpu', 'device': 'NVIDIA H9', 'torch': '9.9'}
+ACCELERATOR = {
+  'format': accelerator.FORMAT,
+  'version': accelerator.VERSION,
+  'parts': {
+    'training/resnet20': {'facts': ON_GPU, 'result': TRAINING},
+    'recipe': {'facts': ON_GPU, 'result': RUN['result'] | {'config': 'configs/cifar10.py'}},
+    'fast': {
+      'facts': ON_GPU,
+      'result': {
+        'config': 'configs/cifar10_fast.py',
+        'exits': [{'mean': 0.9}, {'mean': 0.941}],
+        'seconds': {'mean': 4.5, 'values': [4.0, 5.0]},
+      },
+    },
+  },
+}
+CPU = {
+  'format': training.FORMAT,
+  'version': training.VERSION,
+  'facts': FACTS,
+  'result': {'images_per_second': {'jax 1': SPREAD}, 'ratio': {'jax 1': SPREAD}, 'ratio_to': 'T'},
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+  readme = tmp_path / 'README.md'
+  readme.write_text('before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n')
+
+  def run(*contents, check=False):
+    for number, content in enumerate(contents):
+      (tmp_path / f'{number}.json').write_text(json.dumps(content))
+    flags = [f'--results={tmp_path}', f'--readme={readme}', *(['--check'] if check else [])]
+    return table.main(flags), readme.read_text()
+
+  return run
+
+
+def test_rows_come_from_files(write):
+  code, text = write(RUN)
+  assert code == 0
+  assert '| `digits.py:paper`, resnet8 on digits | 50.0%, 98.8% | 2.5 min (20 s) |' in text
+  assert 'jax 1, abcdef0, 2026-01-02' in text
+  assert table.NOT_YET in text
+  assert text.startswith('before\n') and text.endswith('after\n') and 'old' not in text
+
+
+def test_accelerator_replaces_its_sentence(write):
+  _, text = write(RUN, ACCELERATOR, CPU)
+  assert table.NOT_YET not in text
+  assert '| resnet20, 3 exits | 1,234 | 1,234 (compiled) | 2.00 (1.00 to 3.00) |' in text
+  assert 'trains in 4.50 s on one NVIDIA H9' in text
+  assert '90.00%, 94.10% (means of 2 seeds)' in text
+  assert text.index('digits.py:paper') < text.index('`cifar10.py`')  # CPUs first
+  assert 'with jax 1: 2 images/s, 2.00 (1.00 to 3.00) of T.' in text
+
+
+def test_network_without_pytorch_has_no_ratio(write):
+  alone = copy.deepcopy(ACCELERATOR)
+  alone['parts']['training/resnet20']['result']['torch'] = {'left_out': 'no time'}
+  assert '| resnet20, 3 exits | 1,234 | not measured |  |' in write(alone)[1]
+
+
+def test_check_finds_an_old_table(write, capsys):
+  assert write(RUN, check=True)[0] == 1
+  assert 'run python -m benchmarks.table' in capsys.readouterr().out
+  assert write()[0] == 0
+  assert write(check=True)[0] == 0
+
+
+def test_foreign_file_is_rejected(write, capsys):
+  assert write({'format': 'other'})[0] == 2
+  assert 'is not a file of results' in capsys.readouterr().err
+
+
+def test_readme_is_up_to_date():
+  assert table.main(['--check']) == 0
+
+
+def test_name_of_a_configuration():
+  assert record.name_of('configs/cifar10.py:smoke') == 'cifar10-smoke'
+  assert record.name_of('configs/digits.py') == 'digits'
