@@ -2,18 +2,18 @@
 
   python -m benchmarks.table [--results=benchmarks/results] [--readme=README.md] [--check]
 
-Rows come from the files of `benchmarks.record`, `benchmarks.accelerator` and `benchmarks.training`.
+The files come from `benchmarks.record`, `.training`, `.convolutions` and `.accelerator`.
 With --check nothing is written, and the exit code is 1 if the README is not up to date.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import json
 import pathlib
 import sys
 from typing import Any, NamedTuple
 
-from benchmarks import accelerator, record, training
+from benchmarks import accelerator, convolutions, record, training
 from experiments.blocks import with_block
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
@@ -33,6 +33,7 @@ class Found(NamedTuple):
 
   runs: list[Measured]
   cpus: list[Measured]
+  convolutions: list[Measured]
   accelerators: list[Measured]
 
 
@@ -64,10 +65,10 @@ def read(folder: pathlib.Path) -> Found:
   Raises:
     UserError: a file is not one of results.
   """
-  found = Found([], [], [])
+  found = Found([], [], [], [])
   kinds: dict[Any, list] = {
     (module.FORMAT, module.VERSION): files
-    for module, files in zip((record, training, accelerator), found, strict=True)
+    for module, files in zip((record, training, convolutions, accelerator), found, strict=True)
   }
   for path in sorted(folder.glob('*.json')):
     try:
@@ -87,6 +88,7 @@ def block(found: Found) -> str:
   lines += ['| configuration | accuracy of the exits | time | hardware | measured with |']
   lines += ['| --- | --- | --- | --- | --- |', *map(_whole_row, wholes), '']
   lines += [line for on_cpu in found.cpus for line in _beside_torch(on_cpu)]
+  lines += [line for on_cpu in found.convolutions for line in _convolutions(on_cpu)]
   for measured in found.accelerators:
     lines += _accelerator(measured)
   return '\n'.join(lines if found.accelerators else [*lines, NOT_YET]).rstrip() + '\n'
@@ -115,6 +117,27 @@ def _beside_torch(measured: Measured) -> Iterator[str]:
       f'The joint step of the default network on {_hardware(found)}, with {side}: {speed:,.0f}'
       f' images/s, {middle:.2f} ({low:.2f} to {high:.2f}) of {result["ratio_to"]}.'
     )
+  yield ''
+
+
+def _convolutions(measured: Measured) -> Iterator[str]:
+  """Yields the sentence on the convolutions of the default network's joint step on a CPU."""
+  network = convolutions.totals(measured)
+
+  def each(time: Callable[[Mapping[str, float]], float]) -> str:
+    return ', '.join(f'{time(times):.0f}' for times in network.values())
+
+  def rewritten(times: Mapping[str, float]) -> float:
+    return min(t for form, t in times.items() if not form.startswith(('JAX', 'PyTorch')))
+
+  theirs = ''
+  if all('PyTorch' in times for times in network.values()):
+    theirs = f' In PyTorch they take {each(lambda times: times["PyTorch"])} ms.'
+  yield (
+    f'Its convolutions ({", ".join(network)}) take {each(lambda times: times["JAX"])} ms.{theirs}'
+    f' Rewritten in JAX, they take {each(rewritten)} ms or more'
+    ' (`python -m benchmarks.convolutions`).'
+  )
   yield ''
 
 

@@ -178,7 +178,7 @@ def _count_equation(equation: JaxprEqn) -> int:
   if name == 'conv_general_dilated':
     out, _, kernel = shapes
     return math.prod(out) * math.prod(kernel) // kernel[params['dimension_numbers'].rhs_spec[0]]
-  inner = [_count(jaxpr) for jaxpr in _sub_jaxprs(params)]
+  inner = [_count(jaxpr) for jaxpr in sub_jaxprs(params)]
   if name == 'while' and any(inner):
     raise ValueError('cannot count the MACs of a while_loop: its number of iterations is unknown')
   if name == 'cond':
@@ -186,7 +186,8 @@ def _count_equation(equation: JaxprEqn) -> int:
   return sum(inner) * params.get('length', 1)  # iterations of a scan
 
 
-def _sub_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+def sub_jaxprs(params: dict[str, Any]) -> Iterator[Jaxpr]:
+  """Yields the inner programs of an equation, from its parameters."""
   for value in params.values():
     for item in value if isinstance(value, tuple | list) else (value,):
       if isinstance(item, ClosedJaxpr):

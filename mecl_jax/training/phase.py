@@ -20,7 +20,6 @@ from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import (
   Arrays,
-  Batches,
   Objective,
   StepMetrics,
   TrainState,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import accelerator, record, table, training
+from benchmarks import accelerator, convolutions, record, table, training
 from tests.benchmarks.test_accelerator import FACTS
 
 RUN = {
@@ -106,3 +106,19 @@ def test_readme_is_up_to_date():
 def test_name_of_a_configuration():
   assert record.name_of('configs/cifar10.py:smoke') == 'cifar10-smoke'
   assert record.name_of('configs/digits.py') == 'digits'
+
+
+def test_convolutions_count_as_often_as_they_occur(write):
+  times = {name: {'JAX': 10.0, 'PyTorch': 4.0, 'rewritten': 20.0} for name in convolutions.PASSES}
+  alone = {name: {'JAX': 1.0, 'PyTorch': 2.0} for name in convolutions.PASSES}
+  code, text = write(
+    {
+      'format': convolutions.FORMAT,
+      'version': convolutions.VERSION,
+      'facts': FACTS,
+      'convolutions': [{'count': 3, 'ms': times}, {'count': 1, 'ms': alone}],
+    }
+  )
+  assert code == 0
+  assert 'take 31, 31, 31 ms. In PyTorch they take 14, 14, 14 ms.' in text
+  assert 'they take 61, 61, 61 ms or more' in text  # 3 x 20, and 1 that is not rewritten
