@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import pathlib
-import runpy
 import tempfile
 import time
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from scipy import stats
 
-from mecl_jax import data
+from mecl_jax import data, load_config
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train
 from mecl_jax.data import Dataset
@@ -34,13 +33,10 @@ def load(config: str, changes: Mapping[str, Any]) -> ConfigDict:
   """Returns a resolved configuration.
 
   Args:
-    config: 'FILE.py' or 'FILE.py:VARIANT'.
+    config: see `load_config`.
     changes: fields to change, by their full names.
   """
-  file, _, variant = config.partition(':')
-  if not pathlib.Path(file).is_file():
-    raise UserError(f'there is no config file {file}')
-  c = runpy.run_path(file)['get_config'](variant)
+  c = load_config(config)
   try:
     c.update_from_flattened_dict(dict(changes))
   except (KeyError, TypeError, ValueError) as error:
