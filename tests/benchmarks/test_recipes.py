@@ -13,7 +13,7 @@ def config(tmp_path, toy_file):
 
   def write(*lines):
     path = tmp_path / 'tiny.py'
-    text = ['from tests.toys import make_config', 'def get_config(variant):']
+    text = ['from tests.toys import make_config', 'def get_config():']
     text += [f'  c = make_config({str(toy_file)!r})', *(f'  {line}' for line in lines)]
     path.write_text('\n'.join([*text, '  return c', '']))
     return str(path)
