@@ -10,6 +10,7 @@ from mecl_jax.models.multi_exit import (
   set_trainable,
 )
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS
+from mecl_jax.models.whitening import fit_to_images
 
 __all__ = [
   'BACKBONES',
@@ -25,6 +26,7 @@ __all__ = [
   'count_macs',
   'draw_dropout',
   'exit_costs',
+  'fit_to_images',
   'set_trainable',
   'stage_costs',
 ]
