@@ -8,6 +8,7 @@ images have 16x16 pixels, and 5,000 of them train it for 6.4 passes.
 
 from experiments.paired.study import Arm, Study
 
+RATE, BIASES = 'phases.joint.learning_rate', 'phases.joint.bias_rate'
 MUON = {'phases.joint.optimizer': 'muon', 'phases.joint.weight_decay': 0.1}
 LOOKAHEAD = {'phases.joint.lookahead': 5}
 PAIRS = [('muon_lookahead', 'muon'), ('muon_lookahead', 'standard_lookahead')]
@@ -38,19 +39,14 @@ def get_study():
     },
     settings={'cifar10': {}},
     arms={
-      'standard': Arm(
-        space={'phases.joint.learning_rate': (0.05, 1.0), 'phases.joint.bias_rate': [1.0, 8.0, 64.0]}
-      ),
-      'muon': Arm(
-        MUON,
-        space={'phases.joint.learning_rate': (0.02, 0.4), 'phases.joint.bias_rate': (0.02, 1.0)},
-      ),
+      'standard': Arm(space={RATE: (0.3, 6.0), BIASES: [1.0, 8.0, 64.0]}),
+      'muon': Arm(MUON, space={RATE: (0.02, 0.4), BIASES: (0.05, 2.0)}),
       'standard_lookahead': Arm(LOOKAHEAD, like='standard'),
       'muon_lookahead': Arm(MUON | LOOKAHEAD, like='muon'),
     },
     budgets=(250,),
     budget_of='joint',
     seeds=range(8),
-    trials=6,
+    trials=5,
     search_seeds=(0,),
   )
