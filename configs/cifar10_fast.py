@@ -28,6 +28,7 @@ def get_config(variant=''):
   joint.weight_decay = 1.3e-3
   joint.bias_rate = 64.0
   joint.label_smoothing = 0.2
+  joint.lookahead = 5
   c.logging.validate_every = '0 steps'
   c.checkpoints.every_seconds = float('inf')
   if variant == 'smoke':

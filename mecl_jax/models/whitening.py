@@ -1,5 +1,7 @@
 """A first convolution that whitens the patches of images, and its kernel from training images."""
 
+from collections.abc import Iterable
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from mecl_jax.models.multi_exit import MultiExit
 
 EPSILON = 5e-4  # added to the variances, so that directions without signal are not amplified
 IMAGES = 5000  # of the training split; more change the covariance of their patches little
+CHUNK = 250  # images whose patches are in memory at once
 
 
 class PatchStatistic(nnx.BatchStat):
@@ -48,19 +51,23 @@ class Whitening(nnx.Module):
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=layout) + bias
 
 
-def whitening_kernel(images: np.ndarray, size: int) -> np.ndarray:
+def whitening_kernel(chunks: Iterable[np.ndarray], size: int) -> np.ndarray:
   """Returns the filters of `Whitening`, float64 [size, size, C, 2 * size * size * C].
 
   Args:
-    images: float [N, H, W, C], normalised.
+    chunks: parts of the images, normalised, float [n, H, W, C] each.
     size: height and width of the patches.
   """
-  patches = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
-  rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * images.shape[-1])
-  covariance = (rows.T @ rows).astype(np.float64) / len(rows)
-  variances, vectors = np.linalg.eigh(covariance)
+  moments, count, channels = np.zeros(()), 0, 0
+  for images in chunks:
+    channels = images.shape[-1]
+    patches = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
+    rows = patches.transpose(0, 1, 2, 4, 5, 3).reshape(-1, size * size * channels)
+    rows = rows.astype(np.float64)
+    moments, count = moments + rows.T @ rows, count + len(rows)
+  variances, vectors = np.linalg.eigh(moments / count)
   filters = vectors / np.sqrt(np.maximum(variances, 0) + EPSILON)
-  return np.concatenate([filters, -filters], axis=1).reshape(size, size, images.shape[-1], -1)
+  return np.concatenate([filters, -filters], axis=1).reshape(size, size, channels, -1)
 
 
 def fit_to_images(model: MultiExit, images: np.ndarray) -> None:
@@ -70,11 +77,10 @@ def fit_to_images(model: MultiExit, images: np.ndarray) -> None:
     model: nothing changes if it has no such layer.
     images: uint8 [N, H, W, C]; the first 5,000 are used.
   """
-  layers = [layer for _, layer in nnx.iter_graph(model) if isinstance(layer, Whitening)]
-  if not layers:
-    return
-  pixels = np.asarray(model.preprocess(images[:IMAGES]), np.float32)
-  for layer in layers:
-    old = layer.kernel[...]
-    kernel = whitening_kernel(pixels, old.shape[0]).astype(old.dtype)
-    layer.kernel[...] = jax.device_put(kernel, old.sharding)
+  parts = [images[start : start + CHUNK] for start in range(0, min(len(images), IMAGES), CHUNK)]
+  for _, layer in nnx.iter_graph(model):
+    if isinstance(layer, Whitening):
+      old = layer.kernel[...]
+      pixels = (np.asarray(model.preprocess(part)) for part in parts)
+      kernel = whitening_kernel(pixels, old.shape[0]).astype(old.dtype)
+      layer.kernel[...] = jax.device_put(kernel, old.sharding)

@@ -19,7 +19,7 @@ IMAGES = np.clip(128 + 12 * SMOOTH, 0, 255).astype(np.uint8)
 
 def outputs(images):
   layer = Whitening(3, dtype=jnp.float32)
-  layer.kernel[...] = jnp.asarray(whitening_kernel(images, 2), jnp.float32)
+  layer.kernel[...] = jnp.asarray(whitening_kernel([images[:7], images[7:]], 2), jnp.float32)
   return np.asarray(layer(jnp.asarray(images, jnp.float32)), np.float64)
 
 
@@ -36,14 +36,14 @@ def test_other_half_of_the_filters_is_the_negative():
 
 def test_directions_without_signal_are_not_amplified():
   gray = np.repeat(SMOOTH[..., :1], 3, axis=-1)
-  assert np.abs(whitening_kernel(gray, 2)).max() <= EPSILON**-0.5
+  assert np.abs(whitening_kernel([gray], 2)).max() <= EPSILON**-0.5
 
 
 def test_network_is_fitted_to_its_normalised_images():
   model = build(backbone='speedrun', image_shape=(9, 9, 3))
   fit_to_images(model, IMAGES)
   kernel = model.backbone.stages['stem'].whitening.kernel
-  expected = whitening_kernel(np.asarray(model.preprocess(IMAGES)), 2)
+  expected = whitening_kernel([np.asarray(model.preprocess(IMAGES))], 2)
   np.testing.assert_array_equal(kernel[...], expected.astype(np.float32))
   fit_to_images(model, IMAGES[::-1])  # the images, and not their order or number, decide
   np.testing.assert_allclose(np.abs(kernel[...]), np.abs(expected), rtol=1e-3, atol=1e-4)
