@@ -27,7 +27,9 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
   fields = {
     'duration': Field(duration_, duration(share=False, zero=zero), 'length of the phase'),
     'optimizer': Field(
-      'sgd', one_of('sgd', 'adam', 'adamw', 'muon'), 'optimiser; `sgd` has momentum'
+      'sgd',
+      one_of('sgd', 'adam', 'adamw', 'muon'),
+      'optimiser; `sgd` has momentum; `muon` trains kernels before the last layer, `adam` the rest',
     ),
     'learning_rate': Field(
       0.1,
@@ -35,13 +37,18 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
       number('above 0, at most 1e30', lambda v: 0 < v <= 1e30),
       'highest learning rate of the schedule',
     ),
-    'momentum': Field(0.9, BELOW_1, 'momentum of `sgd`'),
-    'nesterov': Field(True, flag(), "whether the momentum of `sgd` is Nesterov's"),
+    'momentum': Field(0.9, BELOW_1, 'momentum of `sgd` and `muon`'),
+    'nesterov': Field(True, flag(), "whether the momentum of `sgd` or `muon` is Nesterov's"),
     'weight_decay': Field(
-      5e-4, NOT_NEGATIVE, 'of kernels only; added to the gradient, or decoupled with `adamw`'
+      5e-4,
+      NOT_NEGATIVE,
+      'of kernels only; added to the gradient, or decoupled with `adamw` and `muon`',
     ),
     'bias_rate': Field(
-      1.0, ABOVE_0, 'factor of the learning rate for the biases of batch and layer norm'
+      1.0,
+      ABOVE_0,
+      'factor of the learning rate for the biases of batch and layer norm; with `muon` for all that'
+      ' `adam` trains',
     ),
     'schedule': Field(
       'cosine',

@@ -86,8 +86,9 @@ def batch_maker(
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
   slow = plan.slow_shares
-  alternates = _flips_alternate(run.config, plan)
-  first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5 if alternates else None
+  first_side = None
+  if _flips_alternate(run.config, plan):
+    first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
 
   def make(steps: range) -> Batches:
     ranks = curriculum.ranks(steps)
@@ -99,7 +100,7 @@ def batch_maker(
     epoch = mirrored = None
     if plan.recorded:
       epoch = learning_speed.epochs_of(steps, size, len(train), plan.recorded)
-    if alternates:
+    if first_side is not None:
       mirrored = first_side[ids] ^ (curriculum.passes(steps) % 2 == 1)
     return Batches(
       ids=ids,

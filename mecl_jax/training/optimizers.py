@@ -33,8 +33,14 @@ def make_optimizer(settings: ConfigDict | OptimizerSettings) -> optax.GradientTr
 
   The learning rate is an input of the compiled step, so that another rate compiles nothing again.
 
+  Muon replaces the update of a kernel, as a matrix with a column per output, by the nearest matrix
+  with equal singular values.
+
   Args:
     settings: a group of `config.phases`.
+
+  References:
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
   """
   decay = optax.add_decayed_weights(settings.weight_decay, mask=_kernels)
   rate, momentum = settings.bias_rate, settings.momentum
@@ -44,7 +50,7 @@ def make_optimizer(settings: ConfigDict | OptimizerSettings) -> optax.GradientTr
     )
     others = optax.chain(optax.scale_by_adam(), optax.scale(rate))
     return optax.chain(optax.partition({True: muon, False: others}, _hidden), decay)
-  parts = {
+  parts: tuple[optax.GradientTransformation, ...] = {
     'sgd': (decay, optax.trace(momentum, settings.nesterov) if momentum else optax.identity()),
     'adam': (decay, optax.scale_by_adam()),
     'adamw': (optax.scale_by_adam(), decay),
@@ -55,11 +61,11 @@ def make_optimizer(settings: ConfigDict | OptimizerSettings) -> optax.GradientTr
 
 
 def _hidden(params, parent=''):
-  """Returns which arrays are kernels of convolutions and of dense layers before the last one."""
+  """Returns which arrays Muon trains: kernels of convolutions and of inner dense layers."""
   return {
     name: _hidden(value, name)
     if isinstance(value, dict)
-    else name == 'kernel' and parent != 'linear'
+    else name == 'kernel' and value.ndim in (2, 4) and parent != 'linear'
     for name, value in params.items()
   }
 

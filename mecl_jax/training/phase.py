@@ -142,8 +142,9 @@ class _Augmentation:
 
   def __call__(self, key: jax.Array, images: jax.Array, mirrored: jax.Array | None) -> jax.Array:
     fill = jnp.array(self.fill, jnp.uint8)
-    options = {'crop': self.crop, 'flip': self.flip, 'cutout': self.cutout}
-    return augment(key, images, mirrored, **options, fill=fill)
+    return augment(
+      key, images, mirrored, crop=self.crop, flip=self.flip, cutout=self.cutout, fill=fill
+    )
 
 
 def _augmentation(run: Run, plan: PhasePlan) -> _Augmentation | None:
