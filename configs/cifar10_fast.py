@@ -13,7 +13,8 @@ Muon, its learning rate and lookahead come from the study `fast`, on a network o
 width (docs/results/fast.md). `bias_rate` is a quarter of the one there, since the inputs of the
 last layers are four times as many here. The full recipe itself has not been tuned.
 
-`:smoke` trains a quarter of the width on 5,000 images, for a CPU:
+`:smoke` trains a quarter of the width on 5,000 images, for a CPU; its exits have 61.9, 71.5 and
+74.0 % of the test images right (one seed):
 
   python -m mecl_jax.main --config=configs/cifar10_fast.py:smoke
 """
