@@ -63,6 +63,12 @@ _AUGMENT = Group(
   {
     'crop': Field(4, whole(0), 'pixels of padding before the random crop; 0: none'),
     'flip': Field(True, flag(), 'mirror left to right with probability 1/2'),
+    'flip_alternates': Field(
+      False,
+      flag(),
+      'with `flip`: an image that is mirrored in one pass over the visible images is not mirrored'
+      ' in the next; the first is random',
+    ),
     'cutout': Field(0, whole(0), 'side of the erased square in pixels; 0: none'),
   },
 )

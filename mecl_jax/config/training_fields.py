@@ -26,20 +26,34 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
   """Returns the group of a phase; `defaults` replace those of its fields."""
   fields = {
     'duration': Field(duration_, duration(share=False, zero=zero), 'length of the phase'),
-    'optimizer': Field('sgd', one_of('sgd', 'adam', 'adamw'), 'optimiser; `sgd` has momentum'),
+    'optimizer': Field(
+      'sgd',
+      one_of('sgd', 'adam', 'adamw', 'muon'),
+      'optimiser; `sgd` has momentum; `muon` trains kernels before the last layer, `adam` the rest',
+    ),
     'learning_rate': Field(
       0.1,
       # Beyond 1e30 not even one step stays within float32.
       number('above 0, at most 1e30', lambda v: 0 < v <= 1e30),
       'highest learning rate of the schedule',
     ),
-    'momentum': Field(0.9, BELOW_1, 'momentum of `sgd`'),
-    'nesterov': Field(True, flag(), "whether the momentum of `sgd` is Nesterov's"),
+    'momentum': Field(0.9, BELOW_1, 'momentum of `sgd` and `muon`'),
+    'nesterov': Field(True, flag(), "whether the momentum of `sgd` or `muon` is Nesterov's"),
     'weight_decay': Field(
-      5e-4, NOT_NEGATIVE, 'of kernels only; added to the gradient, or decoupled with `adamw`'
+      5e-4,
+      NOT_NEGATIVE,
+      'of kernels only; added to the gradient, or decoupled with `adamw` and `muon`',
+    ),
+    'bias_rate': Field(
+      1.0,
+      ABOVE_0,
+      'factor of the learning rate for the biases of batch and layer norm; with `muon` for all that'
+      ' `adam` trains',
     ),
     'schedule': Field(
-      'cosine', one_of('constant', 'cosine', 'one_cycle', 'step'), 'learning-rate schedule'
+      'cosine',
+      one_of('constant', 'cosine', 'linear', 'one_cycle', 'step'),
+      'learning-rate schedule',
     ),
     'warmup': Field('2%', duration(), 'linear rise of the learning rate from 0'),
     'milestones': Field(
@@ -47,6 +61,12 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     ),
     'decay': Field(
       0.1, number('above 0, at most 1', lambda v: 0 < v <= 1), '`step`: factor at milestones'
+    ),
+    'lookahead': Field(
+      0, whole(0), 'steps after which weights are pulled back to slow weights; 0: never'
+    ),
+    'lookahead_share': Field(
+      0.77, BELOW_1, '`lookahead`: share of the slow weights, at the end of the phase'
     ),
     'label_smoothing': Field(0.0, BELOW_1, 'share of the target spread evenly over all classes'),
   }

@@ -113,6 +113,18 @@ class Curriculum:
       flat[begin:end] = permute(flat[begin:end], size, self.seed, size, number)
     return ranks.reshape(*np.shape(steps), part)
 
+  def passes(self, steps: Sequence[int]) -> np.ndarray:
+    """Returns in which pass, from 0, the examples of `ranks` are shown, int64 as `ranks(steps)`.
+
+    Each pass shows every visible example once. While the visible prefix stays the same, the next
+    pass has the next number. Where the prefix grows, the number jumps.
+    """
+    part = self.batch_size // self.hosts
+    each = np.asarray(steps, np.int64)
+    sizes = np.array([self.visible(step) for step in each.tolist()], np.int64)
+    places = each * self.batch_size + self.host * part
+    return (places[:, None] + np.arange(part)) // sizes[:, None]
+
   def batch_ids(self, steps: int | Sequence[int]) -> np.ndarray:
     """Returns the positions in the training split of this host's examples.
 

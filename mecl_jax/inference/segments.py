@@ -111,7 +111,7 @@ def _segment(model: MultiExit, index: int) -> Segment:
     network: MultiExit, x: Any, before: jax.Array | None
   ) -> tuple[Features | None, jax.Array]:
     if index == 0:
-      x = network._preprocess(x)
+      x = network.preprocess(x)
     for stage in network.segments[index]:
       x = network.backbone.stages[stage](x)
     inputs = () if before is None else (before,)

@@ -11,6 +11,7 @@ from mecl_jax.models.multi_exit import (
   set_trainable,
 )
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS
+from mecl_jax.models.whitening import fit_to_images
 
 __all__ = [
   'BACKBONES',
@@ -27,6 +28,7 @@ __all__ = [
   'draw_dropout',
   'exit_costs',
   'exit_scope',
+  'fit_to_images',
   'quantity',
   'set_trainable',
   'stage_costs',

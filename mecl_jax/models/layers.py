@@ -21,7 +21,7 @@ def parameter_dtype(dtype: DTypeLike) -> jnp.dtype:
   return jnp.promote_types(dtype, jnp.float32)
 
 
-def normal(gain: float) -> nnx.Initializer:
+def normal(gain: float, *, identity: bool = False) -> nnx.Initializer:
   """Returns an initialiser of kernels [.., in, out]: normal, with variance gain / fan-in.
 
   NumPy draws the numbers. They are the same on all devices, and nothing is compiled; `jax.random`
@@ -29,14 +29,22 @@ def normal(gain: float) -> nnx.Initializer:
 
   Args:
     gain: 2 for a layer before a ReLU, 1 for any other.
+    identity: whether the first filters of a convolution copy one input channel each, as far as
+      there are input channels; the other filters are random.
 
   References:
     He et al., "Delving Deep into Rectifiers", ICCV 2015, arXiv 1502.01852.
+    Zagoruyko and Komodakis, "DiracNets", 2017, arXiv 1706.00388 (the identity).
   """
 
   def draw(seed, shape, dtype):
     deviation = math.sqrt(gain / math.prod(shape[:-1]))
-    return np.random.default_rng(np.asarray(seed)).normal(0, deviation, shape).astype(dtype)
+    kernel = np.random.default_rng(np.asarray(seed)).normal(0, deviation, shape)
+    if identity:
+      height, width, copied = shape[0], shape[1], min(shape[2:])
+      kernel[..., :copied] = 0
+      kernel[height // 2, width // 2, range(copied), range(copied)] = 1
+    return kernel.astype(dtype)
 
   def initialise(key, shape, dtype=jnp.float32, out_sharding=None):
     del out_sharding  # required by the signature of initialisers
@@ -57,10 +65,11 @@ def conv(
   stride: int = 1,
   padding: int | str | None = None,
   groups: int = 1,
+  kernel_init: nnx.Initializer | None = None,
   dtype: DTypeLike,
   rngs: nnx.Rngs,
 ) -> nnx.Conv:
-  """Makes a convolution without bias, He-initialised; [B, H, W, in] -> [B, H', W', out].
+  """Makes a convolution without bias; [B, H, W, in] -> [B, H', W', out].
 
   Args:
     in_channels, out_channels: channels of the feature maps, multiples of `groups`.
@@ -71,6 +80,7 @@ def conv(
       networks and the published CIFAR ResNets. With None, a stride of 2 rounds odd sizes up.
     groups: number of channel groups that are convolved separately; `in_channels` of them make the
       convolution depthwise.
+    kernel_init: of the kernel; None: He's.
     dtype: of the computation; the kernel is at least float32.
     rngs: random keys of the initial kernel.
   """
@@ -83,7 +93,7 @@ def conv(
     padding=tuple((side // 2, side // 2) for side in sides) if padding is None else padding,
     feature_group_count=groups,
     use_bias=False,
-    kernel_init=normal(2),
+    kernel_init=kernel_init or normal(2),
     conv_general_dilated=conv_general_dilated,
     dtype=dtype,
     param_dtype=parameter_dtype(dtype),
@@ -92,13 +102,20 @@ def conv(
 
 
 def dense(
-  in_features: int, out_features: int, *, gain: float = 1, dtype: DTypeLike, rngs: nnx.Rngs
+  in_features: int,
+  out_features: int,
+  *,
+  gain: float = 1,
+  use_bias: bool = True,
+  dtype: DTypeLike,
+  rngs: nnx.Rngs,
 ) -> nnx.Linear:
-  """Makes a dense layer with bias that computes in `dtype`; [.., in] -> [.., out].
+  """Makes a dense layer that computes in `dtype`; [.., in] -> [.., out].
 
   Args:
     in_features, out_features: sizes of the last axis.
     gain: of the initial kernel, see `normal`.
+    use_bias: whether there is a bias.
     dtype: of the computation; parameters are at least float32.
     rngs: random keys of the initial kernel.
   """
@@ -106,15 +123,25 @@ def dense(
     in_features,
     out_features,
     kernel_init=normal(gain),
+    use_bias=use_bias,
     dtype=dtype,
     param_dtype=parameter_dtype(dtype),
     rngs=rngs,
   )
 
 
-def linear(in_features: int, out_features: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
+def linear(
+  in_features: int,
+  out_features: int,
+  *,
+  use_bias: bool = True,
+  dtype: DTypeLike,
+  rngs: nnx.Rngs,
+) -> nnx.Linear:
   """Makes a dense layer that computes in at least float32, for logits; see `dense`."""
-  return dense(in_features, out_features, dtype=parameter_dtype(dtype), rngs=rngs)
+  return dense(
+    in_features, out_features, use_bias=use_bias, dtype=parameter_dtype(dtype), rngs=rngs
+  )
 
 
 def global_average(x: jax.Array) -> jax.Array:
@@ -133,10 +160,11 @@ class BatchNorm(nnx.Module):
     channels: C.
     epsilon: added to the variance; the networks of Keras use other values than the default.
     momentum: share of the old value in the moving averages.
+    use_scale: whether there is a factor per channel.
     dtype: of the computation.
 
   Attributes:
-    scale, bias: nnx.Param [C].
+    scale, bias: nnx.Param [C]; `scale` is None without `use_scale`.
     mean, var: nnx.BatchStat [C], the moving averages.
     use_running_average: if true, normalise with the moving averages and do not change them; if
       false, normalise with the statistics of the batch. `set_trainable`, `train()` and `eval()`
@@ -152,10 +180,11 @@ class BatchNorm(nnx.Module):
     *,
     epsilon: float = EPSILON,
     momentum: float = MOMENTUM,
+    use_scale: bool = True,
     dtype: DTypeLike,
   ):
     dtype = parameter_dtype(dtype)
-    self.scale = nnx.Param(jnp.ones(channels, dtype))
+    self.scale = nnx.Param(jnp.ones(channels, dtype)) if use_scale else None
     self.bias = nnx.Param(jnp.zeros(channels, dtype))
     self.mean = nnx.BatchStat(jnp.zeros(channels, dtype))
     self.var = nnx.BatchStat(jnp.ones(channels, dtype))
@@ -173,7 +202,9 @@ class BatchNorm(nnx.Module):
       mean, var = _moments(rows, channels)
       self.mean[...] = self._moved(self.mean[...], mean)
       self.var[...] = self._moved(self.var[...], var)
-    factor = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
+    factor = jax.lax.rsqrt(var + self.epsilon)
+    if self.scale is not None:
+      factor = self.scale[...] * factor
     offset = self.bias[...] - mean * factor
     y = rows * jnp.tile(factor, width) + jnp.tile(offset, width)
     return y.reshape(x.shape).astype(x.dtype)
@@ -191,6 +222,17 @@ def _moments(rows: jax.Array, channels: int) -> tuple[jax.Array, jax.Array]:
   mean = average(rows)
   # The maximum is needed because rounding can make the difference negative.
   return mean, jnp.maximum(average(jnp.square(rows)) - jnp.square(mean), 0)
+
+
+def halve(x: jax.Array) -> jax.Array:
+  """Returns the maximum of every 2x2 pixels, [B, H, W, C] -> [B, H // 2, W // 2, C].
+
+  The last line of an odd side is dropped. The gradient of `nnx.max_pool` is a scatter, which XLA
+  computes slowly; that of this form is element by element, and equal maxima share it.
+  """
+  batch, height, width, channels = x.shape
+  pairs = x[:, : height // 2 * 2, : width // 2 * 2]
+  return pairs.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
 
 
 class NormReLU(nnx.Module):

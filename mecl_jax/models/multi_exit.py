@@ -111,7 +111,7 @@ class MultiExit(nnx.Module):
   ) -> tuple[jax.Array, ...]:
     """Returns the feature maps [B, H, W, C] of the `needed` exits, in the compute dtype."""
     wanted = [self.exit_names.index(name) for name in self.needed(exits)]
-    x: Features = self._preprocess(images)
+    x: Features = self.preprocess(images)
     maps = []
     for segment in self.segments[: max(wanted) + 1]:
       for name in segment:
@@ -153,8 +153,9 @@ class MultiExit(nnx.Module):
   def _run_stage(self, stage: nnx.Module, x: Features) -> Features:
     return nnx.remat(lambda stage, x: stage(x))(stage, x) if self.remat else stage(x)
 
-  def _preprocess(self, images: jax.Array) -> jax.Array:
-    pixels = images.astype(self.mean.dtype) / 255
+  def preprocess(self, images: ArrayLike) -> jax.Array:
+    """Returns the input of the first stage, [B, H, W, C], for images as those of `__call__`."""
+    pixels = jnp.asarray(images).astype(self.mean.dtype) / 255
     x = ((pixels - self.mean[...]) / self.std[...]).astype(self.dtype)
     if self.image_size:
       x = jax.image.resize(x, (len(x), self.image_size, self.image_size, x.shape[-1]), 'bilinear')

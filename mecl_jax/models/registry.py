@@ -23,6 +23,7 @@ from mecl_jax.models.backbones.inception import InceptionV3
 from mecl_jax.models.backbones.mobilenet import MobileNetV1, MobileNetV2
 from mecl_jax.models.backbones.msdnet import MSDNETS, MSDNet
 from mecl_jax.models.backbones.resnet import ResNet
+from mecl_jax.models.backbones.speedrun import Speedrun
 from mecl_jax.models.backbones.vgg import GROUPS as VGG_GROUPS
 from mecl_jax.models.backbones.vgg import VGG
 from mecl_jax.models.backbones.vit import ViT
@@ -31,6 +32,7 @@ from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.convolutional import (
   ConvHead,
   LinearHead,
+  MaxPoolHead,
   MixedPoolHead,
   MLPHead,
   MSDNetHead,
@@ -171,6 +173,7 @@ BACKBONES: dict[str, BackboneEntry] = dict(
     *_mobilenets_for_cifar(),
     *_msdnets(),
     *_vits(),
+    ('speedrun', BackboneEntry(Speedrun, published=64, smallest=9, final_head='max_pool')),
   ]
 )
 
@@ -195,6 +198,7 @@ _PLAIN_HEADS = {
   'linear': HeadEntry(LinearHead, smallest=1),
   'conv': HeadEntry(ConvHead),
   'mlp': HeadEntry(MLPHead),
+  'max_pool': HeadEntry(MaxPoolHead, smallest=1),
   'mixed_pool': HeadEntry(MixedPoolHead, smallest=1),
   'msdnet': HeadEntry(MSDNetHead),
   'separable': HeadEntry(SeparableHead, smallest=1),

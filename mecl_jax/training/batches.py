@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from jax.sharding import Mesh
+from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
@@ -39,9 +39,20 @@ def make_curriculum(
   return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness
 
 
-def make_layout(mesh: Mesh, plan: PhasePlan, *, streamed: bool) -> Batches:
+def augments(config: ConfigDict, plan: PhasePlan) -> bool:
+  """Returns whether a phase augments its images; cached features are those of the images."""
+  settings = config.augment
+  cached = plan.phase.frozen_backbone and config.cache_features
+  return bool(settings.crop or settings.flip or settings.cutout) and not cached
+
+
+def _flips_alternate(config: ConfigDict, plan: PhasePlan) -> bool:
+  return config.augment.flip and config.augment.flip_alternates and augments(config, plan)
+
+
+def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
   """Returns the shardings of the batches: their batch axis is split over the devices."""
-  by_batch, everywhere = devices.split_over(mesh, axis=1), devices.replicated(mesh)
+  by_batch, everywhere = devices.split_over(run.mesh, axis=1), devices.replicated(run.mesh)
   return Batches(
     ids=by_batch,
     weights=by_batch,
@@ -49,6 +60,8 @@ def make_layout(mesh: Mesh, plan: PhasePlan, *, streamed: bool) -> Batches:
     step=everywhere,
     examples={'images': by_batch, 'labels': by_batch} if streamed else None,
     epoch=by_batch if plan.recorded else None,
+    mirrored=by_batch if _flips_alternate(run.config, plan) else None,
+    slow_share=None if plan.slow_shares is None else everywhere,
   )
 
 
@@ -72,6 +85,10 @@ def batch_maker(
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
+  slow = plan.slow_shares
+  first_side = None
+  if _flips_alternate(run.config, plan):
+    first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
 
   def make(steps: range) -> Batches:
     ranks = curriculum.ranks(steps)
@@ -80,9 +97,11 @@ def batch_maker(
     if easiness is not None:
       counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
     size = curriculum.batch_size
-    epoch = None
+    epoch = mirrored = None
     if plan.recorded:
       epoch = learning_speed.epochs_of(steps, size, len(train), plan.recorded)
+    if first_side is not None:
+      mirrored = first_side[ids] ^ (curriculum.passes(steps) % 2 == 1)
     return Batches(
       ids=ids,
       weights=(base * counted).astype(np.float32),
@@ -90,6 +109,8 @@ def batch_maker(
       step=np.asarray(steps, np.uint32),
       examples={'images': train.images[ids], 'labels': train.labels[ids]} if streamed else None,
       epoch=epoch,
+      mirrored=mirrored,
+      slow_share=None if slow is None else slow[steps.start : steps.stop],
     )
 
   return make

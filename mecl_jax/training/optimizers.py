@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 import numpy as np
 import optax
+import optax.contrib
 
 from mecl_jax.durations import to_steps
 from mecl_jax.errors import UserError
@@ -19,6 +20,7 @@ class OptimizerSettings(NamedTuple):
   momentum: float
   nesterov: bool
   weight_decay: float
+  bias_rate: float
 
   @classmethod
   def of(cls, settings: ConfigDict) -> 'OptimizerSettings':
@@ -31,18 +33,58 @@ def make_optimizer(settings: ConfigDict | OptimizerSettings) -> optax.GradientTr
 
   The learning rate is an input of the compiled step, so that another rate compiles nothing again.
 
+  Muon replaces the update of a kernel, as a matrix with a column per output, by the nearest matrix
+  with equal singular values.
+
   Args:
     settings: a group of `config.phases`.
+
+  References:
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
   """
   decay = optax.add_decayed_weights(settings.weight_decay, mask=_kernels)
-  if settings.optimizer == 'sgd':
-    momentum = settings.momentum
-    return optax.chain(
-      decay, optax.trace(momentum, settings.nesterov) if momentum else optax.identity()
+  rate, momentum = settings.bias_rate, settings.momentum
+  if settings.optimizer == 'muon':
+    muon = optax.contrib.scale_by_muon(
+      beta=momentum, nesterov=settings.nesterov, weight_dimension_numbers=_matrices
     )
-  if settings.optimizer == 'adam':
-    return optax.chain(decay, optax.scale_by_adam())
-  return optax.chain(optax.scale_by_adam(), decay)
+    others = optax.chain(optax.scale_by_adam(), optax.scale(rate))
+    return optax.chain(optax.partition({True: muon, False: others}, _hidden), decay)
+  parts: tuple[optax.GradientTransformation, ...] = {
+    'sgd': (decay, optax.trace(momentum, settings.nesterov) if momentum else optax.identity()),
+    'adam': (decay, optax.scale_by_adam()),
+    'adamw': (optax.scale_by_adam(), decay),
+  }[settings.optimizer]
+  if rate != 1:
+    parts = *parts, optax.masked(optax.scale(rate), _norm_biases)
+  return optax.chain(*parts)
+
+
+def _hidden(params, parent=''):
+  """Returns which arrays Muon trains: kernels of convolutions and of inner dense layers."""
+  return {
+    name: _hidden(value, name)
+    if isinstance(value, dict)
+    else name == 'kernel' and value.ndim in (2, 4) and parent != 'linear'
+    for name, value in params.items()
+  }
+
+
+def _matrices(params):
+  """Returns how the arrays of `_hidden` are matrices: the last axis are the outputs."""
+  return jax.tree.map(
+    lambda p: optax.contrib.MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1), params
+  )
+
+
+def _norm_biases(params):
+  """Returns the mask of the biases of batch and layer norm, which stand beside no kernel."""
+  return {
+    name: _norm_biases(value)
+    if isinstance(value, dict)
+    else name == 'bias' and 'kernel' not in params
+    for name, value in params.items()
+  }
 
 
 def _kernels(params):
@@ -75,6 +117,7 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
     after = {
       'constant': lambda: optax.constant_schedule(peak),
       'cosine': lambda: optax.cosine_decay_schedule(peak, rest),
+      'linear': lambda: optax.linear_schedule(peak, 0, rest),
       'step': lambda: optax.piecewise_constant_schedule(
         peak, _milestones(settings, steps, epoch, warmup, field)
       ),

@@ -14,7 +14,7 @@ from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
 from mecl_jax.models import MultiExit, exit_scope, set_trainable
 from mecl_jax.training import devices, learning_speed, sources
-from mecl_jax.training.batches import batch_maker, make_layout
+from mecl_jax.training.batches import augments, batch_maker, make_layout
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
@@ -70,7 +70,7 @@ class PhaseSteps:
       objective_of(run.config, plan),
       _augmentation(run, plan),
     )
-    self._layout = make_layout(run.mesh, plan, streamed=streamed)
+    self._layout = make_layout(run, plan, streamed=streamed)
     self._make = batch_maker(run, plan, curriculum, easiness, streamed=streamed)
 
   def take(self, start: int = 0) -> Iterator[tuple[range, StepMetrics]]:
@@ -116,7 +116,12 @@ def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, 
     extra['temperature'] = np.float32(run.config.distillation.temperature)
   if plan.recorded:
     extra |= learning_speed.empty_record(len(run.dataset.train))
-  return split(run.model, plan.phase.trainable, make_optimizer(plan.settings), extra)
+  graphdef, state, frozen = split(
+    run.model, plan.phase.trainable, make_optimizer(plan.settings), extra
+  )
+  if plan.slow_shares is not None:  # copies, because a step donates each array of its input once
+    extra['slow'] = jax.tree.map(jnp.copy, (state.params, state.batch_stats))
+  return graphdef, state._replace(extra=extra), frozen
 
 
 def unfinished(state: TrainState) -> Arrays:
@@ -157,17 +162,20 @@ class _Augmentation:
   cutout: int
   fill: tuple[int, ...]  # of pixels outside of the image, per channel
 
-  def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
+  def __call__(self, key: jax.Array, images: jax.Array, mirrored: jax.Array | None) -> jax.Array:
     fill = jnp.array(self.fill, jnp.uint8)
-    return augment(key, images, crop=self.crop, flip=self.flip, cutout=self.cutout, fill=fill)
+    return augment(
+      key, images, mirrored, crop=self.crop, flip=self.flip, cutout=self.cutout, fill=fill
+    )
 
 
 def _augmentation(run: Run, plan: PhasePlan) -> _Augmentation | None:
-  """Returns `(key, images) -> images`, or None without augmentation."""
+  """Returns `(key, images, mirrored) -> images`, or None without augmentation."""
   settings = run.config.augment
-  if not any(settings.values()) or (plan.phase.frozen_backbone and run.config.cache_features):
+  if not augments(run.config, plan):
     return None
-  return _Augmentation(**settings, fill=tuple(np.round(255 * run.pixel_mean).astype(int).tolist()))
+  options = {name: settings[name] for name in ('crop', 'flip', 'cutout')}
+  return _Augmentation(**options, fill=tuple(np.round(255 * run.pixel_mean).astype(int).tolist()))
 
 
 # Studies train the same heads many times: one compilation serves all runs of one form.

@@ -13,6 +13,7 @@ from mecl_jax.durations import is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 from mecl_jax.training.exit_pacings import make_pacings, spread
+from mecl_jax.training.lookahead import slow_shares
 from mecl_jax.training.optimizers import learning_rates
 from mecl_jax.training.strategies import Phase, make_phases
 
@@ -28,6 +29,7 @@ class PhasePlan:
     steps: optimiser steps of this one.
     settings: its group of `config.phases`.
     learning_rates: float32 [steps].
+    slow_shares: float32 [steps], see `lookahead.slow_shares`; None: no lookahead.
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
     order: ranking of the examples; 'none' in phases without a curriculum.
@@ -45,6 +47,7 @@ class PhasePlan:
   steps: int
   settings: ConfigDict
   learning_rates: np.ndarray
+  slow_shares: np.ndarray | None
   exit_weights: tuple[float, ...]
   pacings: tuple[Pacing, ...]
   order: str
@@ -115,6 +118,7 @@ def make_plan(
         steps=steps,
         settings=settings,
         learning_rates=learning_rates(settings, steps=steps, epoch=epoch, field=field),
+        slow_shares=_slow_shares(settings, steps),
         exit_weights=_of_phase(weights, phase),
         pacings=tuple(pacings[name] for name in phase.exits),
         order=order,
@@ -128,6 +132,11 @@ def make_plan(
       )
     )
   return tuple(plans)
+
+
+def _slow_shares(settings: ConfigDict, steps: int) -> np.ndarray | None:
+  every = settings.lookahead
+  return slow_shares(steps, every, settings.lookahead_share) if every else None
 
 
 def _of_phase(weights: dict[str, float], phase: Phase) -> tuple[float, ...]:

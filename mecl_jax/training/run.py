@@ -101,6 +101,7 @@ def set_up_run(
       )
   mean, std = data.channel_statistics(dataset.train.images)
   model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
+  models.fit_to_images(model, dataset.train.images)
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )

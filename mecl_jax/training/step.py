@@ -11,7 +11,7 @@ import optax
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.models import FINAL, MultiExit, draw_dropout
-from mecl_jax.training import learning_speed
+from mecl_jax.training import learning_speed, lookahead
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
 Arrays = dict[str, Any]  # nested dicts of arrays
@@ -47,6 +47,8 @@ class Batches(NamedTuple):
     step: uint32 [S], steps of the phase; they seed the augmentation.
     examples: the examples, [S, B, ...], if the training split is too large for the device.
     epoch: int32 [S, B] of each example, if correct predictions are recorded; -1: not recorded.
+    mirrored: bool [S, B], the images to mirror, if flips alternate; None: `augment` draws them.
+    slow_share: float32 [S], see `lookahead.pull`; None: no lookahead.
   """
 
   ids: Any
@@ -55,6 +57,8 @@ class Batches(NamedTuple):
   step: Any
   examples: Any = None
   epoch: Any = None
+  mirrored: Any = None
+  slow_share: Any = None
 
 
 class TrainState(NamedTuple):
@@ -64,7 +68,8 @@ class TrainState(NamedTuple):
     params: trainable parameters.
     batch_stats: moving averages of batch norm in the trainable parts.
     opt_state: of the optimiser.
-    extra: `temperature` of distillation, the arrays of `learning_speed.empty_record`, or nothing.
+    extra: `temperature` of distillation, the arrays of `learning_speed.empty_record`, `slow`
+      parameters and batch statistics of lookahead, or nothing.
   """
 
   params: Arrays
@@ -119,7 +124,7 @@ def make_step(
   optimizer: optax.GradientTransformation,
   objective: Objective,
   *,
-  augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+  augment: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array] | None = None,
 ) -> Callable[[TrainState, Arrays, Arrays, jax.Array, Batches], tuple[TrainState, StepMetrics]]:
   """Makes the jitted function `step(state, frozen, source, key, batches)`; `state` is donated.
 
@@ -127,7 +132,7 @@ def make_step(
     graphdef: of the model, in the mode of the phase.
     optimizer: gives the direction; the learning rate is part of the batches.
     objective: to minimise.
-    augment: `(key, images) -> images`, or None.
+    augment: `(key, images, mirrored) -> images`, or None.
 
   Returns:
     the function. `source` holds `images` (or `summaries`, one array per exit, and with distillation
@@ -159,7 +164,7 @@ def make_step(
       examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
     if augment is not None:
       augment_key = jax.random.fold_in(key, batch.step)
-      examples = {**examples, 'images': augment(augment_key, examples['images'])}
+      examples = {**examples, 'images': augment(augment_key, examples['images'], batch.mirrored)}
     dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
     gradient = jax.grad(loss_of, has_aux=True)
     grads, (batch_stats, extra, (loss, exit_loss, correct)) = gradient(
@@ -171,6 +176,9 @@ def make_step(
     params = jax.tree.map(
       lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
     )
+    if batch.slow_share is not None:
+      fast, slow = lookahead.pull((params, batch_stats), extra['slow'], batch.slow_share)
+      (params, batch_stats), extra = fast, {**extra, 'slow': slow}
     finite = jnp.isfinite(loss + optax.tree.norm((params, batch_stats)))
     metrics = StepMetrics(loss, exit_loss, correct.mean(axis=0), finite)
     return TrainState(params, batch_stats, opt_state, extra), metrics

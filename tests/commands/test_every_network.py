@@ -26,9 +26,10 @@ from mecl_jax.training.step import Batches, Objective, make_step, split
 SMALLEST = (
   'resnet8', 'wrn10_1', 'densenet_bc40_12', 'vgg11', 'resnet50_v1_5', 'mobilenet_v1',
   'mobilenet_v2_torch', 'efficientnet_b0', 'inception_v3', 'msdnet3', 'vit9_cifar',
+  'speedrun',
 )  # fmt: skip
 EVERY = bool(os.environ.get('EVERY_BACKBONE'))
-IN_BFLOAT16 = ('resnet8', 'mobilenet_v2_torch', 'vit9_cifar')
+IN_BFLOAT16 = ('resnet8', 'speedrun', 'mobilenet_v2_torch', 'vit9_cifar')
 CASES = (
   [(name, dtype) for name in BACKBONES for dtype in ('float32', 'bfloat16')]
   if EVERY

@@ -212,3 +212,27 @@ def test_indivisible_batch_is_rejected():
 def test_unknown_host_is_rejected(host):
   with pytest.raises(UserError, match=f'host is {host}; with 5 hosts it must be between 0 and 4'):
     make(batch_size=10, host=host, hosts=5)
+
+
+def test_passes_show_every_visible_example_once():
+  curriculum = make(size=101, batch_size=10)  # batches span two passes
+  ids, passes = curriculum.batch_ids(range(40)), curriculum.passes(range(40))
+  assert passes.shape == ids.shape and passes.max() == 3
+  for number in range(3):
+    assert sorted(ids[passes == number]) == list(range(101))
+
+
+def test_passes_of_several_hosts_are_those_of_one():
+  curricula = share_out(2, size=101, batch_size=10)
+  parts = [curriculum.passes(range(40)) for curriculum in curricula]
+  assert np.array_equal(np.concatenate(parts, axis=1), make(size=101).passes(range(40)))
+
+
+def test_passes_count_within_a_constant_prefix():
+  pace = pacing.fixed_exponential(start=0.1, increase=2.0, step_length=20)
+  curriculum = make(pace=pace)  # 100 visible for 20 steps, then 200
+  assert (curriculum.passes(range(20)) == np.repeat([0, 1], 10)[:, None]).all()
+  assert (np.diff(curriculum.passes(range(20, 40))[:, 0]) >= 0).all()
+  for first in (20,):
+    shown = curriculum.batch_ids(range(first, 40)), curriculum.passes(range(first, 40))
+    assert len(set(zip(*map(np.ravel, shown), strict=True))) == 200

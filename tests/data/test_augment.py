@@ -102,3 +102,17 @@ def test_result_depends_on_key_and_position():
   assert (whole != _run(images, key=jax.random.key(1), **options)).any()
   same = _run(np.broadcast_to(images[:1], images.shape), **options)
   assert len({image.tobytes() for image in same}) > 12  # copies of one image get different results
+
+
+def test_given_flips_mirror_exactly_these_images():
+  images, mirrored = _images(), np.arange(16) % 3 == 0
+  out = np.asarray(augment(KEY, images, mirrored, crop=0))
+  np.testing.assert_array_equal(out[mirrored], images[mirrored][:, :, ::-1])
+  np.testing.assert_array_equal(out[~mirrored], images[~mirrored])
+
+
+def test_given_flips_change_no_other_draw():
+  drawn = _run(_images(), crop=2)
+  flips = _run(_images(), crop=0)
+  mirrored = (flips == _images()[:, :, ::-1]).all((1, 2, 3))
+  np.testing.assert_array_equal(augment(KEY, _images(), mirrored, crop=2), drawn)

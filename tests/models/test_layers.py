@@ -6,7 +6,15 @@ from jax.test_util import check_grads
 import numpy as np
 import pytest
 
-from mecl_jax.models.layers import BatchNorm, ConvNorm, conv, global_average, linear
+from mecl_jax.models.layers import (
+  BatchNorm,
+  ConvNorm,
+  conv,
+  global_average,
+  halve,
+  linear,
+  normal,
+)
 
 X = np.random.default_rng(0).normal(3, 2, (6, 4, 5, 3)).astype(np.float32)
 
@@ -151,3 +159,36 @@ def test_conv_norm_applies_its_activation():
 def test_linear_computes_in_float32():
   layer = linear(3, 2, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
   assert layer(global_average(jnp.asarray(X, jnp.bfloat16))).dtype == jnp.float32
+
+
+def test_batch_norm_without_scale():
+  plain, without = make_norm(), BatchNorm(3, use_scale=False, dtype=jnp.float32)
+  plain.scale[...] = jnp.ones(3)
+  plain.bias[...] = jnp.zeros(3)
+  plain.train(), without.train()
+  np.testing.assert_array_equal(without(jnp.asarray(X)), plain(jnp.asarray(X)))
+  assert [path for path, _ in nnx.to_flat_state(nnx.state(without, nnx.Param))] == [('bias',)]
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_halve_is_max_pooling(dtype):
+  x = jnp.asarray(X, dtype)  # [6, 4, 5, 3]: the last column is dropped
+  np.testing.assert_array_equal(halve(x), nnx.max_pool(x, (2, 2), (2, 2)))
+
+
+def test_gradient_of_halve_goes_to_the_largest_pixel():
+  x = jnp.asarray(X)
+  mine = jax.grad(lambda x: jnp.sin(halve(x)).sum())(x)
+  theirs = jax.grad(lambda x: jnp.sin(nnx.max_pool(x, (2, 2), (2, 2))).sum())(x)
+  np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize('outputs', [2, 3, 5])
+def test_identity_filters_copy_one_channel_each(outputs):
+  kernel = normal(1, identity=True)(jax.random.key(0), (3, 3, 3, outputs))
+  copied = min(3, outputs)
+  x = jnp.asarray(X)
+  settings = {'window_strides': (1, 1), 'padding': 'SAME'}
+  y = lax.conv_general_dilated(x, kernel, **settings, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  np.testing.assert_allclose(y[..., :copied], x[..., :copied], rtol=1e-6)
+  assert outputs == copied or np.std(kernel[..., copied:]) > 0

@@ -113,3 +113,45 @@ def test_pacing_below_one_batch_is_rejected(toy_config, tmp_path, changes, messa
 def test_unbalanced_prefix_may_lack_a_class(toy_config, tmp_path):
   few = {'batch_size': 2, 'curriculum.start': 0.015, 'curriculum.class_balanced': False}
   assert opened(toy_config, tmp_path, **few).plans
+
+
+def alternating(c, workdir, steps, **changes):
+  """Returns the ids and flips of a run whose flips alternate; a pass of 200 images is 10 steps."""
+  flips = {'augment.flip': True, 'augment.flip_alternates': True, **changes}
+  batches, _ = made(c, workdir, steps, **{'curriculum.order': 'none', **flips})
+  return batches.ids, batches.mirrored
+
+
+def sides(ids, mirrored):
+  """Returns whether each image of one pass is mirrored, by id."""
+  return dict(zip(ids.ravel().tolist(), mirrored.ravel().tolist(), strict=True))
+
+
+def test_flips_alternate_from_pass_to_pass(toy_config, tmp_path):
+  ids, mirrored = alternating(toy_config, tmp_path, range(30))
+  first, second, third = (sides(ids[s : s + 10], mirrored[s : s + 10]) for s in (0, 10, 20))
+  assert len(first) == 200 and 60 < sum(first.values()) < 140
+  assert all(first[image] != second[image] for image in first)
+  assert first == third
+
+
+def test_alternating_flips_are_a_function_of_step_and_seed(toy_config, tmp_path):
+  ids, mirrored = alternating(toy_config, tmp_path, range(30))
+  later, alone = alternating(toy_config, tmp_path, range(25, 27))
+  assert np.array_equal(ids[25:27], later) and np.array_equal(mirrored[25:27], alone)
+  toy_config.seed = 1
+  assert not np.array_equal(alternating(toy_config, tmp_path, range(30))[1], mirrored)
+
+
+def test_flips_alternate_within_the_visible_prefix(toy_config, tmp_path):
+  """A prefix of 40 images is shown in passes of 2 steps."""
+  constant = {'curriculum.pacing': 'constant', 'curriculum.start': 0.2}
+  order = {'curriculum.order': 'random', **constant}
+  ids, mirrored = alternating(toy_config, tmp_path, range(8), **order)
+  first, second = sides(ids[:2], mirrored[:2]), sides(ids[2:4], mirrored[2:4])
+  assert len(first) == 40 and all(first[image] != second[image] for image in first)
+
+
+@pytest.mark.parametrize('off', [{'augment.flip_alternates': False}, {'augment.flip': False}])
+def test_no_flips_are_sent_when_off(toy_config, tmp_path, off):
+  assert alternating(toy_config, tmp_path, range(4), **off)[1] is None

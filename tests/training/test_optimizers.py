@@ -29,6 +29,12 @@ def test_cosine_at_every_step():
   np.testing.assert_allclose(rates(schedule='cosine'), expected, rtol=1e-6)
 
 
+def test_linear_falls_to_zero_after_its_warmup():
+  got = rates(schedule='linear', warmup='4 steps')
+  np.testing.assert_allclose(got[:4], [0.02, 0.04, 0.06, 0.08], rtol=1e-6)
+  np.testing.assert_allclose(got[4:], 0.1 * (1 - np.arange(6) / 6), rtol=1e-5, atol=1e-9)
+
+
 def test_warmup_rises_from_above_zero_to_the_peak():
   got = rates(schedule='cosine', warmup='4 steps')
   np.testing.assert_allclose(got[:5], [0.02, 0.04, 0.06, 0.08, 0.1], rtol=1e-6)
@@ -87,3 +93,41 @@ def test_optimizers_equal_those_of_optax(name):
     updates, reference = theirs.update(grads, reference, other)
     other = optax.apply_updates(other, updates)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), mine, other)
+
+
+PARAMS = {
+  'conv': {'kernel': jnp.ones((3, 3, 2, 4))},
+  'norm': {'scale': jnp.ones(4), 'bias': jnp.ones(4)},
+  'dense': {'kernel': jnp.ones((4, 4)), 'bias': jnp.ones(4)},
+  'linear': {'kernel': jnp.ones((4, 2)), 'bias': jnp.ones(2)},
+}
+
+
+def first_update(params=PARAMS, **changes):
+  """Returns the first update for random gradients."""
+  optimizer = make_optimizer(settings(weight_decay=0.0, **changes))
+  grads = jax.tree.map(lambda p: jax.random.normal(jax.random.key(p.size), p.shape), params)
+  return optimizer.update(grads, optimizer.init(params), params)[0]
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adam', 'adamw'])
+def test_bias_rate_scales_the_biases_of_norms_only(name):
+  plain = first_update(optimizer=name)
+  scaled = first_update(optimizer=name, bias_rate=64.0)
+  scaled['norm']['bias'] /= 64
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), scaled, plain)
+
+
+def test_muon_orthogonalises_hidden_kernels():
+  """All singular values are about 1, as five Newton-Schulz steps leave them."""
+  updates = first_update(optimizer='muon')
+  for kernel in (updates['conv']['kernel'].reshape(18, 4), updates['dense']['kernel']):
+    singular = np.linalg.svd(kernel, compute_uv=False)
+    assert singular.max() < 1.3 and singular.min() > 0.5, singular
+
+
+def test_muon_trains_the_rest_with_adam():
+  updates = first_update(optimizer='muon', bias_rate=0.25)
+  adam = first_update(optimizer='adam')
+  for layer, name in (('norm', 'scale'), ('norm', 'bias'), ('dense', 'bias'), ('linear', 'kernel')):
+    np.testing.assert_allclose(updates[layer][name], 0.25 * adam[layer][name], rtol=1e-5)

@@ -224,3 +224,50 @@ def test_survivors_weight_later_exits_by_earlier():
   weighted, exit_loss, _ = first_loss('joint', 0, survivors=True)
   assert weighted != pytest.approx(plain, rel=1e-4)
   np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)  # what is reported stays unweighted
+
+
+def test_lookahead_pulls_parameters_and_statistics_back():
+  """Nothing changes between pulls; after one, the train state is the mean of it and the start."""
+
+  def with_slow(state):
+    return state._replace(extra={'slow': jax.tree.map(np.array, (state.params, state.batch_stats))})
+
+  step, plain, frozen = prepare(phase())
+  start = jax.tree.map(np.array, plain)
+  _, looking, _ = prepare(phase())
+  plain, _ = step(plain, frozen, SOURCE, KEY, batches(2, 3))
+  shares = np.array([-1, 0.25], np.float32)
+  sent = batches(2, 3)._replace(slow_share=shares)
+  looking, _ = step(with_slow(looking), frozen, SOURCE, KEY, sent)
+
+  def mean(a, b):
+    return 0.75 * np.asarray(a) + 0.25 * np.asarray(b)
+
+  expected = jax.tree.map(
+    mean, (plain.params, plain.batch_stats), (start.params, start.batch_stats)
+  )
+  found = looking.params, looking.batch_stats
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
+  jax.tree.map(np.testing.assert_array_equal, found, looking.extra['slow'])
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+    looking.opt_state,
+    plain.opt_state,
+  )
+
+
+def test_given_flips_reach_the_augmentation():
+  seen = []
+
+  def record(key, images, mirrored):
+    seen.append(mirrored)
+    return jax.numpy.where(mirrored[:, None, None, None], 0, images)
+
+  step, state, frozen = prepare(phase(), record)
+  mirrored = np.ones((1, 8), bool)
+  state, black = step(state, frozen, SOURCE, KEY, batches(1, 3)._replace(mirrored=mirrored))
+  assert seen[0].shape == (8,)
+  _, state, _ = prepare(phase(), record)
+  zeros = {'images': IMAGES * 0, 'labels': LABELS}
+  _, same = step(state, frozen, zeros, KEY, batches(1, 3)._replace(mirrored=~mirrored))
+  np.testing.assert_array_equal(black.loss, same.loss)

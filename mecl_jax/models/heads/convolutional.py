@@ -61,6 +61,31 @@ class LinearHead(Head):
     return self.linear(summary)
 
 
+class MaxPoolHead(Head):
+  """Global max pooling and a dense layer without bias, whose logits are divided by 9.
+
+  Small logits let a dense layer learn at the high rate of convolutions with batch norm. `width` has
+  no effect.
+
+  References:
+    Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, arXiv 2404.00498.
+  """
+
+  SCALE = 1 / 9
+
+  def __init__(
+    self, shape: Shape, num_classes: int, *, width: int, dtype: DTypeLike, rngs: nnx.Rngs
+  ):
+    del width
+    self.linear = linear(shape[-1], num_classes, use_bias=False, dtype=dtype, rngs=rngs)
+
+  def summarise(self, features: jax.Array) -> jax.Array:
+    return features.max(axis=(1, 2))
+
+  def read(self, summary: jax.Array) -> jax.Array:
+    return self.SCALE * self.linear(summary)
+
+
 class ConvHead(Head):
   """A 3x3 convolution with stride 2 to `width` channels, batch norm, ReLU, then as `LinearHead`."""
 

@@ -122,3 +122,11 @@ def test_mlp_head_pools_to_16_pixels():
   for side, pixels in ((2, 4), (4, 16), (5, 9), (8, 16), (112, 16)):
     head = nnx.eval_shape(lambda side=side: make('mlp', (side, side, 3), width=2))
     assert head.dense.kernel.shape == (2 * pixels, 8)
+
+
+def test_max_pool_head_equals_its_definition():
+  head = HEADS['max_pool']((2, 2, 3), 4, width=9, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  x = np.random.default_rng(0).normal(size=(5, 2, 2, 3)).astype(np.float32)
+  np.testing.assert_allclose(
+    head(jnp.asarray(x)), x.max((1, 2)) @ head.linear.kernel[...] / 9, rtol=1e-5, atol=1e-7
+  )
