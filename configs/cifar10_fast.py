@@ -13,7 +13,8 @@ Muon, its learning rate and lookahead come from the study `fast`, on a network o
 width (docs/results/fast.md). `bias_rate` is a quarter of the one there, since the inputs of the
 last layers are four times as many here. The full recipe itself has not been tuned.
 
-`:smoke` trains a quarter of the width on 5,000 images, for a CPU, and `:short` a tenth of the steps:
+`:short` trains a tenth of the steps. `:smoke` trains a quarter of the width on 5,000 images, for a
+CPU:
 
   python -m mecl_jax.main --config=configs/cifar10_fast.py:smoke
 """
