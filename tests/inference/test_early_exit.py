@@ -13,6 +13,8 @@ from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
 from mecl_jax.inference import Answers, EarlyExit, disagreements
 from tests.inference.networks import IMAGES, NETWORKS, build, predicted
 
+pytestmark = pytest.mark.stacks
+
 ROUNDING = 1e-5  # of confidences: above their rounding, far below their differences
 
 

@@ -12,6 +12,8 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.training import devices
 
+pytestmark = pytest.mark.stacks
+
 SCRIPT = """
 import pathlib, sys
 import jax
@@ -31,7 +33,7 @@ print(jax.local_device_count())
 
 def run(count, fields, folder, strategy):
   """Trains on `count` virtual CPU devices."""
-  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={count}'
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={count}'
   done = subprocess.run(
     [sys.executable, '-c', SCRIPT, fields, folder, strategy],
     check=True,

@@ -11,6 +11,8 @@ from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.step import Batches, Objective, make_step, split
 from mecl_jax.training.strategies import make_phases
 
+pytestmark = pytest.mark.stacks
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
 LABELS = (np.arange(32) % 4).astype(np.int32)
 SOURCE = {'images': IMAGES, 'labels': LABELS}
