@@ -47,4 +47,4 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
     if np.asarray(array).dtype.hasobject:
       raise ValueError(f'{path}: the array {name} has objects; only numbers and text can be saved')
   with atomic(path) as file:
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # no array is named `allow_pickle`

@@ -12,8 +12,6 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.training import devices
 
-pytestmark = pytest.mark.stacks
-
 SCRIPT = """
 import pathlib, sys
 import jax
@@ -45,6 +43,7 @@ def run(count, fields, folder, strategy):
   assert int(done.stdout) == count
 
 
+@pytest.mark.stacks
 def test_three_devices_that_do_not_divide_evaluation(toy_config, tmp_path):
   toy_config.batch_size = 24
   toy_config.curriculum.order = 'none'  # so that no teacher is trained
