@@ -42,5 +42,9 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
   """Writes arrays, atomically; arrays of objects, which need pickle, are an error."""
+  # NumPy 2.0 has no `allow_pickle` here, and would save it as one of the arrays.
+  for name, array in arrays.items():
+    if np.asarray(array).dtype.hasobject:
+      raise ValueError(f'{path}: the array {name} has objects; only numbers and text can be saved')
   with atomic(path) as file:
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # no array is named `allow_pickle`

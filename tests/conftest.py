@@ -1,11 +1,13 @@
 """Fixtures of all tests; the tiny data set and configuration are in toys.py."""
 
 import atexit
+import importlib.metadata
 import os
 import shutil
 import tempfile
 
 import numpy as np
+from packaging.version import Version
 import pytest
 
 # Set before JAX starts, also for the processes that tests start. All share one cache of compiled
@@ -18,7 +20,11 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # Tiny networks take longer to compile than to run: these two make that four times as fast.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
-os.environ.setdefault('XLA_FLAGS', '--xla_cpu_use_fusion_emitters=false')
+# jaxlib 0.12 has no flag for the second, and XLA ends a process at a flag that it does not have.
+FUSION_FLAG = 'xla_cpu_use_fusion_emitters'
+HAS_FUSION_FLAG = Version(importlib.metadata.version('jaxlib')) < Version('0.12')
+if HAS_FUSION_FLAG:
+  os.environ.setdefault('XLA_FLAGS', f'--{FUSION_FLAG}=false')
 
 
 @pytest.fixture(scope='session')
@@ -48,7 +54,9 @@ def rounded_as_outside(monkeypatch):
   from mecl_jax.compiler import compiler_options
   from mecl_jax.training import phase, step
 
-  options = {**compiler_options(), 'xla_cpu_use_fusion_emitters': True}
+  options = compiler_options()
+  if HAS_FUSION_FLAG:
+    options = {**options, FUSION_FLAG: True}
   monkeypatch.setattr(step, 'compiler_options', lambda: options)
   phase._compiled_step.cache_clear()
   yield

@@ -9,6 +9,8 @@ import pytest
 
 from tests.toys import write_config_file
 
+pytestmark = pytest.mark.stacks
+
 ROOT = pathlib.Path(__file__).parent.parent
 DIGITS = '--config=configs/digits.py'
 

@@ -12,6 +12,8 @@ import pytest
 
 import mecl_jax
 
+pytestmark = pytest.mark.stacks
+
 ROOT = pathlib.Path(__file__).parent.parent
 DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Modules whose docstrings have examples.

@@ -1,6 +1,7 @@
 """Layers of backbones and heads."""
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
 
@@ -21,6 +22,8 @@ def parameter_dtype(dtype: DTypeLike) -> jnp.dtype:
   return jnp.promote_types(dtype, jnp.float32)
 
 
+# One function per gain: Flax 0.11 compares initialisers when it compares the forms of networks.
+@functools.cache
 def normal(gain: float, *, identity: bool = False) -> nnx.Initializer:
   """Returns an initialiser of kernels [.., in, out]: normal, with variance gain / fan-in.
 

@@ -13,6 +13,7 @@ from mecl_jax.models.backbones.backbone import Backbone, Features, feature_map
 from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
+from mecl_jax.models.named import Named
 
 FINAL = 'final'  # name of the last exit, whose head is the classifier of the backbone
 
@@ -64,7 +65,7 @@ class MultiExit(nnx.Module):
     remat: bool = False,
   ):
     self.backbone = backbone
-    self.heads = nnx.Dict(heads)
+    self.heads = Named(heads)
     self.exit_names = tuple(heads)
     self.exit_stages, self.head_kinds = tuple(exit_stages), tuple(head_kinds)
     self.segments = _segments(backbone.stage_names, self.exit_stages)

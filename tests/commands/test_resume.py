@@ -18,6 +18,8 @@ from mecl_jax import config
 from mecl_jax.commands.train import train
 from tests.toys import make_config, write_config_file
 
+pytestmark = pytest.mark.stacks
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 

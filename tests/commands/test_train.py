@@ -14,6 +14,8 @@ from mecl_jax.training.log import read_metrics
 from mecl_jax.training.workdir import read_summary
 from tests.runs import run
 
+pytestmark = pytest.mark.stacks
+
 QUIET = Console(quiet=True)
 
 

@@ -9,6 +9,8 @@ from mecl_jax import config
 from mecl_jax.config.document import document
 from mecl_jax.errors import UserError
 
+pytestmark = pytest.mark.stacks
+
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / 'tests/golden/configs.json'
 FILES = sorted((ROOT / 'configs').glob('*.py'))

@@ -4,6 +4,8 @@ import pytest
 from mecl_jax.curriculum import permutation
 from mecl_jax.curriculum.permutation import permute
 
+pytestmark = pytest.mark.stacks
+
 
 @pytest.mark.parametrize('size', [1, 2, 3, 7, 8, 9, 100, 1023, 1024, 1025, 45000])
 def test_is_a_permutation(size):

@@ -4,6 +4,8 @@ import pytest
 
 from mecl_jax.data.augment import augment
 
+pytestmark = pytest.mark.stacks
+
 KEY = jax.random.key(0)
 JITTED = jax.jit(augment, static_argnames=('crop', 'flip', 'cutout'))
 

@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 import tensorflow_datasets as tfds
 
 from mecl_jax import data
 from mecl_jax.data import cache, digits
 from tests.data import tiny_sets
+
+pytestmark = pytest.mark.stacks
 
 
 def _load(folder, **options):

@@ -8,6 +8,8 @@ from mecl_jax.evaluation import predict
 from mecl_jax.inference.segments import Chain, cut, prefix
 from tests.inference.networks import IMAGES, NETWORKS, build
 
+pytestmark = pytest.mark.stacks
+
 FEW = IMAGES[:1]
 ROUNDING = 2e-6  # of logits, of which the largest is about 3
 

@@ -15,6 +15,9 @@ from mecl_jax.models.layers import (
   linear,
   normal,
 )
+from tests.precision import float64
+
+pytestmark = pytest.mark.stacks
 
 X = np.random.default_rng(0).normal(3, 2, (6, 4, 5, 3)).astype(np.float32)
 
@@ -68,7 +71,7 @@ def test_batch_norm_gradient_equals_finite_differences():
   def loss(x, scale):
     return (nnx.merge(graphdef, {**state, 'scale': scale})(x) * weights).sum()
 
-  with jax.enable_x64(True):
+  with float64():
     state = jax.tree.map(lambda a: a.astype(jnp.float64), state)
     arguments = jnp.asarray(X, jnp.float64), state['scale']
     check_grads(jax.jit(loss), arguments, order=1, modes=('rev',), rtol=1e-4)

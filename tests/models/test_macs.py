@@ -7,6 +7,8 @@ from mecl_jax.models import count_macs, exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from tests.models.networks import build
 
+pytestmark = pytest.mark.stacks
+
 A, B = jnp.ones((3, 4)), jnp.ones((4, 5))
 # MACs of ResNet-20 at 32x32, by hand: pixels, kernel, channels in and out.
 STEM = 32 * 32 * 9 * 3 * 16

@@ -7,6 +7,9 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.models import PixelStatistic, count_macs, set_trainable
 from tests.models.networks import IMAGES, build
+from tests.precision import float64
+
+pytestmark = pytest.mark.stacks
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_repeats_grayscale_images():
   ],
 )
 def test_dtypes_in_training_mode(dtype, parameters, logits, features):
-  with jax.enable_x64(dtype == 'float64'):
+  with float64(dtype == 'float64'):
     model = build(dtype=dtype)
     model.train()
 

@@ -12,6 +12,8 @@ from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from tests.training.test_step import make_model
 
+pytestmark = pytest.mark.stacks
+
 
 def state(model):
   return nnx.to_pure_dict(nnx.state(model))

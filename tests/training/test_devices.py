@@ -31,7 +31,7 @@ print(jax.local_device_count())
 
 def run(count, fields, folder, strategy):
   """Trains on `count` virtual CPU devices."""
-  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={count}'
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={count}'
   done = subprocess.run(
     [sys.executable, '-c', SCRIPT, fields, folder, strategy],
     check=True,
@@ -43,6 +43,7 @@ def run(count, fields, folder, strategy):
   assert int(done.stdout) == count
 
 
+@pytest.mark.stacks
 def test_three_devices_that_do_not_divide_evaluation(toy_config, tmp_path):
   toy_config.batch_size = 24
   toy_config.curriculum.order = 'none'  # so that no teacher is trained

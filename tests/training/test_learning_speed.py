@@ -11,6 +11,8 @@ from mecl_jax.evaluation import load_predictions
 from mecl_jax.training import learning_speed
 from tests.runs import run, score, stopped_at
 
+pytestmark = pytest.mark.stacks
+
 
 def test_learning_speed_is_recorded_in_training(toy_config, tmp_path):
   toy_config.phases.backbone.duration = '45 steps'  # of 20 of 200 examples: four epochs and a half

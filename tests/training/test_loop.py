@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
 from mecl_jax.evaluation import load_predictions
 from tests.runs import run, stopped_at
+
+pytestmark = pytest.mark.stacks
 
 
 def test_stopped_joint_run_and_teacher_resume(toy_config, tmp_path):

@@ -10,6 +10,8 @@ from mecl_jax.evaluation.rules import Rule
 from mecl_jax.inference import EarlyExit
 from mecl_jax.training.networks import load_network
 
+pytestmark = pytest.mark.stacks
+
 
 def test_loaded_network_exits_as_its_policy_says(ended, toy_file):
   run = ended()

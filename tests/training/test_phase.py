@@ -12,6 +12,8 @@ from mecl_jax.training.phase import PhaseSteps
 from mecl_jax.training.run import set_up_run
 from mecl_jax.training.sources import phase_source
 
+pytestmark = pytest.mark.stacks
+
 
 @pytest.mark.parametrize(
   ('steps', 'on_cpu', 'wanted', 'at_once'),

@@ -11,6 +11,8 @@ from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.step import Batches, Objective, make_step, split
 from mecl_jax.training.strategies import make_phases
 
+pytestmark = pytest.mark.stacks
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), dtype=np.uint8)
 LABELS = (np.arange(32) % 4).astype(np.int32)
 SOURCE = {'images': IMAGES, 'labels': LABELS}
@@ -149,7 +151,9 @@ def test_changed_numbers_do_not_recompile():
   assert step._cache_size() == 1
 
 
+@pytest.mark.usefixtures('rounded_as_outside')
 def test_streamed_examples_give_the_same_step():
+  compiled_step.cache_clear()  # those of other tests were compiled with the flags of the tests
   step, state, frozen = prepare(phase())
   _, again, _ = prepare(phase())
   sent = batches(1, 3)

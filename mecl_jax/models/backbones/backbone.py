@@ -6,6 +6,8 @@ from typing import Any
 from flax import nnx
 import jax
 
+from mecl_jax.models.named import Named
+
 # Output of a stage: a feature map [B, H, W, C], or several arrays.
 Features = jax.Array | tuple[jax.Array, ...]
 
@@ -23,12 +25,12 @@ class Backbone(nnx.Module):
 
   Attributes:
     stages: as given.
-    stage_names: first to last. `nnx.Dict` does not keep this order when it is split and merged.
+    stage_names: first to last. `Named` does not keep this order when it is split and merged.
   """
 
   def __init__(self, stages: Mapping[str, nnx.Module]):
     self.stage_names = tuple(stages)
-    self.stages = nnx.Dict(stages)
+    self.stages = Named(stages)
 
 
 def feature_map(features: Features) -> jax.Array:

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.layers import ConvNorm
+from mecl_jax.models.named import Named
 
 Scales = tuple[jax.Array, ...]  # feature maps, finest first; each has half of the size before it
 
@@ -78,7 +79,7 @@ class Stem(nnx.Module):
         in_channels, out_channels, 3, stride=stride, dtype=dtype, rngs=rngs
       )
       in_channels = out_channels
-    self.scales = nnx.Dict(stages)
+    self.scales = Named(stages)
 
   def __call__(self, x: jax.Array) -> Scales:
     maps = []
@@ -165,7 +166,7 @@ class Layer(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.taken, self.left = taken, left
-    self.scales = nnx.Dict(
+    self.scales = Named(
       {
         _name(scale): DenseScale(
           channels, growth, scale=scale, sees_finer=scale - 1 in taken, dtype=dtype, rngs=rngs
@@ -186,7 +187,7 @@ class Transition(nnx.Module):
     self, in_channels: int, channels: int, scales: range, *, dtype: DTypeLike, rngs: nnx.Rngs
   ):
     self.left = scales
-    self.scales = nnx.Dict(
+    self.scales = Named(
       {
         _name(scale): ConvNorm(
           in_channels * 2**scale, channels * 2**scale, 1, dtype=dtype, rngs=rngs

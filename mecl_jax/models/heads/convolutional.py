@@ -26,6 +26,7 @@ from mecl_jax.models.layers import (
   linear,
   parameter_dtype,
 )
+from mecl_jax.models.named import Named
 
 Shape = tuple[int, int, int]  # height, width, channels
 
@@ -158,7 +159,7 @@ class SeparableHead(Head):
       blocks[f'block{len(blocks) + 1}'] = SeparableBlock(channels, dtype=dtype, rngs=rngs)
       side, channels = math.ceil(side / 2), 2 * channels
     self.block_names = tuple(blocks)  # in order
-    self.blocks = nnx.Dict(blocks)
+    self.blocks = Named(blocks)
     self.linear = linear(channels, num_classes, dtype=dtype, rngs=rngs)
 
   def read(self, summary: jax.Array) -> jax.Array:

@@ -82,7 +82,7 @@ def _fitting(own: Mapping[str, nnx.Variable], arrays: Mapping[str, np.ndarray]) 
 
 
 def _replaced(variable: nnx.Variable, array: np.ndarray) -> nnx.Variable:
-  old = variable.get_value()
+  old = variable[...]
   return variable.replace(jax.device_put(np.asarray(array, old.dtype), old.sharding))
 
 

@@ -58,7 +58,7 @@ def test_published_kernel_shapes():
 
 @pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1e-3), ('torch', 1e-5)])
 def test_origin_determines_epsilon(origin, epsilon):
-  parts = [part for _, part in nnx.iter_modules(make(origin=origin))]
+  parts = [part for _, part in nnx.iter_graph(make(origin=origin))]
   assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}
 
 

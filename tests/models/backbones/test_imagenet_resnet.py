@@ -53,7 +53,7 @@ def test_shapes_of_all_groups(origin, stem, side, sides):
 @pytest.mark.parametrize('stem', ['imagenet', 'cifar'])
 @pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1.001e-5), ('torch', 1e-5)])
 def test_origin_determines_epsilon(stem, origin, epsilon):
-  parts = [part for _, part in nnx.iter_modules(make(stem=stem, origin=origin))]
+  parts = [part for _, part in nnx.iter_graph(make(stem=stem, origin=origin))]
   assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}
 
 

@@ -52,7 +52,7 @@ def test_cifar_stem_keeps_the_size():
 
 
 def test_published_epsilon():
-  norms = [part for _, part in nnx.iter_modules(make()) if isinstance(part, BatchNorm)]
+  norms = [part for _, part in nnx.iter_graph(make()) if isinstance(part, BatchNorm)]
   assert len(norms) == 94
   assert {norm.epsilon for norm in norms} == {1e-3}
 

@@ -100,5 +100,5 @@ def test_origin_determines_padding(block, origin, side, taken):
 @pytest.mark.parametrize(('origin', 'epsilon'), [('keras', 1e-3), ('torch', 1e-5)])
 @pytest.mark.parametrize('kind', [MobileNetV1, MobileNetV2])
 def test_origin_determines_epsilon(kind, origin, epsilon):
-  parts = [part for _, part in nnx.iter_modules(make(kind, origin=origin))]
+  parts = [part for _, part in nnx.iter_graph(make(kind, origin=origin))]
   assert {part.epsilon for part in parts if isinstance(part, BatchNorm)} == {epsilon}
