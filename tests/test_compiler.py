@@ -14,7 +14,8 @@ HAS_YNNPACK = Version(importlib.metadata.version('jaxlib')) >= Version('0.10')
 
 def test_options_compile():
   options = compiler.compiler_options()
-  assert bool(options) == HAS_YNNPACK
+  assert ('xla_cpu_experimental_ynn_fusion_type' in options) == HAS_YNNPACK
+  assert 'xla_disable_hlo_passes' in options
   assert jax.jit(jnp.sin, compiler_options=options)(0.0) == 0
 
 

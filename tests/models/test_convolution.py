@@ -8,6 +8,8 @@ import pytest
 from mecl_jax.compiler import compiler_options
 from mecl_jax.models.convolution import conv_general_dilated
 
+pytestmark = pytest.mark.stacks
+
 SETTINGS = {'padding': [(1, 1), (1, 1)], 'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
 
 

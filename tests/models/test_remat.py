@@ -2,9 +2,12 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mecl_jax.models import set_trainable
 from tests.models.networks import IMAGES, build
+
+pytestmark = pytest.mark.stacks
 
 
 def training_pass(**changes):

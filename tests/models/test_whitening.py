@@ -9,6 +9,7 @@ from mecl_jax.models.macs import count_parameters
 from mecl_jax.models.whitening import EPSILON, Whitening, whitening_kernel
 from tests.models.networks import build
 
+pytestmark = pytest.mark.stacks
 RNG = np.random.default_rng(0)
 # Neighbouring pixels and channels are correlated, as in photographs.
 SMOOTH = np.cumsum(np.cumsum(RNG.normal(size=(40, 9, 9, 3)), axis=1), axis=2) @ RNG.normal(

@@ -1,8 +1,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mecl_jax.training.lookahead import NOT_DUE, pull, slow_shares
+
+pytestmark = pytest.mark.stacks
 
 
 def test_share_grows_with_the_cube_of_progress():

@@ -8,6 +8,8 @@ from mecl_jax import config
 from mecl_jax.errors import UserError
 from mecl_jax.training.optimizers import learning_rates, make_optimizer
 
+pytestmark = pytest.mark.stacks
+
 
 def settings(**changes):
   s = config.default().phases.joint

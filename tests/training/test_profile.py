@@ -1,10 +1,13 @@
 import json
 
+import pytest
 from rich.console import Console
 
 from mecl_jax.commands.train import train
 from mecl_jax.training import profile
 from mecl_jax.training.profile import OTHER, Place, instruction_places
+
+pytestmark = pytest.mark.stacks
 
 PROGRAM = """HloModule jit_step
 
