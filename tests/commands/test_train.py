@@ -14,8 +14,6 @@ from mecl_jax.training.log import read_metrics
 from mecl_jax.training.workdir import read_summary
 from tests.runs import run
 
-pytestmark = pytest.mark.stacks
-
 QUIET = Console(quiet=True)
 
 
@@ -70,6 +68,7 @@ def test_orders_share_the_same_backbone(ended):
   assert not np.array_equal(final[0][:, 0], final[1][:, 0])
 
 
+@pytest.mark.stacks
 def test_heads_phase_keeps_the_backbone(toy_config, tmp_path):
   """With the feature cache, validation and checkpoints."""
   toy_config.logging.validate_every = '25%'
@@ -83,6 +82,7 @@ def test_heads_phase_keeps_the_backbone(toy_config, tmp_path):
   assert not any(jax.tree.leaves(same['heads']['stage1']))
 
 
+@pytest.mark.stacks
 def test_summary_agrees_with_the_predictions(ended):
   summary = read_summary(ended())
   saved = load_predictions(ended() / 'predictions.npz')
@@ -93,6 +93,7 @@ def test_summary_agrees_with_the_predictions(ended):
   assert saved['test_ids'][0] == 'test_00000'
 
 
+@pytest.mark.stacks
 def test_it_learns(toy_config, tmp_path):
   for phase in (toy_config.phases.backbone, toy_config.phases.heads):
     phase.duration = '60 steps'
@@ -108,6 +109,7 @@ def test_ended_run_shows_its_report_again(toy_config, own, monkeypatch):
   assert run(toy_config, own) == read_summary(own)
 
 
+@pytest.mark.stacks
 def test_evaluation_repeats_the_report(own):
   first = read_summary(own)
   (own / 'predictions.npz').unlink()
@@ -163,6 +165,7 @@ def test_invalid_run_is_rejected_before_training(toy_config, tmp_path, changes, 
   assert [p.name for p in tmp_path.iterdir() if p.name != '.lock'] == []
 
 
+@pytest.mark.stacks
 @pytest.mark.usefixtures('rounded_as_outside')
 def test_streaming_trains_the_same_network(toy_config, tmp_path):
   resident = run(toy_config, tmp_path / 'a', **{'strategy': 'joint', 'curriculum.order': 'random'})
