@@ -4,6 +4,7 @@
 #   experiments/plain.sh [--full] [--yes] [CONFIG] [--config.any.field=value ..]
 #
 # CONFIG is a name in configs/, by default cifar10. Without --full a tenth of its epochs are trained.
+# It may also be a file or a variant, as cifar10:smoke, which is trained as it is.
 # The whole recipe on a CPU is trained after a question; --yes answers it. The same command resumes.
 # Installs into the active environment, else into .venv, which it makes. An installed JAX is kept.
 # SOURCE=WHEEL installs a wheel instead of this checkout.
@@ -46,6 +47,7 @@ if [ "$platform" = cpu ] && [ -n "$full" ] && [ -z "$yes" ]; then
     exit 2
   fi
 fi
-[ -n "$full" ] || config=$config:short
+# A file or a variant is trained as it is.
+case $config in *.py | *:*) ;; *) [ -n "$full" ] || config=$config:short ;; esac
 "$python" -m mecl_jax.main --config="$config" ${flags[@]+"${flags[@]}"}
 echo "open the report in a browser: runs/${config//:/-}/report/index.html"

@@ -1,6 +1,6 @@
 """The program: flags, and dispatch on --mode.
 
-mecl-jax --config=cifar10 [--workdir=DIR] [--config.any.field=value]
+mecl-jax --config=cifar10 [--workdir=DIR] [--config.any.field=value] [--profile]
 mecl-jax --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
 mecl-jax --mode=latency --workdir=DIR
 mecl-jax --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
@@ -55,6 +55,8 @@ def _workdir() -> pathlib.Path:
 def _run() -> None:
   """Runs the command that --mode names."""
   workdir, config = _workdir(), _CONFIG.value
+  if _PROFILE.value and _MODE.value != 'train':
+    raise UserError(f'--profile traces training steps; it has no effect with --mode={_MODE.value}')
   # Imported here, so that a misspelt flag is reported before JAX starts.
   from mecl_jax import compiler
   from mecl_jax.commands import compare, describe, difficulty, evaluate, latency, train
@@ -89,6 +91,8 @@ def _parse(argv: list[str]) -> list[str]:
   """Parses flags, after the name of a configuration is replaced by its file."""
   place, name = _find(argv, 'config')
   _, workdir = _find(argv, 'workdir')
+  if name == '':
+    raise UserError(GIVE_CONFIG)
   if name:
     argv = [*argv[: place.start], f'--config={config_lib.find_config(name)}', *argv[place.stop :]]
   elif name is None and workdir and pathlib.Path(workdir, 'config.json').exists():
@@ -110,7 +114,7 @@ def run() -> None:
   """Runs the program as the command `mecl-jax`."""
   # --help shows the text and the flags of the module that was started, here that of the command.
   sys.modules['__main__'].__doc__ = __doc__
-  for flag in (_CONFIG, _WORKDIR, _MODE, _RUNS):
+  for flag in (_CONFIG, _WORKDIR, _MODE, _PROFILE, _RUNS):
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
   program.start(_run, _parse)
 

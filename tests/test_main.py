@@ -35,6 +35,8 @@ def main(*arguments):
     ),
     ([DIGITS, '--config.batch_size=many'], 'batch_size'),
     ([DIGITS, '--mode=test'], 'train|evaluate|'),
+    ([DIGITS, '--mode=describe', '--profile'], '--profile traces training steps'),
+    (['--config='], 'give --config=NAME'),
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
     (
       ['--mode=evaluate', '--config.evaluation.target_macs=1e6'],

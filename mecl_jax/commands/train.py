@@ -67,6 +67,8 @@ def train_resolved(
     if summary and summary['complete']:
       if not brief:
         _print_ended(config, workdir, summary, console)
+      if profile:
+        console.print('there is no profile, since no step was taken; choose a new --workdir')
       return summary
     run = session.open_run(config, workdir, console, interruption, dataset)
     run = dataclasses.replace(run, profile=profile)

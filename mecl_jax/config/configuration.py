@@ -180,7 +180,7 @@ def make_small(config: ConfigDict) -> None:
 
 
 def make_short(config: ConfigDict) -> None:
-  """Shortens the phases of a recipe to a tenth, in place: minutes on an accelerator."""
+  """Shortens the phases of a recipe to a tenth, in place: a first look on an accelerator."""
   for phase in config.phases.values():
     count, unit = phase.duration.split()
     phase.duration = f'{float(count) / 10:g} {unit}'

@@ -47,8 +47,8 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     'bias_rate': Field(
       1.0,
       ABOVE_0,
-      'factor of the learning rate for the biases of batch and layer norm; with `muon` for all that'
-      ' `adam` trains',
+      'factor of the learning rate for biases without a trained kernel, as those of batch and layer'
+      ' norm; with `muon` for all that `adam` trains',
     ),
     'schedule': Field(
       'cosine',

@@ -111,6 +111,12 @@ def _report(
   console.print(_table(spent, steps, phase.parts))
   if jax.default_backend() == 'cpu':
     console.print('on a CPU, the trace does not name the threads that compute convolutions')
+  else:
+    busy = sum(spent.values()) / (seconds * jax.local_device_count())
+    console.print(
+      f'{busy:.0%} of the time of the devices; for the rest they waited, or the trace'
+      ' does not name the instruction'
+    )
   console.print(f'trace: {folder}', soft_wrap=True)
 
 
@@ -189,8 +195,11 @@ def device_time(trace: pathlib.Path, places: dict[str, Place]) -> dict[Place, fl
     trace: file of a profiler trace.
     places: of instructions; others are not counted.
   """
+  on_accelerator = jax.default_backend() != 'cpu'
   spent = dict.fromkeys(places.values(), 0.0)
   for plane in jax.profiler.ProfileData.from_file(str(trace)).planes:
+    if on_accelerator and not plane.name.startswith('/device:'):
+      continue  # the host's threads launch the same instructions
     for line in plane.lines:
       for event in line.events:
         name = next((v for k, v in event.stats if k == 'hlo_op'), None)
