@@ -30,8 +30,9 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, *args: Any, **settings
     return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](grad)[0]
 
   def from_memory(x, kernel, grad):
-    x, grad = lax.optimization_barrier((x, grad))
-    return kernel_gradient(x, kernel, grad)
+    # Not one barrier for both: it would keep x in memory until the gradient is there.
+    read = lax.optimization_barrier
+    return kernel_gradient(read(x), kernel, read(grad))
 
   def backward(operands, grad):
     x, kernel = operands
