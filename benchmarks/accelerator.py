@@ -1,4 +1,4 @@
-"""Measures the package on one accelerator, beside PyTorch, in one command.
+"""Measures the package on one accelerator, beside PyTorch, in one command limited to 8 minutes.
 
   python -m benchmarks.accelerator [--minutes=8] [--parts=training,curriculum] [--results=FILE]
                                    [--data_dir=DIR | --arrays=FILE.npz] [--small]
