@@ -1,18 +1,24 @@
-"""Measures the package on one accelerator, beside PyTorch, in one command.
+"""Measures the package on one accelerator, beside PyTorch, in one command limited to 8 minutes.
 
   python -m benchmarks.accelerator [--minutes=8] [--parts=training,curriculum] [--results=FILE]
                                    [--data_dir=DIR | --arrays=FILE.npz] [--small]
 
-Parts, in this order:
+Parts:
   training/NETWORK  images/s of multi-exit training, of both sides in turns
   curriculum        what curricula cost, in turns within one process
-  scoring           predictions of the final exit, and features of a frozen backbone
-  early_exit        latency, throughput, and the time that early exit saves
   fast              seconds and accuracy of --fast-config; needs CIFAR-10
+  early_exit        latency, throughput, and the time that early exit saves
+  scoring           predictions of the final exit, and features of a frozen backbone
   recipe            seconds and accuracy of --recipe-config; needs CIFAR-10
 
-Each side has a process of its own; only one of them works while something is timed. The results
-file is written after every part. Parts that are already there are kept if they were measured on the
+The networks follow by size: ResNet-20 first, ResNet-18 and WRN-16-4 after `fast`, the others after
+`scoring`. `recipe` takes minutes, and needs a call of its own:
+
+  python -m benchmarks.accelerator --parts=recipe --data_dir=DIR
+
+Each side has a process of its own; only one of them works at a time. The results file is written
+after every part, and what the sides print goes to accelerator.log
+beside --results, or in runs/. Parts that are already there are kept if they were measured on the
 same device, with the same versions and the same code; --again measures them once more. A part that
 does not fit into the time is left out and named. --small has tiny networks, to try the command on a
 CPU; its figures mean nothing.
@@ -30,6 +36,8 @@ from typing import Any
 from benchmarks import accelerator_table, facts
 from benchmarks.parts import FULL, JAX, PARTS, SMALL, TORCH, Bench, chosen
 from benchmarks.turns import ROOT, WorkerError
+from mecl_jax.config import find_config
+from mecl_jax.errors import UserError
 from mecl_jax.files import write_json
 
 FORMAT, VERSION = 'mecl_jax accelerator benchmark', 1
@@ -67,9 +75,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
   flags, began = parse(argv), time.monotonic()
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers are ended
-  logs = ROOT / 'runs'
-  logs.mkdir(exist_ok=True)
-  with (logs / 'accelerator.log').open('w') as log, contextlib.closing(_bench(flags, log)) as bench:
+  folder = flags.results.parent if flags.results else ROOT / 'runs'
+  folder.mkdir(parents=True, exist_ok=True)
+  log_path = folder / 'accelerator.log'
+  with log_path.open('w') as log, contextlib.closing(_bench(flags, log)) as bench:
     try:
       return _run(flags, bench, began)
     except KeyboardInterrupt:
@@ -92,7 +101,11 @@ def _bench(flags: argparse.Namespace, log: Any) -> Bench:
 
 def _run(flags: argparse.Namespace, bench: Bench, began: float) -> int:
   end = began + 60 * flags.minutes
-  of_now = _facts(flags, bench)
+  try:
+    of_now = _facts(flags, bench)
+  except WorkerError as error:
+    print(f'error: JAX cannot be used: {error}; {bench.log.name} has more', file=sys.stderr)
+    return 1
   if of_now['platform'] == 'cpu' and not flags.small:
     print('error: JAX found no accelerator here; --small tries the command on a CPU')
     return 2
@@ -112,8 +125,9 @@ def _run(flags: argparse.Namespace, bench: Bench, began: float) -> int:
       start = time.monotonic()
       try:
         measured = part.measure(bench, limit)
-      except WorkerError as error:
-        reason = f'{error}; runs/accelerator.log has more'
+      except Exception as error:  # an error in one part must not lose the others
+        kind = '' if isinstance(error, WorkerError) else f'{type(error).__name__}: '
+        reason = f'{kind}{error}; {bench.log.name} has more'
         bench.close()
       else:
         spent = round(time.monotonic() - start, 1)
@@ -153,8 +167,10 @@ def _missing(name: str, flags: argparse.Namespace) -> str:
   if not PARTS[name].needs_data:
     return ''
   config = flags.fast_config if name == 'fast' else flags.recipe_config
-  if not pathlib.Path(config.partition(':')[0]).is_file():
-    return f'there is no {config}'
+  try:
+    find_config(config)
+  except UserError as error:
+    return str(error)
   if flags.data_dir or flags.arrays:
     return ''
   return 'no images: give --data_dir or --arrays'

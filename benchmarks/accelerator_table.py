@@ -1,6 +1,7 @@
 """The table of the accelerator benchmark."""
 
 from collections.abc import Iterator, Mapping
+import statistics
 from typing import Any
 
 from rich.console import Console
@@ -39,7 +40,7 @@ def rows(name: str, result: Mapping[str, Any]) -> Iterator[Row]:
 
 def _where(found: Mapping[str, Any]) -> str:
   """Returns device, versions and commit in one line."""
-  changed = ', changed' if found['changed'] else ''
+  changed = {None: ', changes unknown', True: ', changed', False: ''}[found['changed']]
   versions = ', '.join(f'{k} {found[k]}' for k in ('python', 'jax', 'flax', 'torch') if found[k])
   driver = f', driver {found["driver"]}' if found['driver'] else ''
   small = 'SMALL SIZES, for a test only; ' if found['small'] else ''
@@ -79,8 +80,9 @@ def _curriculum(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
 
 def _scoring(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
   for what in ('predictions', 'features'):
-    best = sorted(r[what])[len(r[what]) // 2]
-    yield f'scoring, {what}, {r["network"]}, images/s', f'{best:,.0f}', '', '', ''
+    median = '' if r[what] is None else f'{statistics.median(r[what]):,.0f}'
+    more = '' if median else 'left out: they do not fit into the memory of the device'
+    yield f'scoring, {what}, {r["network"]}, images/s', median, '', '', more
 
 
 def _early_exit(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
@@ -99,6 +101,7 @@ def _fast(_: str, r: Mapping[str, Any]) -> Iterator[Row]:
   seconds, count = r['seconds'], len(r['seconds']['values'])
   compiled = f'{count} seeds; set-up {r["set_up_seconds"]:.1f} s; first, with compilation,'
   compiled += f' {r["first_seconds"]:.1f} s'
+  compiled += f'; ended: {r["ended"]}' if r['ended'] else ''
   yield f'{r["config"]}, training, s', f'{seconds["mean"]:.2f}', '', '', compiled
   for row in r['exits']:
     low, high = row['interval'] or (row['mean'],) * 2

@@ -17,15 +17,18 @@ SOURCES = ('mecl_jax', 'benchmarks', 'configs')  # folders whose code decides a 
 def of_this_process(commit: str = '') -> dict[str, Any]:
   """Returns Python, operating system, cores, commit, a digest of the sources, and the date.
 
+  `changed` is whether files differ from the commit, None if there is no repository.
+
   Args:
-    commit: of the sources, where they are a copy without a repository; empty: Git is asked.
+    commit: of the sources, where they are a copy without a repository; empty: that of Git.
   """
+  changes = _git('status', '--porcelain', '--untracked-files=no')
   return {
     'python': platform.python_version(),
     'system': platform.platform(),
     'cores': len(os.sched_getaffinity(0)),
     'commit': commit or _git('rev-parse', 'HEAD') or 'unknown',
-    'changed': bool(_git('status', '--porcelain', '--untracked-files=no')),
+    'changed': None if changes is None else bool(changes),
     'sources': digest(ROOT),
     'date': datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC'),
   }
@@ -55,11 +58,12 @@ def slug(text: str) -> str:
   return re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> str | None:
+  """Returns what Git prints; None without Git or without a repository."""
   try:
     done = subprocess.run(
       ['git', '-C', str(ROOT), *arguments], capture_output=True, text=True, check=True
     )
   except (OSError, subprocess.CalledProcessError):
-    return ''
+    return None
   return done.stdout.strip()

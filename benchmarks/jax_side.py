@@ -1,6 +1,7 @@
 """The JAX side: training steps, early exit and scoring, as functions that a worker runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+import functools
 import pathlib
 import platform
 import time
@@ -80,7 +81,7 @@ def facts() -> dict[str, Any]:
     'device': device_name(),
     'platform': device.platform,
     'devices': jax.local_device_count(),
-    'platform_version': device.client.platform_version.splitlines()[0],
+    'platform_version': device.client.platform_version.replace('\n', '; '),
     'jax': jax.__version__,
     'jaxlib': jaxlib.__version__,
     'flax': flax.__version__,
@@ -98,6 +99,7 @@ def matrix_peak(size: int, dtype: str) -> float:
   return 2 * size**3 / float(np.median(spent[3:]))
 
 
+@functools.cache
 def random_dataset(images: int) -> Dataset:
   """Returns a data set of noise of different contrast, whose splits are the same images."""
   rng = np.random.default_rng(0)
@@ -183,11 +185,6 @@ def measure(key: str, seconds: float) -> float:
   return _prepared[key].images_per_second(seconds)
 
 
-def memory_peak() -> int | None:
-  """Returns the largest number of bytes in use on the device so far; None if it is not known."""
-  return (jax.local_devices()[0].memory_stats() or {}).get('peak_bytes_in_use')
-
-
 def release() -> None:
   """Forgets all prepared steps, and frees their memory."""
   _prepared.clear()
@@ -233,29 +230,36 @@ def early_exit(name: str, *, small: bool, dtype: str, seconds: float) -> dict[st
 def scoring(name: str, *, small: bool, dtype: str) -> dict[str, Any]:
   """Measures predictions of the final exit, and features of a frozen backbone, in images/s.
 
-  Images come from the host's memory, as in a run. The first batch, which compiles, does not count.
+  Images come from the host's memory, as in a run. Compilation does not count.
+
+  Returns:
+    the speeds of three calls each; `features` is None if they do not fit into memory.
   """
   compiler.use_cache()
   c = joint_config(name, small=small, batch_size=256, dtype=dtype)
   run, _ = joint_steps(c, 2048)
   train, mesh = random_dataset(IMAGES[small]).train, run.mesh
 
-  def of(function: Callable[..., Any]) -> float:
-    times = list[tuple[float, int]]()
-    result = function(lambda done: times.append((time.perf_counter(), done)))
-    jax.block_until_ready(result)
-    begun, first = times[0]
-    return (len(train) - first) / (time.perf_counter() - begun)
+  def predictions() -> float:
+    start = time.perf_counter()
+    predict(run.model, train.images, (FINAL,), mesh=mesh)  # a NumPy array, so that it is complete
+    return len(train) / (time.perf_counter() - start)
 
-  def predictions(on_batch: Callable[[int], None]) -> Any:
-    return predict(run.model, train.images, (FINAL,), mesh=mesh, on_batch=on_batch)
+  def features() -> float | None:
+    times, exits = list[float](), run.model.exit_names[:-1]
 
-  def features(on_batch: Callable[[int], None]) -> Any:
-    exits = run.model.exit_names[:-1]
-    return cached_features(run.model, train, exits, mesh, on_batch=on_batch)
+    def on_batch(done: int) -> None:
+      times.append(time.perf_counter())
 
-  speeds: dict[str, Sequence[float]] = {
-    'predictions': [of(predictions) for _ in range(3)],
-    'features': [of(features) for _ in range(3)],
-  }
+    made = cached_features(run.model, train, exits, mesh, on_batch=on_batch)
+    if made is None:
+      return None
+    jax.block_until_ready(made)
+    # Every call compiles, before its first batch is dispatched; that batch is computed afterwards.
+    return len(train) / (time.perf_counter() - times[0])
+
+  predictions()  # compiles
+  speeds: dict[str, list[float] | None] = {'predictions': [predictions() for _ in range(3)]}
+  of_features = [speed for speed in (features() for _ in range(3)) if speed is not None]
+  speeds['features'] = of_features or None
   return {'images': len(train), 'devices': mesh.size, 'on_cpu': devices.on_cpu(), **speeds}

@@ -6,7 +6,6 @@ import functools
 import time
 from typing import Any, NamedTuple, TextIO
 
-from benchmarks.networks import NETWORKS
 from benchmarks.turns import (
   Worker,
   WorkerError,
@@ -23,7 +22,7 @@ KINDS = {JAX: 'jax', TORCH: 'torch'}  # names of the sides in results
 # The JAX process takes less than half of the accelerator's memory, so that both sides fit.
 OF_JAX = {'XLA_PYTHON_CLIENT_MEM_FRACTION': '0.4'}
 
-AGAIN = 20.0  # seconds to prepare PyTorch again without compilation, if that took too long
+AGAIN = 45.0  # seconds to prepare PyTorch again without compilation, if that took too long
 
 OWN_PACINGS = 'root full_after=90%, linear full_after=50%, constant start=1'
 ARMS: dict[str, dict[str, Any]] = {
@@ -167,7 +166,6 @@ def training(name: str, times: int = 1) -> Callable[[Bench, float], dict[str, An
         'matrix_flops_per_second': peaks[side],
         # Backward passes cost twice the forward pass, and a MAC is two FLOPs.
         'share_of_matrix_peak': 6 * found['jax']['macs'] * rate['median'] / peaks[side],
-        'memory_peak_bytes': bench.worker(side).call(f'{side}:memory_peak', 60),
       }
       bench.worker(side).call(f'{side}:release', 60)
     if TORCH in sides:
@@ -181,7 +179,10 @@ def training(name: str, times: int = 1) -> Callable[[Bench, float], dict[str, An
 def _prepared(
   bench: Bench, name: str, sizes: Sizes, sides: Sequence[str], end: float
 ) -> dict[str, Any]:
-  """Compiles a network on both sides at the same time; nothing is timed yet.
+  """Compiles a network on one side after the other.
+
+  Both compilers choose between kernels by their time on the device, so that the other side must not
+  use it meanwhile.
 
   Returns:
     what each side returned, or `left_out` with the reason. JAX must not fail.
@@ -189,34 +190,39 @@ def _prepared(
   found = dict[str, Any](torch={'left_out': bench.no_torch})
   common = {'key': name, 'name': name, 'small': sizes.small, 'batch_size': sizes.batch_size}
   common |= {'dtype': sizes.dtype}
-  extra = {'images': sizes.images, 'seconds': max(1.0, end - time.monotonic()) / 2}
 
-  def of_torch(until: float) -> dict[str, Any]:
-    made = bench.worker(TORCH).wait(max(1.0, until - time.monotonic()))
+  def left() -> float:
+    return max(1.0, end - time.monotonic())
+
+  def of_torch(limit: float, forms: Sequence[str] | None = None) -> dict[str, Any]:
+    made = bench.worker(TORCH).call(
+      f'{TORCH}:prepare',
+      limit,
+      **common,
+      images=sizes.images,
+      seconds=limit / 2,
+      forms=forms,
+    )
     choosing = max(10.0, end - time.monotonic() + sizes.rounds * sizes.seconds)
     return made | bench.worker(TORCH).call(
       f'{TORCH}:choose', choosing, key=name, seconds=sizes.seconds / 4
     )
 
-  bench.worker(JAX).start(f'{JAX}:prepare', **common, analyse=True)
-  if TORCH in sides:
-    bench.worker(TORCH).start(f'{TORCH}:prepare', **common, **extra)
+  found['jax'] = bench.worker(JAX).call(f'{JAX}:prepare', left(), **common, analyse=True)
+  if TORCH not in sides:
+    return found
   try:
-    found['jax'] = bench.worker(JAX).wait(max(1.0, end - time.monotonic()))
-    if TORCH in sides:
-      found['torch'] = of_torch(end - AGAIN)
+    found['torch'] = of_torch(max(10.0, left() - AGAIN))
   except WorkerError as error:
-    if 'jax' not in found:
-      bench.close()  # the other side still works on its own part
-      raise
     bench.end(TORCH)
     found['torch'] = {'left_out': str(error)}
     # A compilation may take too long, and a failed capture can spoil the whole process.
     slow = isinstance(error, WorkerTimeout)
     forms = ['eager', 'eager, CUDA graph' if slow else 'compiled']
-    with contextlib.suppress(WorkerError):
-      bench.worker(TORCH).start(f'{TORCH}:prepare', **common, **extra, forms=forms)
-      found['torch'] = of_torch(end) | {'at_first': str(error)}
+    try:
+      found['torch'] = of_torch(max(10.0, left()), forms) | {'at_first': str(error)}
+    except WorkerError:
+      bench.end(TORCH)  # the next part starts a new process
   return found
 
 
@@ -264,14 +270,30 @@ def _in_jax(function: str, **arguments: Any) -> Callable[[Bench, float], dict[st
 
 
 def fast(bench: Bench, seconds: float) -> dict[str, Any]:
-  """Measures the time and accuracy of the configuration that trains fast."""
-  return bench.worker(JAX).call(
-    f'{RECIPES}:phase_alone',
-    seconds,
-    config=bench.fast_config,
-    changes=bench.changes,
-    seeds=bench.seeds,
-  )
+  """Measures the time and accuracy of the configuration that trains fast.
+
+  A first training, with another seed, compiles. Seeds that are finished are kept if the time is up
+  or a training fails.
+  """
+  end = time.monotonic() + seconds
+
+  def trained(seed: int) -> dict[str, Any]:
+    left = max(1.0, end - time.monotonic())
+    arguments = {'config': bench.fast_config, 'changes': bench.changes, 'seed': seed}
+    return bench.worker(JAX).call(f'{RECIPES}:phase_alone', left, **arguments)
+
+  first, done, ended = trained(bench.seeds), list[dict[str, Any]](), ''
+  for seed in range(bench.seeds):
+    try:
+      done.append(trained(seed))
+    except WorkerError as error:
+      if not done:
+        raise
+      ended = str(error)
+      bench.end(JAX)
+      break
+  found = bench.worker(JAX).call(f'{RECIPES}:of_seeds', 120, first=first, trainings=done)
+  return found | {'ended': ended}
 
 
 def recipe(bench: Bench, seconds: float) -> dict[str, Any]:
@@ -283,19 +305,19 @@ def recipe(bench: Bench, seconds: float) -> dict[str, Any]:
     )
 
 
-_FIRST, *_OTHERS = NETWORKS
-_MOST = {'densenet_bc100_12': 150.0, 'msdnet7': 150.0}
-
-# In the order in which they run: the cheap ones first.
+# In the order in which they run: what the goals need comes first, slow compilations come last.
 PARTS: dict[str, Part] = {
-  f'training/{_FIRST}': Part(training(_FIRST), 20, 75),
+  'training/resnet20': Part(training('resnet20'), 25, 90),
   'curriculum': Part(curriculum, 15, 60),
-  'scoring': Part(_in_jax('scoring'), 10, 45),
+  'fast': Part(fast, 40, 120, needs_data=True),
+  'training/resnet18': Part(training('resnet18'), 25, 90),
+  'training/wrn16_4': Part(training('wrn16_4'), 25, 90),
   'early_exit': Part(_in_jax('early_exit', seconds=0.3), 30, 100),
-  **{f'training/{name}': Part(training(name), 25, _MOST.get(name, 75)) for name in _OTHERS},
-  f'training/{_FIRST}, batch x 4': Part(training(_FIRST, 4), 20, 75),
-  'fast': Part(fast, 30, 240, needs_data=True),
-  'recipe': Part(recipe, 60, 480, needs_data=True),
+  'scoring': Part(_in_jax('scoring'), 10, 45),
+  'training/resnet20, batch x 4': Part(training('resnet20', 4), 20, 90),
+  'training/densenet_bc100_12': Part(training('densenet_bc100_12'), 40, 180),
+  'training/msdnet7': Part(training('msdnet7'), 40, 180),
+  'recipe': Part(recipe, 150, 480, needs_data=True),
 }
 
 

@@ -1,6 +1,7 @@
 """Whole trainings of configurations: accuracy of every exit, and seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import functools
 import pathlib
 import tempfile
 import time
@@ -90,48 +91,62 @@ def whole(config: str, changes: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def phase_alone(config: str, changes: Mapping[str, Any], seeds: int) -> dict[str, Any]:
-  """Trains a joint phase with several seeds, and times its steps without compilation.
+def phase_alone(config: str, changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
+  """Trains a joint phase with one seed, and times its steps.
 
-  A first training, with another seed, compiles. Data are on the device before the clock starts. The
-  time has all that a step does, and ends when the last parameters are there; it has no validation
-  and no checkpoints.
+  Data are on the device before the clock starts. The time has all that a step does, and ends when
+  the last parameters are there; it has no validation and no checkpoints. The first call in a
+  process also compiles.
 
   Args:
     config, changes: see `load`; the strategy must be joint, without scores of a teacher.
-    seeds: number of seeds, from 0.
+    seed: of the training.
 
   Returns:
-    `exits`: name, and the test accuracies of all seeds with their mean and 95 % interval;
-    `seconds`: those of all seeds; `set_up_seconds`: the median time to build the network and to
-    put the images on the device; and `first_seconds`, of the first training, which compiles.
+    facts of the configuration; `accuracies`, the name and test accuracy of each exit; `seconds`;
+    and `set_up_seconds`, to build the network, to whiten its first layer, and to put the images on
+    the device.
   """
-  c = load(config, changes)
-  if c.strategy != 'joint' or needs_scores(c):
-    raise UserError(f'{config}: the strategy must be joint, without scores of a teacher')
-  dataset = load_data(c)
-  (_, first), _, _ = _trained(c, dataset, seeds)
-  spent, set_up, found = list[float](), list[float](), list[np.ndarray]()
-  for seed in range(seeds):
-    (before, seconds), run, logits = _trained(c, dataset, seed)
-    spent.append(seconds)
-    set_up.append(before)
-    exits = range(len(run.model.exit_names))
-    found.append(np.array([accuracy(logits[:, k], dataset.test.labels) for k in exits]))
-  rows = [
-    {'name': name, **with_interval(values.tolist())}
-    for name, values in zip(run.model.exit_names, np.stack(found, axis=1), strict=True)
-  ]
-  steps, size = run.plans[0].steps, c.batch_size
+  c, dataset = _loaded(config, tuple(sorted(changes.items())))
+  (before, seconds), run, logits = _trained(c, dataset, seed)
+  of_exits = (float(accuracy(x, dataset.test.labels)) for x in np.moveaxis(logits, 1, 0))
   return {
-    'config': config,
-    'dataset': dataset.name,
-    'backbone': c.model.backbone,
-    'exits': rows,
-    'steps': steps,
-    'images_per_second': steps * size / float(np.median(spent)),
-    'first_seconds': first,
-    'set_up_seconds': float(np.median(set_up)),
+    'facts': {
+      'config': config,
+      'dataset': dataset.name,
+      'backbone': c.model.backbone,
+      'steps': run.plans[0].steps,
+      'batch_size': c.batch_size,
+    },
+    'accuracies': dict(zip(run.model.exit_names, of_exits, strict=True)),
+    'seconds': seconds,
+    'set_up_seconds': before,
+  }
+
+
+def of_seeds(first: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns means and intervals of several trainings.
+
+  Args:
+    first: what `phase_alone` returned at its first call, which compiles.
+    trainings: what it returned for every seed.
+
+  Returns:
+    facts of the configuration; `exits`: name, and the test accuracies of all seeds with their mean
+    and 95 % interval; `seconds`: those of all seeds; `set_up_seconds`: their median; and
+    `first_seconds`, of the first training.
+  """
+  found = first['facts']
+  spent = [training['seconds'] for training in trainings]
+  return {
+    **found,
+    'exits': [
+      {'name': name, **with_interval([training['accuracies'][name] for training in trainings])}
+      for name in first['accuracies']
+    ],
+    'images_per_second': found['steps'] * found['batch_size'] / float(np.median(spent)),
+    'first_seconds': first['seconds'],
+    'set_up_seconds': float(np.median([training['set_up_seconds'] for training in trainings])),
     'seconds': with_interval(spent),
   }
 
@@ -144,6 +159,15 @@ def with_interval(values: list[float]) -> dict[str, Any]:
     half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
     interval = [float(found.mean() - half), float(found.mean() + half)]
   return {'values': values, 'mean': float(found.mean()), 'interval': interval}
+
+
+@functools.cache
+def _loaded(config: str, changes: tuple[tuple[str, Any], ...]) -> tuple[ConfigDict, Dataset]:
+  """Returns the configuration of a joint phase, and its data."""
+  c = load(config, dict(changes))
+  if c.strategy != 'joint' or needs_scores(c):
+    raise UserError(f'{config}: the strategy must be joint, without scores of a teacher')
+  return c, load_data(c)
 
 
 def _trained(

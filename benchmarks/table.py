@@ -158,18 +158,23 @@ def _accelerator(found: Measured) -> Iterator[str]:
   """Yields the lines of one file of the accelerator benchmark."""
   parts = found['parts']
   trained = {n.partition('/')[2]: p for n, p in parts.items() if n.startswith('training/')}
-  if trained:
-    last = list(trained.values())[-1]['facts']
-    torch = f', torch {last["torch"]}' if last['torch'] else ''
-    first = next(iter(trained.values()))['result']
-    yield f'Training of all exits together on one {last["device"]}, {_versions(last)}{torch}:'
-    yield f'{first["dtype"]}, batches of {first["batch_size"]}, 32x32 pixels, cropped and mirrored.'
+  for where in dict.fromkeys(map(_measured_with, trained.values())):  # parts may be of several runs
+    yield f'Training of all exits together on one {where},'
+    yield '32x32 pixels, cropped and mirrored.'
     yield from ('', '| network | images/s | PyTorch | ratio |', '| --- | --- | --- | --- |')
     for name, part in trained.items():
-      yield _training_row(name, part['result'])
+      if _measured_with(part) == where:
+        yield _training_row(name, part['result'])
     yield ''
   if 'fast' in parts:
     yield from _fast(parts['fast'])
+
+
+def _measured_with(part: Measured) -> str:
+  found, result = part['facts'], part['result']
+  torch = f', torch {found["torch"]}' if found['torch'] else ''
+  sizes = f'{result["dtype"]}, batches of {result["batch_size"]}'
+  return f'{found["device"]}, {_versions(found)}{torch}; {sizes}'
 
 
 def _training_row(name: str, result: Mapping[str, Any]) -> str:
@@ -188,8 +193,9 @@ def _fast(part: Measured) -> Iterator[str]:
   seconds = result['seconds']
   yield (
     f'`{_name(result)}` trains in {seconds["mean"]:.2f} s on one'
-    f' {found["device"]}, compilation apart, to accuracies of {exits} (means of'
-    f' {len(seconds["values"])} seeds).'
+    f' {found["device"]}, to accuracies of {exits} (means of {len(seconds["values"])} seeds,'
+    f' {_versions(found)}). Compilation is apart, and so are {result["set_up_seconds"]:.2f} s to'
+    ' build the network, whiten its first layer and move the images to the device.'
   )
   yield ''
 

@@ -70,12 +70,18 @@ class Worker:
     self.close()
 
   def start(self, function: str, **arguments: Any) -> None:
-    """Starts a call of `function`, 'module:name', with arguments that JSON can hold."""
+    """Starts a call of `function`, 'module:name', with arguments that JSON can hold.
+
+    Raises:
+      WorkerError: the process has ended.
+    """
     assert self._process.stdin
+    line = json.dumps([function, arguments]).encode() + b'\n'
     try:
-      self._process.stdin.write(json.dumps([function, arguments]).encode() + b'\n')
+      self._process.stdin.write(line)
       self._process.stdin.flush()
-    except BrokenPipeError:
+    except (OSError, ValueError):  # the process ended, or `wait` has closed it
+      self.close()
       raise WorkerError(self._ended()) from None
 
   def wait(self, seconds: float | None = None) -> Any:
@@ -121,7 +127,8 @@ class Worker:
     """Ends the process and those that it has started."""
     for pipe in (self._process.stdin, self._process.stdout):
       if pipe:
-        pipe.close()
+        with contextlib.suppress(OSError):  # what could not be written to a dead process
+          pipe.close()
     if self._process.poll() is None:
       with contextlib.suppress(subprocess.TimeoutExpired):
         self._process.wait(2)  # a worker that waits ends by itself, since its input is closed

@@ -112,6 +112,9 @@ class Peer(nn.Module):
       head(kind, x.shape[1], x.shape[2], width, classes)
       for kind, x in zip(kinds, maps, strict=True)
     )
+    for module in self.modules():
+      if isinstance(module, nn.BatchNorm2d):
+        module.num_batches_tracked = None  # only a momentum of None needs it; a kernel per layer
 
   def features(self, images, last: int | None = None):
     """Returns the feature maps of the exits up to number `last`; None: of all."""

@@ -33,7 +33,11 @@ def toy(monkeypatch, tmp_path):
     measured.append(seconds)
     return {'network': 'n', 'predictions': [1.0], 'features': [float(len(measured))]}
 
-  toys = {'scoring': Part(counts, 10, 50), 'early_exit': Part(fails, 10, 50)}
+  def has_an_error(bench, seconds):
+    raise ValueError('write to closed file')
+
+  toys = {'early_exit': Part(fails, 10, 50), 'curriculum': Part(has_an_error, 10, 50)}
+  toys['scoring'] = Part(counts, 10, 50)
   toys['fast'] = Part(counts, 10, 50, needs_data=True)
   monkeypatch.setattr(accelerator, 'PARTS', toys)
   monkeypatch.setattr(parts, 'PARTS', toys)
@@ -66,10 +70,27 @@ def test_what_is_left_out_is_named(toy, capsys):
   code, found = toy('--small')
   assert code == 0
   assert found['left_out']['early_exit'].startswith('RuntimeError: broken')
-  assert 'there is no configs/cifar10_fast.py' in found['left_out']['fast'] or (
-    'no images' in found['left_out']['fast']
-  )
+  assert 'no images' in found['left_out']['fast']
   assert 'left out: early_exit: RuntimeError: broken' in capsys.readouterr().out
+
+
+def test_error_in_a_part_does_not_lose_others(toy, capsys):
+  _, found = toy('--small')
+  assert found['left_out']['curriculum'].startswith('ValueError: write to closed file')
+  assert features(found) == 1
+  assert 'curriculum: left out: ValueError' in capsys.readouterr().out
+
+
+def test_configuration_has_a_name_or_a_file(toy):
+  assert 'no images' in toy('--small', '--fast-config=cifar10_fast:short')[1]['left_out']['fast']
+  missing = toy('--small', '--fast-config=cifar11')[1]['left_out']['fast']
+  assert missing.startswith("there is no configuration 'cifar11'")
+
+
+def test_log_lies_beside_the_results(toy, tmp_path):
+  _, found = toy('--small')
+  assert f'{tmp_path / "accelerator.log"} has more' in found['left_out']['early_exit']
+  assert (tmp_path / 'accelerator.log').exists()
 
 
 def test_part_without_time_is_left_out(toy):
@@ -90,6 +111,17 @@ def test_other_file_is_not_overwritten(toy, tmp_path):
   assert (tmp_path / 'results.json').read_text() == '{}'
 
 
+def test_failure_of_jax_is_one_line(monkeypatch, tmp_path, capsys):
+  def fails(flags, bench):
+    raise WorkerError('RuntimeError: no device')
+
+  monkeypatch.setattr(accelerator, '_facts', fails)
+  assert accelerator.main(['--small', f'--results={tmp_path / "r.json"}']) == 1
+  error = capsys.readouterr().err
+  assert error.startswith('error: JAX cannot be used: RuntimeError: no device')
+  assert error.count('\n') == 1
+
+
 def test_unknown_part_is_rejected(capsys):
   with pytest.raises(SystemExit, match='2'):
     accelerator.main(['--small', '--parts=trainnig'])
@@ -103,8 +135,8 @@ def test_parts_are_chosen_by_their_beginning():
 
 
 def test_all_parts_fit_into_their_budget():
-  without_data = [part for part in parts.PARTS.values() if not part.needs_data]
-  assert sum(part.least for part in without_data) < 8 * 60
+  together = [part for name, part in parts.PARTS.items() if name != 'recipe']
+  assert sum(part.least for part in together) < 8 * 60
 
 
 class Sides:
@@ -113,17 +145,16 @@ class Sides:
   def __init__(self, torch):
     self.torch, self.ended = torch, []
 
-  def start(self, function, **arguments):
-    self.last = function
-
   def call(self, function, timeout=None, **arguments):
     if function.endswith(':measure'):
       return 200.0 if 'jax' in function else 100.0
     if function.endswith(':choose'):
       return {'form': 'eager', 'forms': {'eager': 1.0}}
+    if function.endswith(':prepare'):
+      return self.prepare(**arguments)
     return 1e9 if function.endswith(':matrix_peak') else None
 
-  def wait(self, seconds=None):
+  def prepare(self, **arguments):
     return {'macs': 1e6, 'exits': 2, 'parameters': 3}
 
   def cpu_seconds(self):
@@ -139,10 +170,10 @@ def bench(monkeypatch, torch):
   )
 
   class Torch(Sides):
-    def wait(self, seconds=None):
+    def prepare(self, **arguments):
       if isinstance(torch, Exception):
         raise torch
-      return super().wait()
+      return super().prepare()
 
   made._workers = {parts.JAX: Sides(None), parts.TORCH: Torch(None)}
   return made
@@ -159,8 +190,9 @@ def test_slow_compilation_leaves_the_other_forms(monkeypatch):
   made, asked = bench(monkeypatch, WorkerTimeout('no answer')), []
 
   class Again(Sides):
-    def start(self, function, **arguments):
+    def prepare(self, **arguments):
       asked.append(arguments['forms'])
+      return super().prepare()
 
   end = made.end
   monkeypatch.setattr(made, 'end', lambda side: end(side) or made._workers.update({side: Again(0)}))
@@ -172,11 +204,33 @@ def test_slow_compilation_leaves_the_other_forms(monkeypatch):
 
 def test_jax_is_measured_alone_if_pytorch_fails(monkeypatch):
   made = bench(monkeypatch, WorkerTimeout('no answer'))
-  monkeypatch.setattr(made, 'end', lambda side: None)  # the second try fails as the first
+  peer, ended = made.worker(parts.TORCH), []
+  monkeypatch.setattr(made, 'end', ended.append)
+  monkeypatch.setattr(made, 'worker', lambda side: made._workers.get(side, peer))
   found = parts.training('resnet20')(made, 60)
+  assert ended == [parts.TORCH] * 2  # after both tries, so that the next part starts another
   assert found['torch'] == {'left_out': 'no answer'}
   assert found['jax']['images_per_second']['median'] == 200
   assert 'ratio' not in found
+
+
+class Seeds(Sides):
+  """Trains two seeds; the time is up in the third."""
+
+  def call(self, function, timeout=None, **arguments):
+    if function.endswith(':of_seeds'):
+      return {'seeds': arguments['trainings'], 'first': arguments['first']}
+    if arguments['seed'] == 2:
+      raise WorkerTimeout('no answer within 3 s')
+    return arguments['seed']
+
+
+def test_finished_seeds_are_kept(monkeypatch):
+  made = bench(monkeypatch, None)
+  made.seeds, made._workers = 5, {parts.JAX: Seeds(None)}
+  monkeypatch.setattr(made, 'end', lambda side: None)
+  found = parts.fast(made, 60)
+  assert found == {'seeds': [0, 1], 'first': 5, 'ended': 'no answer within 3 s'}
 
 
 def small_run(tmp_path, *flags):

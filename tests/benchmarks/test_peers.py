@@ -45,6 +45,12 @@ def test_parameters_and_macs_are_equal(name, small):
     assert counter.get_total_flops() == 2 * cost.macs, cost.name
 
 
+def test_batch_norm_counts_no_batches():
+  _, peer = build('resnet20', True)
+  assert not [name for name, _ in peer.named_buffers() if 'num_batches' in name]
+  peer.train()(torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8))
+
+
 def our_layers(model):
   """Yields convolutions, batch norms and dense layers in the order of their definition."""
   parts = [model.backbone.stages[name] for name in model.backbone.stage_names]

@@ -36,6 +36,7 @@ ACCELERATOR = {
         'config': 'configs/cifar10_fast.py',
         'exits': [{'mean': 0.9}, {'mean': 0.941}],
         'seconds': {'mean': 4.5, 'values': [4.0, 5.0]},
+        'set_up_seconds': 0.75,
       },
     },
   },
@@ -76,9 +77,19 @@ def test_accelerator_replaces_its_sentence(write):
   assert table.NOT_YET not in text
   assert '| resnet20, 3 exits | 1,234 | 1,234 (compiled) | 2.00 (1.00 to 3.00) |' in text
   assert 'trains in 4.50 s on one NVIDIA H9' in text
-  assert '90.00%, 94.10% (means of 2 seeds)' in text
+  assert '90.00%, 94.10% (means of 2 seeds, jax 1' in text
+  assert 'so are 0.75 s to build the network' in text
   assert text.index('digits.py:paper') < text.index('`cifar10.py`')  # CPUs first
   assert 'with jax 1: 2 images/s, 2.00 (1.00 to 3.00) of T.' in text
+
+
+def test_rows_of_another_commit_have_a_table_of_their_own(write):
+  several = copy.deepcopy(ACCELERATOR)
+  facts = ON_GPU | {'commit': 'abcdef0123'}
+  several['parts']['training/wrn16_4'] = {'facts': facts, 'result': TRAINING}
+  _, text = write(several)
+  first, second = text.index('| resnet20, 3 exits'), text.index('| wrn16_4, 3 exits')
+  assert first < text.index('on one NVIDIA H9, jax 1, abcdef0') < second
 
 
 def test_network_without_pytorch_has_no_ratio(write):

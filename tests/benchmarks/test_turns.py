@@ -57,8 +57,29 @@ def test_slow_call_ends_worker_and_its_children(tmp_path):
   with Worker() as worker, pytest.raises(WorkerTimeout):
     worker.call('benchmarks.turns:spread', values=[1])  # it has started
     worker.call('subprocess:run', 3, args=f'echo $$ > {mark}; sleep 60', shell=True)
-  child = pathlib.Path('/proc', mark.read_text().strip(), 'stat')
-  assert not child.exists() or child.read_text().rpartition(')')[2].split()[0] == 'Z'
+  assert ended(mark.read_text().strip())
+
+
+def ended(process, seconds=20):
+  """Waits until a process is gone or a zombie."""
+  end = time.monotonic() + seconds
+  while time.monotonic() < end:
+    try:
+      if pathlib.Path('/proc', process, 'stat').read_text().rpartition(')')[2].split()[0] == 'Z':
+        return True
+    except OSError:
+      return True
+    time.sleep(0.05)
+  return False
+
+
+def test_call_after_a_timeout_is_an_error():
+  with Worker() as worker:
+    with pytest.raises(WorkerTimeout):
+      worker.call('tests.benchmarks.calls:work', 0.1, seconds=60)
+    for _ in range(2):
+      with pytest.raises(WorkerError, match='ended with code'):
+        worker.start('benchmarks.turns:spread', values=[1])
 
 
 def test_worker_ends_with_its_parent():
