@@ -45,7 +45,7 @@ def test_values_of_another_type_are_rejected(field, value):
     ('curriculum.pacing', 'exponential', 'fixed_exponential'),
     ('curriculum.teacher', 'me', 'final_exit, self_taught, checkpoint, transfer'),
     ('phases.heads.optimizer', 'lamb', 'sgd, adam, adamw'),
-    ('phases.joint.schedule', 'linear', 'constant, cosine, one_cycle, step'),
+    ('phases.joint.schedule', 'square', 'constant, cosine, linear, one_cycle, step'),
     ('data.placement', 'gpu', 'auto, device, host'),
     ('curriculum.start', 1.5, 'a share above 0, at most 1'),
     ('curriculum.start', 0.0, 'a share above 0, at most 1'),
