@@ -235,7 +235,11 @@ def halve(x: jax.Array) -> jax.Array:
   """
   batch, height, width, channels = x.shape
   pairs = x[:, : height // 2 * 2, : width // 2 * 2]
-  return pairs.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+  pairs = pairs.reshape(batch, height // 2, 2, width // 2, 2, channels)
+  # Not `max(axis=..)`: its gradient divides by the number of maxima, which is 0 if the compiler
+  # computes the input twice and rounds differently.
+  rows = jnp.maximum(pairs[:, :, 0], pairs[:, :, 1])
+  return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
 
 
 class NormReLU(nnx.Module):

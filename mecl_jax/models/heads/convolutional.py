@@ -81,7 +81,11 @@ class MaxPoolHead(Head):
     self.linear = linear(shape[-1], num_classes, use_bias=False, dtype=dtype, rngs=rngs)
 
   def summarise(self, features: jax.Array) -> jax.Array:
-    return features.max(axis=(1, 2))
+    pixels = features.reshape(len(features), -1, features.shape[-1])
+    # Not `max`: its gradient divides by the number of maxima, which is 0 if the compiler computes
+    # the features twice and rounds differently.
+    where = pixels.argmax(axis=1, keepdims=True)
+    return jnp.take_along_axis(pixels, where, axis=1)[:, 0]
 
   def read(self, summary: jax.Array) -> jax.Array:
     return self.SCALE * self.linear(summary)
