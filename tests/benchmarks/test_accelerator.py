@@ -257,8 +257,7 @@ def test_all_small_parts(tmp_path, toy_file):
   configs = tmp_path / 'tiny.py'
   configs.write_text(
     'from tests.toys import make_config\n'
-    'def get_config(variant='
-    '):\n'
+    'def get_config():\n'
     f'  c = make_config({str(toy_file)!r})\n'
     "  c.strategy, c.curriculum.order = 'joint', 'none'\n"
     '  return c\n'
