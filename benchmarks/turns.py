@@ -215,7 +215,7 @@ def _answer(line: str) -> dict[str, Any]:
   module, _, function = name.partition(':')
   try:
     return {'value': getattr(importlib.import_module(module), function)(**arguments)}
-  except Exception as error:  # whatever it is, the parent must hear of it
+  except Exception as error:  # the parent reports it
     traceback.print_exc()
     return {'error': f'{type(error).__name__}: {error}'.splitlines()[0][:500]}
 

@@ -80,7 +80,7 @@ def _report(
   phase: PhaseSteps, steps: int, seconds: float, folder: pathlib.Path, console: Console
 ) -> None:
   """Prints and writes where the time of traced steps went."""
-  program, parts = phase.lower().compile(), (*phase.parts, 'batch', 'loss', 'update')
+  program, parts = phase.lower().compile(), ('batch', *phase.parts, 'update')
   places = instruction_places(program.as_text() or '', parts)
   spent = device_time(newest_trace(folder), places)
   # XLA counts the body of a scan once, and so one step of a call with several.
@@ -108,7 +108,7 @@ def _report(
     f' step ({quantity(rate)}FLOP/s), {quantity(temporary)}B of temporary memory',
     soft_wrap=True,
   )
-  console.print(_table(spent, steps, phase.parts))
+  console.print(_table(spent, steps, parts))
   if jax.default_backend() == 'cpu':
     console.print('on a CPU, the trace does not name the threads that compute convolutions')
   else:

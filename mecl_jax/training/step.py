@@ -159,12 +159,14 @@ def make_step(
     return loss, (_like(updated, state.batch_stats), extra, (loss, losses.mean(axis=0), correct))
 
   def one(state, frozen, source, key, batch):
-    examples = batch.examples
-    if examples is None:
-      examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
-    if augment is not None:
-      augment_key = jax.random.fold_in(key, batch.step)
-      examples = {**examples, 'images': augment(augment_key, examples['images'], batch.mirrored)}
+    with jax.named_scope('batch'):  # scopes are for profiles
+      examples = batch.examples
+      if examples is None:
+        examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
+      if augment is not None:
+        augment_key = jax.random.fold_in(key, batch.step)
+        images = augment(augment_key, examples['images'], batch.mirrored)
+        examples = {**examples, 'images': images}
     dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
     gradient = jax.grad(loss_of, has_aux=True)
     grads, (batch_stats, extra, (loss, exit_loss, correct)) = gradient(
@@ -172,13 +174,14 @@ def make_step(
     )
     if batch.epoch is not None:
       extra = {**extra, **learning_speed.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = jax.tree.map(
-      lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
-    )
-    if batch.slow_share is not None:
-      fast, slow = lookahead.pull((params, batch_stats), extra['slow'], batch.slow_share)
-      (params, batch_stats), extra = fast, {**extra, 'slow': slow}
+    with jax.named_scope('update'):
+      updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+      params = jax.tree.map(
+        lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
+      )
+      if batch.slow_share is not None:
+        fast, slow = lookahead.pull((params, batch_stats), extra['slow'], batch.slow_share)
+        (params, batch_stats), extra = fast, {**extra, 'slow': slow}
     finite = jnp.isfinite(loss + optax.tree.norm((params, batch_stats)))
     metrics = StepMetrics(loss, exit_loss, correct.mean(axis=0), finite)
     return TrainState(params, batch_stats, opt_state, extra), metrics

@@ -187,17 +187,17 @@ def test_ratio_and_share_of_the_peak(monkeypatch):
 
 
 def test_slow_compilation_leaves_the_other_forms(monkeypatch):
-  made, asked = bench(monkeypatch, WorkerTimeout('no answer')), []
+  made, forms = bench(monkeypatch, WorkerTimeout('no answer')), []
 
   class Again(Sides):
     def prepare(self, **arguments):
-      asked.append(arguments['forms'])
+      forms.append(arguments['forms'])
       return super().prepare()
 
   end = made.end
   monkeypatch.setattr(made, 'end', lambda side: end(side) or made._workers.update({side: Again(0)}))
   found = parts.training('resnet20')(made, 60)
-  assert asked == [['eager', 'eager, CUDA graph']]
+  assert forms == [['eager', 'eager, CUDA graph']]
   assert found['torch']['at_first'] == 'no answer'
   assert found['ratio']['median'] == 2
 
