@@ -79,20 +79,18 @@ def shortest(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, 
   return times
 
 
-def time_jax(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
-  """Returns {pass: {formulation: ms}} of a convolution in JAX."""
+def formulations(shape: list[int]) -> dict[str, dict[str, Callable]]:
+  """Returns {pass: {name: function of images, kernel and gradient}} of a convolution in JAX."""
   import jax
   from jax import lax
   import jax.numpy as jnp
 
-  from mecl_jax.compiler import compiler_options
-
-  side, inputs, outputs, size, stride = shape
+  _, inputs, outputs, size, stride = shape
   pad = size // 2
 
-  def conv(x, kernel, strides=(stride, stride), dimensions=DIMENSIONS):
+  def conv(x, kernel, strides=(stride, stride)):
     padding = ((pad, pad), (pad, pad))
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dimensions)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=DIMENSIONS)
 
   def patches(x, like):
     """Returns the images [B, H, W, in] under each position of the kernel."""
@@ -100,9 +98,6 @@ def time_jax(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
     ends = [stride * (n - 1) + 1 for n in like.shape[1:3]]
     starts = [(i, j) for i in range(size) for j in range(size)]
     return [x[:, i : i + ends[0] : stride, j : j + ends[1] : stride] for i, j in starts]
-
-  def channels_first(x, kernel, g):
-    return conv(x, kernel, dimensions=('NCHW', 'OIHW', 'NCHW'))
 
   def one_product(x, kernel, g):
     return jnp.concatenate(patches(x, g), axis=-1) @ kernel.reshape(-1, outputs)
@@ -129,7 +124,7 @@ def time_jax(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
     product = functools.partial(jnp.einsum, 'nc,no->co', preferred_element_type=jnp.float32)
     return jnp.stack([product(tap, rows) for tap in taps]).reshape(kernel.shape)
 
-  formulations: dict[str, dict[str, Callable]] = {
+  found: dict[str, dict[str, Callable]] = {
     'forward': {'JAX': lambda x, k, g: conv(x, k), 'product over patches': one_product},
     'input gradient': {'JAX': input_gradient},
     'kernel gradient': {
@@ -140,19 +135,36 @@ def time_jax(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
     },
   }
   if stride > 1:
-    formulations['input gradient']['zeros inserted'] = zeros_inserted
+    found['input gradient']['zeros inserted'] = zeros_inserted
+  return found
+
+
+def time_jax(shape: list[int], rounds: int) -> dict[str, dict[str, float]]:
+  """Returns {pass: {formulation: ms}} of a convolution in JAX."""
+  import jax
+  from jax import lax
+  import jax.numpy as jnp
+
+  from mecl_jax.compiler import compiler_options
+
+  side, inputs, outputs, size, stride = shape
+  made = formulations(shape)
   keys = jax.random.split(jax.random.key(0), 3)
   x = jax.random.normal(keys[0], (BATCH, side, side, inputs))
   kernel = jax.random.normal(keys[1], (size, size, inputs, outputs))
-  g = jax.random.normal(keys[2], conv(x, kernel).shape)
-  nchw = x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1), g
+  g = jax.random.normal(keys[2], made['forward']['JAX'](x, kernel, None).shape)
+  nchw = x.transpose(0, 3, 1, 2), kernel.transpose(3, 2, 0, 1)
+
+  def channels_first(x, kernel):
+    padding = [(size // 2, size // 2)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding)
 
   def ready(function: Callable, *arrays) -> Callable[[], Any]:
     compiled = jax.jit(function, compiler_options=compiler_options())
     return lambda: jax.block_until_ready(compiled(*arrays))
 
   found = {}
-  for name, forms in formulations.items():
+  for name, forms in made.items():
     first = ready(forms['JAX'], x, kernel, g)()
     for form in forms.values():  # all compute the same value
       error = jnp.abs(ready(form, x, kernel, g)() - first).max()

@@ -30,7 +30,7 @@ def conv_general_dilated(x: jax.Array, kernel: jax.Array, *args: Any, **settings
     return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](grad)[0]
 
   def from_memory(x, kernel, grad):
-    # Not one barrier for both: it would keep x in memory until the gradient is there.
+    # Not one barrier for both, at which x would wait for the gradient.
     read = lax.optimization_barrier
     return kernel_gradient(read(x), kernel, read(grad))
 
