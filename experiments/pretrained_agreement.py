@@ -1,7 +1,9 @@
 """Compares our backbones with the networks whose weights they load.
 
-  pip install 'mecl-jax[pretrained]'          # and torch with torchvision or timm for those
-  python experiments/pretrained_agreement.py [--source=keras|torchvision|timm] [--backbones=a,b,..]
+  pip install 'mecl-jax[pretrained]'          # and torch with torchvision, timm or
+                                              # efficientnet-lite-pytorch for the others
+  python experiments/pretrained_agreement.py [--source=keras|torchvision|timm|lite]
+    [--backbones=a,b,..]
 
 Nothing is downloaded. The original network gets random kernels, scales and biases, and its batch
 norms take the statistics of two random images, so that all arrays differ and activations neither
@@ -63,10 +65,15 @@ TIMM = {
   'inception_v3_torch': 'inception_v3.tv_in1k',
   'efficientnet_b0': 'tf_efficientnet_b0',
   'efficientnet_b0_torch': 'efficientnet_b0',
+  'efficientnet_lite0': 'tf_efficientnet_lite0',
+  'efficientnet_lite1': 'tf_efficientnet_lite1',
+  'efficientnet_lite2': 'tf_efficientnet_lite2',
   'vit_ti16': 'vit_tiny_patch16_224',
   'vit_s16': 'vit_small_patch16_224',
   'vit_b16': 'vit_base_patch16_224',
 }
+# The package efficientnet-lite-pytorch; its padding is that of the published image sizes.
+LITE = {'efficientnet_lite0': 224, 'efficientnet_lite1': 240, 'efficientnet_lite2': 260}
 
 # Images uint8 [N, H, W, 3], red, green, blue -> logits [N, classes].
 Classify = Callable[[np.ndarray], np.ndarray]
@@ -138,6 +145,10 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
     import timm
 
     network = timm.create_model(TIMM[backbone], pretrained=False)
+  elif source == 'lite':
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name(backbone.replace('_', '-'))
   else:
     import torchvision
 
@@ -150,11 +161,11 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
       y = network(x.permute(0, 3, 1, 2))
     return getattr(y, 'logits', y).numpy()  # Inception has two outputs in training
 
-  sizes = (
-    (224,)
-    if backbone.startswith('vit_')
-    else SIZES.get(backbone.removesuffix('_torch'), USUAL_SIZES)
-  )
+  if source == 'lite':
+    sizes = (LITE[backbone],)
+  else:
+    other = SIZES.get(backbone.removesuffix('_torch'), USUAL_SIZES)
+    sizes = (224,) if backbone.startswith('vit_') else other
   randomise_torch(network, lambda: forward(draw_images(sizes[0])))
   save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
   for size in sizes:
@@ -220,6 +231,7 @@ def main() -> int:
     'keras': [name for name, entry in pretrained.PUBLISHED.items() if entry.keras],
     'torchvision': list(TORCHVISION),
     'timm': list(TIMM),
+    'lite': list(LITE),
   }
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--source', choices=list(every), default='keras')

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.backbones.densenet import IMAGENET_BLOCKS, DenseNet, cifar_blocks
-from mecl_jax.models.backbones.efficientnet import EfficientNet
+from mecl_jax.models.backbones.efficientnet import LITE, EfficientNet
 from mecl_jax.models.backbones.imagenet import WIDTH, Origin, Stem
 from mecl_jax.models.backbones.imagenet_resnet import BLOCKS as RESNET_BLOCKS
 from mecl_jax.models.backbones.imagenet_resnet import BOTTLENECKS, ImageNetResNet
@@ -142,6 +142,12 @@ def _of_two_origins() -> Iterator[tuple[str, BackboneEntry]]:
       yield name + suffix, _for_imagenet(make, published=WIDTH, smallest=smallest)
 
 
+def _efficientnet_lites() -> Iterator[tuple[str, BackboneEntry]]:
+  for version in LITE:
+    make = functools.partial(EfficientNet, lite=version)
+    yield f'efficientnet_lite{version}', _for_imagenet(make, published=WIDTH)
+
+
 def _mobilenets_for_cifar() -> Iterator[tuple[str, BackboneEntry]]:
   for name, kind in (('mobilenet_v1', MobileNetV1), ('mobilenet_v2', MobileNetV2)):
     yield f'{name}_cifar', BackboneEntry(kind, published=WIDTH, stem='cifar')
@@ -170,6 +176,7 @@ BACKBONES: dict[str, BackboneEntry] = dict(
     *_vggs(),
     *_imagenet_resnets(),
     *_of_two_origins(),
+    *_efficientnet_lites(),
     *_mobilenets_for_cifar(),
     *_msdnets(),
     *_vits(),

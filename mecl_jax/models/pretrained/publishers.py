@@ -94,6 +94,10 @@ PUBLISHED: dict[str, Published] = {
     _keras(tables.EFFICIENTNET_KERAS, 'EfficientNetB0', 'torch'), _torch(tables.INVERTED_TIMM)
   ),
   'efficientnet_b0_torch': _torch(tables.EFFICIENTNET_TORCHVISION, tables.INVERTED_TIMM),
+  **dict.fromkeys(
+    ('efficientnet_lite0', 'efficientnet_lite1', 'efficientnet_lite2'),
+    _torch(tables.EFFICIENTNET_LITE, tables.INVERTED_TIMM, style='tf'),
+  ),
   'vit_ti16': _torch(tables.VIT_TIMM, style='tf'),
   'vit_s16': _torch(tables.VIT_TIMM, style='tf'),
   'vit_b16': _torch(tables.VIT_TORCHVISION, tables.VIT_TIMM, style='tf'),

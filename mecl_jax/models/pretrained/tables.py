@@ -163,6 +163,20 @@ INVERTED_TIMM: Rules = (
   ('top.norm', 'bn2'),
   ('heads.final.linear', 'classifier'),
 )
+# EfficientNet-Lite as it is published for PyTorch, with the names of TensorFlow.
+EFFICIENTNET_LITE: Rules = (
+  ('stem.conv', '_conv_stem'),
+  ('stem.norm', '_bn0'),
+  ('stage{g}_block{b}.expand.conv', '_blocks.{position-1}._expand_conv'),
+  ('stage{g}_block{b}.expand.norm', '_blocks.{position-1}._bn0'),
+  ('stage{g}_block{b}.depthwise.conv', '_blocks.{position-1}._depthwise_conv'),
+  ('stage{g}_block{b}.depthwise.norm', '_blocks.{position-1}._bn1'),
+  ('stage{g}_block{b}.project', '_blocks.{position-1}._project_conv'),
+  ('stage{g}_block{b}.norm', '_blocks.{position-1}._bn2'),
+  ('top.conv', '_conv_head'),
+  ('top.norm', '_bn1'),
+  ('heads.final.linear', '_fc'),
+)
 
 _LAYER = 'encoder.layers.encoder_layer_{b-1}'
 VIT_TORCHVISION: Rules = (

@@ -66,6 +66,7 @@ def test_published_sizes_for_small_images(name, parameters, giga_macs):
       ('mobilenet_v1', 4_231_976, 0.57),
       ('mobilenet_v2', 3_504_872, 0.30),
       ('efficientnet_b0', 5_288_548, 0.39),
+      ('efficientnet_lite0', 4_652_008, 0.39),
       ('resnet18', 11_689_512, 1.81),
       ('resnet34', 21_797_672, 3.66),
       ('resnet50', 25_557_032, 3.86),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mecl_jax.models.backbones.efficientnet import EfficientNet
+from mecl_jax.models.backbones.efficientnet import EfficientNet, lite_groups
 from mecl_jax.models.backbones.inverted import InvertedBlock, SqueezeExcite
 from mecl_jax.models.layers import BatchNorm
 from mecl_jax.models.macs import stage_costs
@@ -66,6 +66,27 @@ def test_activation_is_swish():
   assert {stage.activation for stage in (make().stages['stem'], make().stages['top'])} == {
     nnx.swish
   }
+
+
+@pytest.mark.parametrize(
+  ('version', 'channels', 'blocks'),
+  [
+    (0, [16, 24, 40, 80, 112, 192, 320], [1, 2, 2, 3, 3, 4, 1]),
+    (1, [16, 24, 40, 80, 112, 192, 320], [1, 3, 3, 4, 4, 5, 1]),
+    (2, [16, 24, 48, 88, 120, 208, 352], [1, 3, 3, 4, 4, 5, 1]),
+  ],
+)
+def test_published_groups_of_lite(version, channels, blocks):
+  groups = lite_groups(version)
+  assert [group[2] for group in groups] == channels
+  assert [group[3] for group in groups] == blocks
+
+
+def test_lite_has_relu6_and_no_squeeze():
+  network = make(lite=0)
+  assert network.stages['stem'].activation is network.stages['top'].activation is nnx.relu6
+  parts = [part for _, part in nnx.iter_graph(network)]
+  assert not any(isinstance(part, SqueezeExcite) for part in parts)
 
 
 def test_squeeze_equals_its_definition():

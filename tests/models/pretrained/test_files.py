@@ -179,6 +179,7 @@ def test_failed_download_is_reported(keras, monkeypatch):
     ('a.safetensors', 'resnet50_v1_5', 'torch'),
     ('a.safetensors', 'inception_v3_torch', 'tf'),
     ('a.safetensors', 'efficientnet_b0', 'torch'),
+    ('a.safetensors', 'efficientnet_lite0', 'tf'),
     ('a.safetensors', 'vit_b16', 'tf'),
   ],
 )

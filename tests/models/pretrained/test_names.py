@@ -41,7 +41,8 @@ def published():
 
 
 @pytest.mark.parametrize(
-  ('backbone', 'library'), slow_except(('resnet18', 'mobilenet_v1_torch'), published())
+  ('backbone', 'library'),
+  slow_except(('resnet18', 'mobilenet_v1_torch', 'efficientnet_lite0'), published()),
 )
 def test_published_names_and_shapes_match(backbone, library):
   settings = {'width': 16, 'image_shape': (224, 224, 3), 'num_classes': 1000}
@@ -183,6 +184,19 @@ EXAMPLES = {
     'top.conv.kernel': 'features.8.0.weight',
     'top.norm.scale': 'features.8.1.weight',
     'heads.final.linear.kernel': 'classifier.1.weight',
+  },
+  'EFFICIENTNET_LITE': {
+    'stem.conv.kernel': '_conv_stem.weight',
+    'stem.norm.scale': '_bn0.weight',
+    'stage6_block4.expand.conv.kernel': '_blocks.8._expand_conv.weight',
+    'stage6_block4.expand.norm.mean': '_blocks.8._bn0.running_mean',
+    'stage6_block4.depthwise.conv.kernel': '_blocks.8._depthwise_conv.weight',
+    'stage6_block4.depthwise.norm.mean': '_blocks.8._bn1.running_mean',
+    'stage6_block4.project.kernel': '_blocks.8._project_conv.weight',
+    'stage6_block4.norm.var': '_blocks.8._bn2.running_var',
+    'top.conv.kernel': '_conv_head.weight',
+    'top.norm.scale': '_bn1.weight',
+    'heads.final.linear.kernel': '_fc.weight',
   },
   'INVERTED_TIMM': {
     'stem.conv.kernel': 'conv_stem.weight',
