@@ -31,7 +31,7 @@ def write(run: Run) -> dict[str, Any]:
     run: its scores are read from difficulty.npz.
 
   Returns:
-    for the summary, if they apply: `noise_auroc`, how well the score separates flipped labels from
+    for the summary, if they apply: `noise_auroc`, how well the score separates wrong labels from
     others, and `agreement`, Spearman's correlation with each of `report.compare_with`.
 
   Raises:
@@ -60,7 +60,7 @@ def write(run: Run) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score  # importing it takes a second
 
     facts['noise_auroc'] = float(roc_auc_score(flipped, score))
-    run.console.print(f'AUROC of the score for finding flipped labels: {facts["noise_auroc"]:.3f}')
+    run.console.print(f'AUROC of the score for finding wrong labels: {facts["noise_auroc"]:.3f}')
   if run.config.report.compare_with:
     facts['agreement'] = _compare(run, difficulty, score, folder)
   return facts

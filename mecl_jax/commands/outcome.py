@@ -151,7 +151,7 @@ def _summary(
     'steps': position.total,
     'examples_seen': position.total * config.batch_size,
     'wall_seconds': round(position.wall_seconds, 1),
-    'label_noise': config.data.label_noise,
+    'label_noise': config.data.label_noise or _share(run.dataset.flipped),
     'distillation': config.distillation.weight,
     'curriculum': {
       'order': settings.order,
@@ -169,6 +169,11 @@ def _summary(
     'validation': rows[VALIDATION],
     'version': __version__,
   }
+
+
+def _share(flipped: np.ndarray | None) -> float:
+  """Returns the share of wrong training labels, 0 if none is known to be wrong."""
+  return 0.0 if flipped is None else float(flipped.mean())
 
 
 def _teacher_steps(run: Run) -> int:

@@ -75,7 +75,7 @@ def _noise(data: Dataset) -> dict[str, str]:
   if data.flipped is None:
     return {}
   flipped, size = int(data.flipped.sum()), len(data.train)
-  return {'label noise': f'{flipped:,} of {size:,} training labels are flipped: label_noise.npz'}
+  return {'label noise': f'{flipped:,} of {size:,} training labels are wrong: label_noise.npz'}
 
 
 def _input(run: Run) -> dict[str, str]:

@@ -47,6 +47,16 @@ _DATA = Group(
       'share of the training labels that are flipped on purpose, evenly over the other classes',
     ),
     'noise_seed': Field(0, whole(0), 'seed of the flipped labels'),
+    'train_labels': Field(
+      '',
+      free('an .npz or .csv file, or FILE:NAME'),
+      'labels of the training split, as people gave them, with errors; see `curriculum.md`',
+    ),
+    'validation_labels': Field(
+      'given',
+      one_of('given', 'clean'),
+      'with `train_labels`: the labels of the validation split, those of the file or the official',
+    ),
     'image_size': Field(
       0, whole_or_zero(8), 'side in pixels that images are resized to on the device; 0: unchanged'
     ),
@@ -225,6 +235,6 @@ FIELDS = Group(
 # Fields and groups that may change between two starts of a run: the result does not depend on them
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
-  *('data.data_dir', 'data.arrays', 'data.placement'),
+  *('data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
   *('checkpoints.', 'logging.', 'evaluation.', 'report.'),
 )

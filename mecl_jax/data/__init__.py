@@ -8,6 +8,8 @@ from absl import logging
 from mecl_jax.data import dataset
 from mecl_jax.data.dataset import Dataset, Split, channel_statistics
 from mecl_jax.data.label_noise import flip_labels
+from mecl_jax.data.train_labels import relabel, with_clean_labels
+from mecl_jax.errors import UserError
 
 __all__ = ['Dataset', 'Split', 'channel_statistics', 'flip_labels', 'load']
 
@@ -22,6 +24,8 @@ def load(
   split_seed: int = 0,
   train_split: str = 'train',
   test_split: str = 'test',
+  train_labels: str = '',
+  validation_labels: str = 'given',
   label_noise: float = 0.0,
   noise_seed: int = 0,
 ) -> Dataset:
@@ -40,6 +44,8 @@ def load(
     split_seed: seed of the choice of these examples.
     train_split: the TFDS split or slice to train on, like `'train'` or `'train[:80%]'`.
     test_split: the TFDS split or slice to test on.
+    train_labels: file with other labels of the training split, see `train_labels.relabel`.
+    validation_labels: with `train_labels`, see `train_labels.with_clean_labels`.
     label_noise: share of the training labels that are flipped, see `flip_labels`.
     noise_seed: seed of the choice of these labels.
 
@@ -49,6 +55,8 @@ def load(
   Raises:
     UserError: the data cannot be found, downloaded or used.
   """
+  if train_labels and label_noise:
+    raise UserError('set only one of data.train_labels and data.label_noise')
   if arrays:
     from mecl_jax.data import arrays as arrays_source
 
@@ -65,12 +73,15 @@ def load(
     else:
       folder = folder or prepare.prepare(name, root)
       train, test, class_names = tfds_source.read(folder, **options)
+  given = relabel(train, train_labels, len(class_names)) if train_labels else train
   assembled = dataset.assemble(
     name,
     tuple(class_names),
-    train,
+    given,
     test,
     validation_size=validation_size,
     split_seed=split_seed,
   )
+  if train_labels:
+    return with_clean_labels(assembled, train, validation_labels)
   return flip_labels(assembled, label_noise, noise_seed)

@@ -43,7 +43,8 @@ class Dataset:
     train: the training split without the validation split.
     validation: the validation split.
     test: the test split.
-    clean_labels: int32 [N], the training labels before `flip_labels`; None if none were flipped.
+    clean_labels: int32 [N], the original training labels where label noise or a file of
+      labels changed them; else None.
   """
 
   name: str
@@ -65,7 +66,7 @@ class Dataset:
 
   @property
   def flipped(self) -> np.ndarray | None:
-    """Mask of the training examples whose label was flipped, bool [N]; None if none were."""
+    """Mask of the training examples with a changed label, bool [N]; None without noise."""
     return None if self.clean_labels is None else self.clean_labels != self.train.labels
 
   @functools.cached_property

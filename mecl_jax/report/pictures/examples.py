@@ -48,7 +48,7 @@ def draw_contact_sheet(
     class_names: by label. Of more than 20 classes, 20 at even distances are drawn.
     score: float [N], larger is harder.
     path: of the picture.
-    flipped: bool [N], True where label noise changed the label; these get a frame.
+    flipped: bool [N], True where the label was changed; these get a frame.
     columns: examples in each half of a row; fewer where a class has fewer than twice as many.
   """
   present = np.unique(labels)
@@ -58,7 +58,7 @@ def draw_contact_sheet(
   classes = 'classes' if len(present) > 1 else 'class'
   title = f'{count} {classes}: the easiest and the hardest examples of each'
   names = [str(class_names[c]) for c in chosen]
-  frames = None if flipped is None else _Frames(flipped, 'label flipped by label noise')
+  frames = None if flipped is None else _Frames(flipped, 'wrong label')
   save(_draw(images, grid, names, title, ('easiest', 'hardest'), frames), path)
 
 

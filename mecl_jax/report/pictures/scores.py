@@ -33,7 +33,7 @@ def draw_scores(
     class_names: by label. Of more than 20 classes, the 10 easiest and the 10 hardest are drawn.
     path: of the picture.
     measure: name of the score, for the axis.
-    flipped: bool [N], True where label noise changed the label; drawn as a group of its own.
+    flipped: bool [N], True where the label was changed; drawn as a group of its own.
   """
   score = np.asarray(score, np.float64)
   edges, logarithmic = bins(score)
@@ -77,7 +77,7 @@ def _histogram(
   """Draws a histogram per group of examples, in % of the group."""
   groups = {'all': np.ones(len(score), bool)}
   if flipped is not None:
-    groups = {'clean label': ~np.asarray(flipped), 'flipped label': np.asarray(flipped)}
+    groups = {'clean label': ~np.asarray(flipped), 'wrong label': np.asarray(flipped)}
   # Hatched, because colours alone are hard to tell apart in grey print and where groups overlap.
   styles: tuple[dict[str, Any], ...] = (
     {'facecolor': (*to_rgb(CLEAN), 0.3), 'edgecolor': CLEAN},

@@ -1,0 +1,123 @@
+"""Training labels from a file, such as those that people gave."""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from mecl_jax.data.dataset import Dataset, Split
+from mecl_jax.errors import UserError
+
+
+def relabel(train: Split, source: str, num_classes: int) -> Split:
+  """Returns the training split with the labels of a file.
+
+  Args:
+    train: the whole training split.
+    source: an .npz or .csv file, or `FILE:NAME` for the array or column NAME; without it, `label`.
+      Labels are integers [N]. With an array or column `id` (text [N]) they are matched by id, and
+      the file may have more examples. Without it, they are in the order of the ids of `train`,
+      which for CIFAR is the order of the published files.
+    num_classes: of the data set.
+
+  Raises:
+    UserError: the file cannot be read, or does not fit the training split.
+  """
+  path, name = _split_name(source)
+  labels, ids = (_read_csv if path.suffix == '.csv' else _read_npz)(path, name)
+  if labels.dtype.kind not in 'iu' or labels.ndim != 1:
+    raise UserError(f'{path}: {name} must be integers [N]; it is {labels.dtype} {labels.shape}')
+  if ids is None and len(labels) != len(train):
+    raise UserError(
+      f'{path} has {len(labels)} labels for {len(train)} training examples; without ids there must'
+      ' be one for each'
+    )
+  if ids is not None:
+    labels = labels[_positions(path, np.asarray(ids), len(labels), train.ids)]
+  outside = (labels < 0) | (labels >= num_classes)
+  if outside.any():
+    raise UserError(
+      f'{path}: {outside.sum()} of {len(labels)} labels lie outside 0..{num_classes - 1}, first'
+      f' {labels[outside][0]}'
+    )
+  return dataclasses.replace(train, labels=labels.astype(np.int32))
+
+
+def with_clean_labels(dataset: Dataset, train: Split, validation: str) -> Dataset:
+  """Returns a relabelled data set that also has the original labels.
+
+  Args:
+    dataset: cut from a relabelled training split.
+    train: the whole training split with its original labels.
+    validation: 'given': the validation split keeps the labels of the file, as where nobody knows
+      better; 'clean': it gets the original ones.
+  """
+  clean, held_out = (
+    train.labels[np.searchsorted(train.ids, split.ids)]
+    for split in (dataset.train, dataset.validation)
+  )
+  if validation == 'clean':
+    of_validation = dataclasses.replace(dataset.validation, labels=held_out)
+    dataset = dataclasses.replace(dataset, validation=of_validation)
+  return dataclasses.replace(dataset, clean_labels=clean)
+
+
+def _split_name(source: str) -> tuple[pathlib.Path, str]:
+  file, colon, name = source.rpartition(':')
+  if not colon or os.path.exists(source):
+    file, name = source, 'label'
+  path = pathlib.Path(file).expanduser()
+  if not path.is_file():
+    raise UserError(f'data.train_labels={source}: there is no file {path}')
+  return path, name
+
+
+def _read_npz(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      if name not in file.files:
+        raise UserError(_no_such(path, name, file.files))
+      return file[name], file['id'].astype(np.str_) if 'id' in file.files else None
+  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    raise UserError(f'{path} is not an .npz file of labels: {error}') from None
+
+
+def _read_csv(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+  import pyarrow
+  from pyarrow import csv
+
+  # An id like 00042 must not become the number 42.
+  options = csv.ConvertOptions(column_types={'id': pyarrow.string(), name: pyarrow.int64()})
+  try:
+    table = csv.read_csv(path, convert_options=options)
+  except (OSError, pyarrow.ArrowException) as error:
+    raise UserError(f'{path} is not a table of labels: {str(error).splitlines()[0]}') from None
+  if name not in table.column_names:
+    raise UserError(_no_such(path, name, table.column_names))
+  labels = table[name].to_numpy()
+  ids = np.array(table['id'].to_pylist(), np.str_) if 'id' in table.column_names else None
+  return labels, ids
+
+
+def _no_such(path: pathlib.Path, name: str, names: list[str]) -> str:
+  return f'{path} has no labels {name}; choose data.train_labels={path}:NAME from: ' + ', '.join(
+    other for other in names if other != 'id'
+  )
+
+
+def _positions(path: pathlib.Path, ids: np.ndarray, count: int, wanted: np.ndarray) -> np.ndarray:
+  """Returns the position in `ids` of every wanted id."""
+  if ids.shape != (count,) or len(np.unique(ids)) != count:
+    raise UserError(f'{path}: there must be one id for each of {count} labels, without repetition')
+  order = np.argsort(ids)
+  found = order[np.searchsorted(ids[order], wanted).clip(max=count - 1)]
+  missing = ids[found] != wanted
+  if missing.any():
+    raise UserError(
+      f'{path} has no label for {missing.sum()} of {len(wanted)} training examples, first'
+      f' {wanted[missing][0]}'
+    )
+  return found
