@@ -216,6 +216,17 @@ FIELDS = Group(
       ),
       'weights of the losses of the exits, earliest first; one: for every exit',
     ),
+    'gradients': Field(
+      'sum',
+      one_of('sum', 'equilibrium', 'partition', 'pcgrad', 'cagrad'),
+      'how the exits share the gradient of the backbone (`joint`, `mixed`), see'
+      ' [curriculum.md](curriculum.md)',
+    ),
+    'cagrad_radius': Field(
+      0.4,
+      number('from 0 up to, not including, 1', lambda v: 0 <= v < 1),
+      '`cagrad`: c of the paper',
+    ),
     'cache_features': Field(
       True, flag(), '`classifier_wise`: heads learn on features computed once, not augmented'
     ),

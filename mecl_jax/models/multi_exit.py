@@ -1,6 +1,6 @@
 """The multi-exit network: a backbone with heads at some of its stages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import itertools
 
 from flax import nnx
@@ -14,6 +14,9 @@ from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
 from mecl_jax.models.named import Named
+
+# (number of the exit from 0, feature map) -> feature map for its head, and for the next stage.
+Link = Callable[[int, jax.Array], tuple[jax.Array, jax.Array]]
 
 FINAL = 'final'  # name of the last exit, whose head is the classifier of the backbone
 
@@ -76,12 +79,15 @@ class MultiExit(nnx.Module):
     self.mean = PixelStatistic(jnp.asarray(mean, parameter_dtype(dtype)))
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
 
-  def __call__(self, images: jax.Array, exits: Sequence[str] | None = None) -> jax.Array:
+  def __call__(
+    self, images: jax.Array, exits: Sequence[str] | None = None, link: Link | None = None
+  ) -> jax.Array:
     """Returns the logits of exits; stages after the last of these exits do not run.
 
     Args:
       images: uint8 or float [B, H, W, C], pixel values in 0..255.
       exits: names of exits, in any order; None for all, earliest first.
+      link: changes how gradients flow at the exits; None: they flow unchanged.
 
     Returns:
       float32 [B, exits, classes], in the order of `exits`; float64 if the model computes in it.
@@ -89,7 +95,7 @@ class MultiExit(nnx.Module):
     Raises:
       UserError: an exit is unknown.
     """
-    return self.classify(self.features(images, exits), exits)
+    return self.classify(self.features(images, exits, link), exits)
 
   def input_shape(self, image_shape: Sequence[int]) -> tuple[int, int, int]:
     """Returns (height, width, channels) of the input of the first stage for images of a shape."""
@@ -108,17 +114,21 @@ class MultiExit(nnx.Module):
     return tuple(name for name in self.exit_names if name in wanted)
 
   def features(
-    self, images: jax.Array, exits: Sequence[str] | None = None
+    self, images: jax.Array, exits: Sequence[str] | None = None, link: Link | None = None
   ) -> tuple[jax.Array, ...]:
     """Returns the feature maps [B, H, W, C] of the `needed` exits, in the compute dtype."""
     wanted = [self.exit_names.index(name) for name in self.needed(exits)]
     x: Features = self.preprocess(images)
     maps = []
-    for segment in self.segments[: max(wanted) + 1]:
+    for number, segment in enumerate(self.segments[: max(wanted) + 1]):
       for name in segment:
         with jax.named_scope(name):  # for profiles
           x = self._run_stage(self.backbone.stages[name], x)
-      maps.append(feature_map(x))
+      of_head = feature_map(x)
+      if link is not None:
+        of_head, following = link(number, of_head)
+        x = (*x[:-1], following) if isinstance(x, tuple) else following
+      maps.append(of_head)
     return tuple(maps[index] for index in wanted)
 
   def classify(

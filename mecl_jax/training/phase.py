@@ -139,6 +139,8 @@ def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
     distilled=distillation.weight if plan.distilled else 0.0,
     growth=distillation.growth,
     growth_above=distillation.growth_above,
+    gradients=config.gradients if len(plan.phase.exits) > 1 else 'sum',
+    radius=config.cagrad_radius if config.gradients == 'cagrad' else 0.0,
   )
 
 

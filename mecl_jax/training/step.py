@@ -11,7 +11,7 @@ import optax
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.models import FINAL, MultiExit, draw_dropout
-from mecl_jax.training import learning_speed, lookahead
+from mecl_jax.training import gradients, learning_speed, lookahead
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
 Arrays = dict[str, Any]  # nested dicts of arrays
@@ -27,6 +27,8 @@ class Objective(NamedTuple):
     distilled: C of `(1 - C) cross-entropy + C distillation` from the final exit; 0: none.
     growth, growth_above: the temperature, kept in `TrainState.extra`, is multiplied by `growth`
       after a batch whose mean highest probability at the final exit is above `growth_above`.
+    gradients: how the exits share the backbone, one of `gradients.METHODS`.
+    radius: see `gradients.cagrad`.
   """
 
   exits: tuple[str, ...]
@@ -35,6 +37,8 @@ class Objective(NamedTuple):
   distilled: float = 0.0
   growth: float = 1.0
   growth_above: float = 1.0
+  gradients: str = 'sum'
+  radius: float = 0.0
 
 
 class Batches(NamedTuple):
@@ -140,7 +144,8 @@ def make_step(
     it is empty if the batches hold the examples.
   """
 
-  def loss_of(params, state, frozen, examples, weights, key):
+  def losses_of(params, state, frozen, examples, weights, key):
+    """Returns losses and their weights, [B, E] each, and what else a step needs."""
     model, extra = nnx.merge(graphdef, params, state.batch_stats, frozen), state.extra
     draw_dropout(model, key)
     logits, teacher = _predictions(model, examples, objective)
@@ -153,10 +158,29 @@ def make_step(
       extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
     if objective.survivors:
       weights = weights * survival(logits, weights > 0)
-    loss = weighted_sum(minimised, weights.astype(losses.dtype))
     correct = logits.argmax(axis=-1) == examples['labels'][:, None]
     updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    return loss, (_like(updated, state.batch_stats), extra, (loss, losses.mean(axis=0), correct))
+    rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)
+    return (minimised, weights.astype(losses.dtype)), rest
+
+  def loss_of(*args):
+    weighted, rest = losses_of(*args)
+    loss = weighted_sum(*weighted)
+    return loss, (loss, *rest)
+
+  def exit_losses_of(*args):
+    (losses, weights), rest = losses_of(*args)
+    return (weights * losses).sum(axis=0) / len(losses), rest
+
+  def gradient(params, *args):
+    if objective.gradients not in gradients.PER_EXIT:
+      return jax.grad(loss_of, has_aux=True)(params, *args)
+    losses, backward, rest = jax.vjp(lambda p: exit_losses_of(p, *args), params, has_aux=True)
+    # Not `vmap`: it would make a grouped convolution of every gradient, which XLA runs slowly.
+    of_exits = [backward(one)[0] for one in jnp.eye(len(losses), dtype=losses.dtype)]
+    key = jax.random.fold_in(args[-1], 2**31)  # the layers of dropout use small numbers
+    grads = gradients.combine(of_exits, objective.gradients, key, objective.radius)
+    return grads, (losses.sum(), *rest)
 
   def one(state, frozen, source, key, batch):
     with jax.named_scope('batch'):  # scopes are for profiles
@@ -168,8 +192,7 @@ def make_step(
         images = augment(augment_key, examples['images'], batch.mirrored)
         examples = {**examples, 'images': images}
     dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
-    gradient = jax.grad(loss_of, has_aux=True)
-    grads, (batch_stats, extra, (loss, exit_loss, correct)) = gradient(
+    grads, (loss, batch_stats, extra, exit_loss, correct) = gradient(
       state.params, state, frozen, examples, batch.weights, dropout_key
     )
     if batch.epoch is not None:
@@ -207,10 +230,11 @@ def _predictions(
   exits = objective.exits
   if 'summaries' in examples:
     return model.read(examples['summaries'], exits), examples.get('teacher')
+  link = gradients.make_link(objective.gradients, len(exits))
   if not objective.distilled:
-    return model(examples['images'], exits), None
+    return model(examples['images'], exits, link), None
   if FINAL in exits:
-    logits = model(examples['images'], exits)
+    logits = model(examples['images'], exits, link)
     return logits, logits[:, -1]
   logits = model(examples['images'], (*exits, FINAL))
   return logits[:, :-1], logits[:, -1]

@@ -104,6 +104,11 @@ def check(config: ConfigDict) -> None:
     raise UserError(
       f'model.exits is empty; strategy={strategy} needs an early exit (only joint does not)'
     )
+  if config.gradients != 'sum' and (strategy not in ('joint', 'mixed') or not early):
+    raise UserError(
+      f'gradients={config.gradients} needs several exits that train the backbone together:'
+      ' strategy=joint or mixed, and an early exit'
+    )
   if strategy == 'layer_wise':
     _check_exits_alone(config)
     return

@@ -7,6 +7,17 @@ from tests.runs import run, stopped_at
 pytestmark = pytest.mark.stacks
 
 
+@pytest.mark.parametrize('method', ['equilibrium', 'cagrad'])
+def test_gradients_are_shared_in_the_joint_phase_only(toy_config, tmp_path, method):
+  c = toy_config
+  c.strategy, c.curriculum.order = 'mixed', 'none'
+  run(c, tmp_path / 'sum')
+  run(c, tmp_path / method, gradients=method)
+  sums, mine = (load_predictions(tmp_path / d / 'predictions.npz') for d in ('sum', method))
+  assert not np.array_equal(sums['test_logits'], mine['test_logits'])
+  assert np.isfinite(mine['test_logits']).all()
+
+
 def test_stopped_joint_run_and_teacher_resume(toy_config, tmp_path):
   """With streamed data, several steps per call, distillation and weights of survivors."""
   c = toy_config
