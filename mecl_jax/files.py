@@ -23,7 +23,9 @@ CHECKSUM = 'checksum'  # of a checked JSON file, and the array of an .npz file, 
 MAX_JSON = 64 << 20  # bytes; the files of a run have at most some hundred kB
 MAX_INFLATED = 1 << 30  # bytes, of a compressed .npz file
 
-_EDITED = f'if you edited the file yourself, remove its line "{CHECKSUM}"'
+# What to do if the content is as it should be.
+_EDITED_JSON = f'if you edited the file yourself, remove its line "{CHECKSUM}"'
+_EDITED_NPZ = f'if you changed its arrays yourself, save them without the array "{CHECKSUM}"'
 
 
 @contextlib.contextmanager
@@ -91,8 +93,29 @@ def read_json(path: str | os.PathLike, *, again: str = '') -> dict[str, Any]:
       raise ValueError('it does not hold an object')
     expected = fields.pop(CHECKSUM, None)
     if expected is not None and expected != json_checksum(fields):
-      _differs(path, _EDITED, again)
+      _differs(path, _EDITED_JSON, again)
     return fields
+
+
+def check_types(
+  path: str | os.PathLike, fields: Mapping[str, Any], types: Mapping[str, Any], *, again: str = ''
+) -> None:
+  """Checks the types of fields that were read from a JSON file.
+
+  Args:
+    path: of the file, for the message.
+    fields: that were read.
+    types: for each field that is needed, a type or a union of types.
+    again: what to do if they are wrong, for the message.
+
+  Raises:
+    DamagedFile: a field is missing or has another type.
+  """
+  for name, expected in types.items():
+    if name not in fields:
+      raise DamagedFile(_join(f'{path} is damaged: it lacks {name}', again))
+    if not isinstance(fields[name], expected):
+      raise DamagedFile(_join(f'{path} is damaged: {name} is {fields[name]!r:.80}', again))
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -118,7 +141,7 @@ def arrays_checksum(arrays: Mapping[str, Any]) -> str:
   for name in sorted(arrays):
     array = np.asarray(arrays[name])
     digest.update(f'{name}\0{array.dtype.str}\0{array.dtype.name}\0{array.shape}\0'.encode())
-    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
   return digest.hexdigest()
 
 
@@ -155,7 +178,7 @@ def read_npz(
       arrays = {m.filename.removesuffix('.npy'): _read_array(archive, m) for m in members}
     expected = arrays.pop(CHECKSUM, None)
     if expected is not None and str(expected) != arrays_checksum(arrays):
-      _differs(path, again)
+      _differs(path, _EDITED_NPZ, again)
     return arrays
 
 
@@ -195,10 +218,13 @@ def _one_line_errors(path: str | os.PathLike, kind: str, again: str) -> Iterator
 
 
 def _damaged(path: str | os.PathLike, kind: str, error: Exception, again: str) -> DamagedFile:
-  reason = first_line(error)
-  return DamagedFile('; '.join(filter(None, (f'{path} is not a {kind} file: {reason}', again))))
+  return DamagedFile(_join(f'{path} is not a {kind} file: {first_line(error)}', again))
 
 
 def _differs(path: str | os.PathLike, *what_to_do: str) -> NoReturn:
   found = f'{path} is damaged: its checksum differs from that of its content'
-  raise DamagedFile('; '.join(filter(None, (found, *what_to_do))))
+  raise DamagedFile(_join(found, *what_to_do))
+
+
+def _join(*parts: str) -> str:
+  return '; '.join(filter(None, parts))
