@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.evaluation import metrics
 from mecl_jax.files import read_npz, write_npz
 
@@ -76,8 +76,11 @@ def load_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:
     DamagedFile: the file is not what was written.
     UserError: it does not exist or cannot be read.
   """
-  workdir = pathlib.Path(path).parent
-  return read_npz(path, again=f'--mode=evaluate --workdir={workdir} writes it again')
+  again = f'--mode=evaluate --workdir={pathlib.Path(path).parent} writes it again'
+  arrays = read_npz(path, again=again)
+  if 'exits' not in arrays:
+    raise DamagedFile(f'{path} does not hold predictions: it lacks exits; {again}')
+  return arrays
 
 
 def predicted(predictions: Mapping[str, np.ndarray], name: str) -> Predicted:

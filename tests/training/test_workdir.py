@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mecl_jax.errors import DamagedFile, UserError
-from mecl_jax.files import write_checked_json
+from mecl_jax.files import read_json, write_checked_json
 from mecl_jax.training import learning_speed
 from mecl_jax.training.workdir import claim, read_identity, read_summary
 
@@ -52,7 +52,7 @@ def test_damaged_summary_is_rejected(own, text, message):
 
 @pytest.mark.parametrize('row', [None, {}, {'name': 3}])
 def test_damaged_row_of_a_summary_is_rejected(own, row):
-  fields = json.loads((own / 'summary.json').read_text()) | {'exits': [row]}
+  fields = read_json(own / 'summary.json') | {'exits': [row]}
   write_checked_json(own / 'summary.json', fields)
   with pytest.raises(DamagedFile, match=r'summary\.json is damaged: (it lacks name|name is 3)'):
     read_summary(own)
