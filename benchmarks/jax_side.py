@@ -28,10 +28,11 @@ from mecl_jax.models import FINAL, exit_costs
 from mecl_jax.models.macs import count_parameters
 from mecl_jax.training import devices
 from mecl_jax.training.batches import make_curriculum
+from mecl_jax.training.features import cached_features
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.phase import PhaseSteps, steps_per_dispatch
 from mecl_jax.training.run import Run, set_up_run
-from mecl_jax.training.sources import cached_features, resident
+from mecl_jax.training.sources import resident
 from mecl_jax.training.step import StepMetrics
 from mecl_jax.training.strategies import needs_scores
 

@@ -161,6 +161,7 @@ def torch_cases(source: str, backbone: str, path: pathlib.Path) -> Iterator[Case
       y = network(x.permute(0, 3, 1, 2))
     return getattr(y, 'logits', y).numpy()  # Inception has two outputs in training
 
+  sizes: tuple[int, ...]
   if source == 'lite':
     sizes = (LITE[backbone],)
   else:

@@ -24,6 +24,7 @@ from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
 from mecl_jax.training import sources
 from mecl_jax.training.batches import make_curriculum
+from mecl_jax.training.features import features_of
 from mecl_jax.training.initial_weights import load_initial_weights
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.phase import PhaseSteps
@@ -139,7 +140,7 @@ def _composed(parts: Sequence[Predicted]) -> Predicted:
 def _source(run: Run, split: Split) -> Arrays:
   """Returns the features of the early heads and the final exit's logits, for a whole split."""
   early, check = run.model.exit_names[:-1], run.interruption.check
-  kept = sources.cached_features(run.model, split, early, run.mesh, on_batch=check)
+  kept = features_of(run, split, early, on_batch=check)
   if kept is None:
     raise UserError('the features of the heads do not fit into memory; choose other exits or heads')
   return kept | sources.teacher_logits(run, split)

@@ -9,7 +9,6 @@ import numpy as np
 from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.curriculum import visible_count
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation import predict
 from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import (
@@ -27,6 +26,7 @@ from mecl_jax.report.style import save
 from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.checkpoints import Position
+from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import read_metrics, work
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores
@@ -46,7 +46,7 @@ def predict_splits(run: Run) -> dict[str, np.ndarray]:
   found = {}
   for name, split in splits.items():
     with work(run.console, name, len(split), run.interruption.check) as on_batch:
-      logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
+      logits = predict_split(run, split, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
   save_predictions(path, run.model.exit_names, found)

@@ -113,6 +113,12 @@ _MODEL = Group(
       free("'PATTERN,PATTERN'"),
       'parameters that the initial weights may lack, or have in another shape',
     ),
+    'frozen': Field(
+      False,
+      flag(),
+      'whether the stages keep their pretrained weights, so that only heads train, the final one'
+      ' too',
+    ),
     'preprocessing': Field(
       'auto',
       one_of('auto', 'dataset', 'caffe', 'tf', 'torch', 'run'),
@@ -230,6 +236,11 @@ FIELDS = Group(
     'cache_features': Field(
       True, flag(), '`classifier_wise`: heads learn on features computed once, not augmented'
     ),
+    'feature_files_gb': Field(
+      8.0,
+      NOT_NEGATIVE,
+      'GB on disk for features of frozen backbones, which runs share; 0: none are kept',
+    ),
     'phases': PHASES,
     'curriculum': CURRICULUM,
     'distillation': DISTILLATION,
@@ -246,6 +257,6 @@ FIELDS = Group(
 # Fields and groups that may change between two starts of a run: the result does not depend on them
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
-  *('data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
+  *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
   *('checkpoints.', 'logging.', 'evaluation.', 'report.'),
 )

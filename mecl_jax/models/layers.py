@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 import numpy as np
 
-from mecl_jax.models.convolution import conv_general_dilated
+from mecl_jax.models.convolution import conv_general_dilated, depthwise
 
 MOMENTUM = 0.9  # share of the old value in the moving averages of batch norm
 EPSILON = 1e-5  # added to the variance by batch norm
@@ -97,7 +97,7 @@ def conv(
     feature_group_count=groups,
     use_bias=False,
     kernel_init=kernel_init or normal(2),
-    conv_general_dilated=conv_general_dilated,
+    conv_general_dilated=depthwise if groups == in_channels > 1 else conv_general_dilated,
     dtype=dtype,
     param_dtype=parameter_dtype(dtype),
     rngs=rngs,

@@ -14,6 +14,7 @@ from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.teachers import cross_validation, transfer
 from mecl_jax.teachers.plain_run import TrainRun, train_plain_run
 from mecl_jax.training import learning_speed
+from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import work
 from mecl_jax.training.networks import load_network_for
 from mecl_jax.training.run import Run
@@ -129,7 +130,7 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     logits = _logits(model, run, (settings.teacher_exit,))[:, 0]
   elif settings.teacher in ('final_exit', 'self_taught'):
     model = run.model if own else load_network_for(run, train_plain_run(run, train_run))
-    logits = _logits(model, run, (FINAL,))[:, 0]
+    logits = _final_logits(model, run)
   else:
     raise NotImplementedError(f'the teacher {settings.teacher} has no branch here')
   return scores.MEASURES[settings.measure](logits, labels)
@@ -138,6 +139,14 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
 def _logits(model: MultiExit, run: Run, exits: tuple[str, ...]) -> np.ndarray:
   """Returns the logits [N, exits, classes] of images without augmentation."""
   return _on_training_images(predict, model, run, exits=exits)
+
+
+def _final_logits(model: MultiExit, run: Run) -> np.ndarray:
+  if model is not run.model:
+    return _logits(model, run, (FINAL,))[:, 0]
+  train = run.dataset.train
+  with work(run.console, 'difficulty', len(train), run.interruption.check) as on_batch:
+    return predict_split(run, train, (FINAL,), on_batch=on_batch)[:, 0]
 
 
 def _on_training_images(function: Callable, model: MultiExit, run: Run, **options) -> np.ndarray:

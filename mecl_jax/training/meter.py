@@ -8,7 +8,8 @@ import numpy as np
 
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.errors import RunError
-from mecl_jax.evaluation import accuracy, predict
+from mecl_jax.evaluation import accuracy
+from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import MetricsLog
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
@@ -79,7 +80,7 @@ class Meter:
     """Writes the accuracy of the phase's exits on the validation split, by the run's model."""
     run, exits = self._run, self._plan.phase.exits
     split = run.dataset.validation
-    logits = predict(run.model, split.images, exits, mesh=run.mesh)
+    logits = predict_split(run, split, exits)
     values = {name: accuracy(logits[:, k], split.labels) for k, name in enumerate(exits)}
     self._write(done, validation=values)
     self._since, self._steps = time.monotonic(), 0

@@ -94,7 +94,7 @@ def make_plan(
   weights = spread(config.exit_weights, exits, 'exit_weights')
   depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
   plans: list[PhasePlan] = []
-  for phase in make_phases(config.strategy, exits, segments):
+  for phase in make_phases(config.strategy, exits, segments, frozen=config.model.frozen):
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
     if config.model.pretrained and not phase.curriculum and is_zero(settings.duration):
       continue  # the backbone keeps its pretrained weights

@@ -26,6 +26,7 @@ from mecl_jax.training.workdir import read_identity
 _OF_WEIGHTS = (
   'pretrained',
   'pretrained_skip',
+  'frozen',
   'preprocessing',
 )  # not of `models.build`
 

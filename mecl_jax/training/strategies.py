@@ -40,7 +40,11 @@ class Phase:
 
 
 def make_phases(
-  strategy: str, exits: Sequence[str], segments: Sequence[Sequence[str]]
+  strategy: str,
+  exits: Sequence[str],
+  segments: Sequence[Sequence[str]],
+  *,
+  frozen: bool = False,
 ) -> tuple[Phase, ...]:
   """Returns the phases of a strategy.
 
@@ -48,6 +52,7 @@ def make_phases(
     strategy: a valid value of the field `strategy`.
     exits: names of all exits, earliest first, 'final' last.
     segments: per exit, the backbone's stages between the exit before it and this one.
+    frozen: whether no phase trains the backbone.
   """
   everything: tuple[Prefix, ...] = (('backbone',), ('heads',))
   final, early = exits[-1], tuple(exits[:-1])
@@ -67,12 +72,18 @@ def make_phases(
     )
     for exit_name, segment in zip(exits, segments, strict=True)
   )
-  return {
+  phases = {
     'joint': (joint,),
     'classifier_wise': (backbone, heads),
     'layer_wise': layers,
     'mixed': (backbone, joint),
   }[strategy]
+  return tuple(map(_heads_only, phases)) if frozen else phases
+
+
+def _heads_only(phase: Phase) -> Phase:
+  heads = tuple(('heads', name) for name in phase.exits)
+  return dataclasses.replace(phase, trainable=heads, frozen_backbone=True)
 
 
 def needs_scores(config: ConfigDict) -> bool:
@@ -100,6 +111,10 @@ def check(config: ConfigDict) -> None:
     UserError: a field that has no effect, or makes training impossible, with the strategy.
   """
   strategy, early = config.strategy, len(config.model.exits)
+  if config.model.frozen and not config.model.pretrained:
+    raise UserError('model.frozen needs pretrained weights: set model.pretrained')
+  if config.model.frozen and config.gradients != 'sum':
+    raise UserError(f'model.frozen trains no backbone: gradients={config.gradients} has no effect')
   if not early and strategy != 'joint':
     raise UserError(
       f'model.exits is empty; strategy={strategy} needs an early exit (only joint does not)'

@@ -184,6 +184,7 @@ def test_only_joint_training_needs_no_early_exit():
     ({'distillation.weight': 1.0, 'strategy': 'joint'}, 'must be below 1'),
     ({'distillation.weight': 0.5, 'strategy': 'joint', 'model.exits': ()}, 'needs early exits'),
     ({'curriculum.sample_weights': 'survivors', 'model.exits': ('stage1',)}, 'needs 2 early exits'),
+    ({'model.frozen': True}, 'model.frozen needs pretrained weights'),
     ({'gradients': 'pcgrad'}, 'gradients=pcgrad needs several exits .*joint or mixed'),
     ({'gradients': 'partition', 'strategy': 'layer_wise'}, 'gradients=partition needs'),
     ({'gradients': 'cagrad', 'strategy': 'joint', 'model.exits': ()}, 'and an early exit'),

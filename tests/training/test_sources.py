@@ -14,24 +14,11 @@ def mesh():
   return devices.make_mesh(8)
 
 
-def test_cached_features_equal_the_features(mesh):
-  """The last batch overlaps the one before it, since 20 does not divide 32."""
-  model, exits = make_model(), ('stage1', 'stage2')
-  model.eval()
-  done = []
-  cached = sources.cached_features(model, SPLIT, exits, mesh, batch_size=20, on_batch=done.append)
-  summaries = model.summarise(model.features(IMAGES, exits), exits)
-  for got, expected in zip(cached['summaries'], summaries, strict=True):
-    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-  assert np.array_equal(cached['labels'], LABELS) and done == [20, 32]
-
-
 def test_too_large_data_stay_on_the_host(mesh, monkeypatch):
   monkeypatch.setattr(devices, 'memory_budget', lambda: 100)
   model = make_model()
   model.eval()
   assert sources.resident(SPLIT, 'auto', mesh) is None
-  assert sources.cached_features(model, SPLIT, ('stage1',), mesh) is None
   assert sources.resident(SPLIT, 'device', mesh) is not None
 
 

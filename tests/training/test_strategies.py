@@ -40,6 +40,15 @@ def test_mixed_trains_the_backbone_then_everything():
 
 
 @pytest.mark.parametrize('strategy', ['joint', 'classifier_wise', 'layer_wise', 'mixed'])
+def test_frozen_backbone_trains_the_heads_with_loss(strategy):
+  free, frozen = phases(strategy), make_phases(strategy, EXITS, SEGMENTS, frozen=True)
+  assert [phase.exits for phase in frozen] == [phase.exits for phase in free]
+  for phase in frozen:
+    assert phase.trainable == tuple(('heads', name) for name in phase.exits)
+    assert phase.frozen_backbone
+
+
+@pytest.mark.parametrize('strategy', ['joint', 'classifier_wise', 'layer_wise', 'mixed'])
 def test_every_stage_and_head_is_trained(strategy):
   trained = {path for phase in phases(strategy) for path in phase.trainable}
   for part in [('backbone', 'stages', s) for segment in SEGMENTS for s in segment] + [
