@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import json
+import os
 import pathlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -13,7 +15,13 @@ from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
 from mecl_jax.errors import MissingFile, UserError
-from mecl_jax.files import check_types, read_json, write_checked_json, write_npz
+from mecl_jax.files import (
+  check_types,
+  clear_temporary_files,
+  read_json,
+  write_checked_json,
+  write_npz,
+)
 from mecl_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -42,6 +50,8 @@ _OF_TRAINING = (
 def claim(workdir: pathlib.Path) -> Iterator[None]:
   """Locks the work directory; the system unlocks it when the process ends in any way.
 
+  Removes temporary files that killed processes left in it, or in work directories inside of it.
+
   Raises:
     UserError: another process has locked it, or it cannot be made.
   """
@@ -54,9 +64,24 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
   except OSError as error:
     raise UserError(f'{workdir} cannot be used as a work directory: {error}') from None
   try:
+    _clear_temporary_files(workdir)
     yield
   finally:
     lock.release()
+
+
+def _clear_temporary_files(workdir: pathlib.Path) -> None:
+  for name, folders, files in os.walk(workdir):
+    folder = pathlib.Path(name)
+    if '.lock' in files and folder != workdir:  # the run of a teacher, which may be in use
+      folders.clear()
+      with contextlib.suppress(UserError), claim(folder):
+        pass
+      continue
+    clear_temporary_files(folder)
+    for unfinished in [each for each in folders if '.orbax-checkpoint-tmp' in each]:
+      shutil.rmtree(folder / unfinished, ignore_errors=True)
+      folders.remove(unfinished)
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:

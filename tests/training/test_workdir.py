@@ -17,6 +17,46 @@ def test_workdir_that_cannot_be_made_is_rejected(tmp_path):
     pass
 
 
+LEFT = (
+  *(
+    '.summary.json.abcd_123.tmp',
+    'report/.index.html.0123abcd.tmp',
+    'teacher/.config.json.a1b2c3d4.tmp',
+  ),
+  *('checkpoints/7.orbax-checkpoint-tmp/model/x', 'teacher/checkpoints/7.orbax-checkpoint-tmp-1/x'),
+)
+OTHERS = ('.notes.tmp', 'summary.json.abcd_123.tmp', 'report/.a.b.tmp', 'checkpoints/7/x', '.lock')
+
+
+def fill(workdir, names):
+  for name in names:
+    (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+    (workdir / name).write_text('')
+
+
+def files_of(workdir):
+  return {str(p.relative_to(workdir)) for p in workdir.rglob('*') if p.is_file()}
+
+
+def test_files_of_killed_processes_are_removed(tmp_path):
+  fill(tmp_path, (*LEFT, *OTHERS, 'teacher/.lock'))
+  with claim(tmp_path):
+    assert files_of(tmp_path) == {*OTHERS, 'teacher/.lock'}
+  assert not list(tmp_path.rglob('*.orbax-checkpoint-tmp*'))
+
+
+def test_files_of_a_running_process_are_kept(tmp_path):
+  fill(tmp_path, LEFT)
+  with claim(tmp_path / 'teacher'):
+    fill(tmp_path, LEFT)
+    with claim(tmp_path):
+      assert files_of(tmp_path / 'teacher') == {
+        *('.lock', '.config.json.a1b2c3d4.tmp', 'checkpoints/7.orbax-checkpoint-tmp-1/x')
+      }
+      with pytest.raises(UserError, match='another process uses'), claim(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
