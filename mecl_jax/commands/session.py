@@ -21,7 +21,7 @@ from mecl_jax.training.run import Run, set_up_run
 
 @contextlib.contextmanager
 def hold(workdir: pathlib.Path, config: ConfigDict) -> Iterator[Interruption]:
-  """Locks a work directory, handles signals, and checks that the configuration is that of its run.
+  """Locks a work directory, and checks that the configuration is that of its run.
 
   Args:
     workdir: new, or of a run with this configuration.
