@@ -15,6 +15,11 @@ cifar10:smoke is a variant of it. Without --config the configuration is that of 
 import pathlib
 import sys
 
+from mecl_jax.training import interruption
+
+if __name__ == '__main__':
+  interruption.watch()  # before the imports below, which take a moment
+
 from absl import flags
 from ml_collections import config_flags
 

@@ -1,6 +1,8 @@
 """Runs the shards of a study as tasks of Ray, on one machine or on a cluster."""
 
+import contextlib
 import pathlib
+from types import ModuleType
 
 from experiments.paired.study import Study
 from experiments.paired.sweep import sweep
@@ -37,16 +39,26 @@ def sweep_on_ray(
   except ImportError:
     raise UserError("--ray needs Ray; pip install -e '.[ray]'") from None
   ray.init(ignore_reinit_error=True)
-  with Interruption():  # a signal ends the wait: finished runs are on disk, and Ray stops its tasks
+  with Interruption() as interruption:
+    interruption.wait_for_safe_points()
     gpus = 1 if ray.cluster_resources().get('GPU') else 0
     make = ray.remote(num_cpus=1, num_gpus=gpus, scheduling_strategy='SPREAD')(_make)
     arguments = study, name, folder.absolute(), shards, data_dir
     for _ in range(PASSES):
       try:
-        failed = sum(ray.get([make.remote(*arguments, shard) for shard in range(shards)]))
+        tasks = [make.remote(*arguments, shard) for shard in range(shards)]
+        failed = sum(_get(ray, tasks, interruption))
       except ray.exceptions.RayTaskError as error:
         raise error.cause if isinstance(error.cause, UserError) else error from None
   return failed
+
+
+def _get(ray: ModuleType, tasks: list, interruption: Interruption) -> list[int]:
+  """Waits for tasks; after a signal, finished runs are on disk, and Ray stops its tasks."""
+  while True:
+    interruption.check()
+    with contextlib.suppress(ray.exceptions.GetTimeoutError):
+      return ray.get(tasks, timeout=1)
 
 
 def _make(

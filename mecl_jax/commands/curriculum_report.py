@@ -24,11 +24,12 @@ from mecl_jax.training.run import Run
 _AXES = {'confidence': '1 - confidence', 'margin': '1 - margin'}
 
 
-def write(run: Run) -> dict[str, Any]:
+def write(run: Run, folder: pathlib.Path) -> dict[str, Any]:
   """Writes pacing*.png, and, where there are scores, easy_and_hard.png, scores.png, agreement.*.
 
   Args:
     run: its scores are read from difficulty.npz.
+    folder: to write to.
 
   Returns:
     for the summary, if they apply: `noise_auroc`, how well the score separates wrong labels from
@@ -37,7 +38,6 @@ def write(run: Run) -> dict[str, Any]:
   Raises:
     UserError: a run or file to compare with is missing, or of other examples.
   """
-  folder = run.workdir / 'report'
   _draw_pacing(run, folder)
   path = run.workdir / 'difficulty.npz'
   if not path.exists():

@@ -36,6 +36,6 @@ def describe(
     run = session.open_run(own, workdir, console, interruption)
     overview.print_run(run)
     overview.print_stages(run)
-    path = overview.draw(run)
+    path = overview.draw(run, workdir / 'report')
     console.print(f'picture: {path}', soft_wrap=True)
     return path

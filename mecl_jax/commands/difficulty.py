@@ -46,6 +46,6 @@ def score_difficulty(
     session.start(run)
     train_phases(run, teacher_trainer(console), until_scored=True)
     difficulty = Difficulty.load(workdir / 'difficulty.npz')
-    curriculum_report.write(run)
+    curriculum_report.write(run, workdir / 'report')
     console.print(f'scores and pictures: {workdir}; --mode=train trains the rest', soft_wrap=True)
     return difficulty

@@ -6,7 +6,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from mecl_jax.commands.outcome import predict_splits, write_outcome
+from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
 from mecl_jax.training.log import make_console
 
@@ -18,6 +18,9 @@ def evaluate(
   console: Console | None = None,
 ) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run and writes its report again.
+
+  The predictions in predictions.npz are used if they are of this checkpoint, so that a report for
+  another target takes seconds. The earlier report stays until the new one is whole.
 
   Args:
     workdir: the run's work directory.
@@ -34,4 +37,4 @@ def evaluate(
     RunError: no checkpoint can be read.
   """
   with restored_run(pathlib.Path(workdir), config, console or make_console()) as (run, position):
-    return write_outcome(run, position, predict_splits(run))
+    return write_outcome(run, position, predictions_of(run, position))

@@ -39,7 +39,8 @@ def latency(
     UserError, RunError: as `evaluate`.
   """
   console = console or make_console()
-  with restored_run(pathlib.Path(workdir), config, console) as (run, position):
+  path = pathlib.Path(workdir)
+  with restored_run(path, config, console, measures_latency=True) as (run, position):
     predictions = predictions_of(run, position)
     settings, path, test = run.config.evaluation, run.workdir / 'latency.json', run.dataset.test
 

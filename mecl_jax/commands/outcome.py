@@ -1,12 +1,17 @@
 """The outcome of a run: predictions, summary, pictures and report."""
 
 from collections.abc import Mapping
+import contextlib
+import dataclasses
+import json
+import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.commands import curriculum_report, overview, run_report
+from mecl_jax.commands.replacement import replacing
 from mecl_jax.curriculum import visible_count
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
@@ -36,12 +41,38 @@ from mecl_jax.version import __version__
 IN_SUMMARY = ('accuracy',)  # metrics whose interval is part of summary.json
 
 
-def predict_splits(run: Run) -> dict[str, np.ndarray]:
-  """Predicts validation and test with the run's model; writes predictions.npz.
+def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
+  """Returns the predictions of the run's model on validation and test.
+
+  Those of predictions.npz are returned if they are of this position and these data. Otherwise both
+  splits are predicted, and the file is written.
 
   Returns:
     the arrays of predictions.npz: logits [N, exits, classes], labels and ids of both splits.
   """
+  path = run.workdir / 'predictions.npz'
+  with contextlib.suppress(UserError):  # the file is missing or damaged
+    found = load_predictions(path)
+    names, checkpoint = np.array(run.model.exit_names), np.array(_identifier(position))
+    expected = {'exits': names, 'checkpoint': checkpoint}
+    for name, split in ((VALIDATION, run.dataset.validation), (TEST, run.dataset.test)):
+      expected |= {f'{name}_ids': split.ids, f'{name}_labels': split.labels}
+    if all(key in found and np.array_equal(found[key], expected[key]) for key in expected):
+      run.console.print(
+        f'{path} is of this checkpoint and is used; delete it to predict again', soft_wrap=True
+      )
+      return found
+  return _predict_splits(run, position)
+
+
+def _identifier(position: Position) -> str:
+  """Returns a text that differs for the checkpoints of a run, and for those of other runs."""
+  fields = dataclasses.asdict(position)
+  del fields['wall_seconds']
+  return json.dumps(fields, sort_keys=True)
+
+
+def _predict_splits(run: Run, position: Position) -> dict[str, np.ndarray]:
   splits = {VALIDATION: run.dataset.validation, TEST: run.dataset.test}
   found = {}
   for name, split in splits.items():
@@ -49,22 +80,8 @@ def predict_splits(run: Run) -> dict[str, np.ndarray]:
       logits = predict_split(run, split, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
-  save_predictions(path, run.model.exit_names, found)
+  save_predictions(path, run.model.exit_names, found, _identifier(position))
   return load_predictions(path)
-
-
-def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
-  """Returns the predictions in predictions.npz if they are of this position, else new ones."""
-  summary = read_summary(run.workdir)
-  path = run.workdir / 'predictions.npz'
-  if summary is None or summary['steps'] != position.total or not path.exists():
-    return predict_splits(run)
-  found = load_predictions(path)
-  expected = {'exits': np.array(run.model.exit_names)}
-  for name, split in ((VALIDATION, run.dataset.validation), (TEST, run.dataset.test)):
-    expected |= {f'{name}_ids': split.ids, f'{name}_labels': split.labels}
-  same = all(key in found and np.array_equal(found[key], expected[key]) for key in expected)
-  return found if same else predict_splits(run)
 
 
 def write_outcome(
@@ -79,45 +96,46 @@ def write_outcome(
     brief: print no table, draw no picture and write no page, for the run of a teacher.
 
   Returns:
-    the summary, which is also in summary.json. That file is written last.
+    the summary, which is also in summary.json.
 
   Raises:
-    UserError: no operating point meets the target in `evaluation`; all but the page is written.
+    UserError: no operating point meets the target in `evaluation`; nothing is written then.
   """
   with_page = run.config.report.page and not brief
+  choice = None
+  if with_page and run_report.has_early_exits(run):
+    choice = run_report.choose(run, predictions)
+  run.interruption.check()
   found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
   summary = _summary(run, position, predictions, found)
-  if not brief:
-    _draw(run, summary)
-    summary['curriculum'] |= curriculum_report.write(run)
-  chosen, problem = None, None
-  if with_page:
-    try:
-      chosen = run_report.write(run, summary, predictions, found)
-    except UserError as error:
-      problem = error
-  if not chosen and not brief:
-    run_report.remove(run)
-  write_checked_json(run.workdir / 'summary.json', summary)
+  line = ''
+  with replacing(run.workdir, () if choice or brief else _policy(run)) as folder:
+    if not brief:
+      _draw(run, summary, folder / 'report')
+      summary['curriculum'] |= curriculum_report.write(run, folder / 'report')
+    if with_page:
+      line = run_report.write(run, summary, predictions, found, choice, folder)
+    write_checked_json(folder / 'summary.json', summary)
+    run.interruption.check()
   if not brief:
     run.console.print(exit_table(summary))
-  if chosen:
-    run.console.print(chosen, soft_wrap=True)
+  if line:
+    run.console.print(line, soft_wrap=True)
   if not summary['complete']:
     run.console.print(f'training has not ended; these are the results at step {position.total}')
   run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
-  if problem:
-    run.console.print(
-      f'the page was not written; --mode=evaluate --workdir={run.workdir} writes it'
-    )
-    raise problem
   return summary
 
 
-def _draw(run: Run, summary: Mapping[str, Any]) -> None:
-  folder = run.workdir / 'report'
+def _policy(run: Run) -> list[str]:
+  """Returns the name of policy.json, unless it is a file that `evaluation` names."""
+  policy, named = run.workdir / 'policy.json', run.config.evaluation.policy_file
+  return [] if named and pathlib.Path(named).resolve() == policy.resolve() else [policy.name]
+
+
+def _draw(run: Run, summary: Mapping[str, Any], folder: pathlib.Path) -> None:
   draw_exit_curve(summary, folder / 'exits.png')
-  overview.draw(run)
+  overview.draw(run, folder)
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     rows = training_rows(records, run.model.exit_names)

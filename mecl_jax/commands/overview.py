@@ -60,11 +60,11 @@ def print_stages(run: Run) -> None:
   run.console.print(table)
 
 
-def draw(run: Run) -> pathlib.Path:
-  """Draws the network with its exits; returns the path of the picture."""
+def draw(run: Run, folder: pathlib.Path) -> pathlib.Path:
+  """Draws the network with its exits into a folder; returns the path of the picture."""
   model, shape = run.model, run.dataset.image_shape
   height, width, channels = model.input_shape(shape)
-  path = run.workdir / 'report' / 'network.png'
+  path = folder / 'network.png'
   title = f'{run.config.model.backbone} on {height}x{width}x{channels} images'
   stages = stage_costs(model.backbone, (height, width, channels))
   draw_network(path, title, stages, exit_costs(model, shape))

@@ -10,6 +10,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from mecl_jax.errors import RunError, UserError
+from mecl_jax.training import interruption
 
 
 def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _: None):
@@ -39,6 +40,8 @@ def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]
     parser: of the flags; a UserError that it raises ends the program with one line.
   """
 
+  interruption.watch()
+
   def parse_flags(argv: list[str]) -> list[str]:
     try:
       return parser(argv)
@@ -48,23 +51,15 @@ def start(run: Callable[[], int | None], parser: Callable[[list[str]], list[str]
   def main(argv: list[str]) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s', force=True)
     absl_logging.set_verbosity(absl_logging.ERROR)  # Orbax logs every save
-    from mecl_jax.training.interruption import Interrupted
-
     try:
       if len(argv) > 1:
         raise UserError(f'{argv[1]!r} is not a flag; flags start with --')
       sys.exit(run())
     except (UserError, RunError) as error:
       _fail(str(error), error.exit_code)
-    except Interrupted as stop:
+    except interruption.Interrupted as stop:
       print(f'stopped by {stop}; run the same command again to resume', file=sys.stderr)
       sys.exit(stop.exit_code)
-    except KeyboardInterrupt:
-      print(
-        'stopped at once; run the same command again to resume from the last checkpoint',
-        file=sys.stderr,
-      )
-      sys.exit(130)
 
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # of XLA's start messages
   app.run(main, flags_parser=parse_flags)

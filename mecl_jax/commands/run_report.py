@@ -1,8 +1,8 @@
 """The report of a run: its operating point, and the page with its tables and figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 import numpy as np
@@ -14,15 +14,15 @@ from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
 from mecl_jax.evaluation.costs import Costs, make_costs
 from mecl_jax.evaluation.deadlines import read_trace
 from mecl_jax.evaluation.intervals import Interval
-from mecl_jax.evaluation.operating_points import Target
+from mecl_jax.evaluation.operating_points import TARGET_LATENCY_MS, Target, check_reachable
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
-from mecl_jax.models import exit_costs
+from mecl_jax.models import ExitCost, exit_costs
 from mecl_jax.report.cells import below_or_above, curriculum_name
 from mecl_jax.report.pages import run as run_page
-from mecl_jax.report.pages.page import remove_page, write_page
+from mecl_jax.report.pages.page import check_page, write_page
 from mecl_jax.report.pictures.examples import exit_sheet
 from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
@@ -31,11 +31,38 @@ from mecl_jax.report.tables.examples import examples_rows
 from mecl_jax.report.tables.exits import exit_tables
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.log import read_metrics
-from mecl_jax.training.run import Run
+from mecl_jax.training.run import Run, costs_without_data
 
 NOT_WORTH = 'the early heads cost more than they save, so that the final exit alone is better'
 
 ONE_EXIT = 'this network has one exit, so that no image leaves early'
+
+
+class Exits(NamedTuple):
+  """What the files of `evaluation` must fit.
+
+  Attributes:
+    costs: of the exits.
+    image_shape: (height, width, channels) of the images.
+    dataset: name of the data set.
+  """
+
+  costs: tuple[ExitCost, ...]
+  image_shape: tuple[int, int, int]
+  dataset: str
+
+
+def exits_of(run: Run) -> Exits:
+  """Returns the exits of a run."""
+  shape = run.dataset.image_shape
+  return Exits(exit_costs(run.model, shape), shape, run.dataset.name)
+
+
+def exits_of_network(config: ConfigDict, identity: Mapping[str, Any]) -> Exits:
+  """Returns the exits of a run before its data are loaded, from `workdir.read_run`."""
+  shape = tuple(identity['image_shape'])
+  costs = costs_without_data(config, shape, identity['num_classes'])
+  return Exits(costs, shape, identity['name'])
 
 
 def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
@@ -51,10 +78,9 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   settings = run.config.evaluation
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   costs = _costs(run, find_latency(run))
-  if policy := _given(run):
+  if policy := _given(settings, run.dataset.name):
     return given_policy(policy, validation, test, costs)
-  name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
-  return choose_policy(validation, test, costs, Target(name, settings[name]))
+  return choose_policy(validation, test, costs, _target(settings))
 
 
 def write(
@@ -62,6 +88,8 @@ def write(
   summary: Mapping[str, Any],
   predictions: Mapping[str, np.ndarray],
   found: Mapping[str, Interval],
+  choice: Choice | None,
+  workdir: pathlib.Path,
 ) -> str:
   """Writes report/index.html with its tables, and policy.json.
 
@@ -70,20 +98,18 @@ def write(
     summary: of the run.
     predictions: as in predictions.npz.
     found: metrics of the exits on the test split, see `exit_metrics`.
+    choice: from `choose`; None for a network with one exit.
+    workdir: to write to; its report/ has the pictures of the run.
 
   Returns:
     the operating point in one line.
-
-  Raises:
-    UserError: as `choose`; or report/index.html is a file that mecl_jax did not write.
   """
-  latency, folder, test = find_latency(run), run.workdir / 'report', run.dataset.test
+  latency, folder, test = find_latency(run), workdir / 'report', run.dataset.test
   tables = _tables(run, predictions, found, latency)
   pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
-  if has_early_exits(run):
-    choice = choose(run, predictions)
+  if choice:
     policy = choice.chosen.point.policy
-    save_policy(run.workdir / 'policy.json', policy, run.dataset.name)
+    save_policy(workdir / 'policy.json', policy, run.dataset.name)
     tables |= _tables_of_choice(run, choice, predictions, latency)
     pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids)
   write_page(
@@ -94,7 +120,7 @@ def write(
     run_page.run_sections(tables, pictures),
     tables,
   )
-  return _sentence(tables['operating_points']) if has_early_exits(run) else ONE_EXIT
+  return _sentence(tables['operating_points']) if choice else ONE_EXIT
 
 
 def has_early_exits(run: Run) -> bool:
@@ -102,17 +128,42 @@ def has_early_exits(run: Run) -> bool:
   return len(run.model.exit_names) > 1
 
 
-def check(run: Run) -> None:
-  """Checks the files that `evaluation` names, before hours of training and not after.
+def check(
+  config: ConfigDict, workdir: pathlib.Path, exits: Exits, *, measures_latency: bool = False
+) -> None:
+  """Checks the target and the files of `evaluation`, before hours of training and not after.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    exits: of its network.
+    measures_latency: whether the command measures what a target in milliseconds needs.
 
   Raises:
-    UserError: a file cannot be read, or is of another network.
+    UserError: a file cannot be read or is of another network, no exit is as cheap as the target, or
+      report/index.html is a file that mecl_jax did not write.
   """
-  if policy := _given(run):
-    check_same_exits(run.config.evaluation.policy_file, policy.exits, len(run.model.exit_names))
-  if run.config.evaluation.latency_file:
-    find_latency(run)
-  _deadlines(run)
+  settings = config.evaluation
+  given = _given(settings, exits.dataset)
+  if given:
+    check_same_exits(settings.policy_file, given.exits, len(exits.costs))
+  if settings.latency_file:
+    _find_latency(config, workdir, exits)
+  _deadlines(settings)
+  if not config.report.page:
+    return
+  check_page(workdir / 'report')
+  if given or len(exits.costs) == 1 or (settings.target_latency_ms and measures_latency):
+    return
+  target, latency = _target(settings), None
+  if target.name == TARGET_LATENCY_MS:
+    latency = _find_latency(config, workdir, exits)
+    if latency is None:
+      raise UserError(
+        f'evaluation.target_latency_ms={target.value:g} needs latencies of the trained network;'
+        f' train without this field, and then --mode=latency --workdir={workdir} measures them'
+      )
+  check_reachable(_make_costs(exits.costs, latency), target)
 
 
 def check_targets(settings: ConfigDict) -> None:
@@ -125,30 +176,21 @@ def check_targets(settings: ConfigDict) -> None:
     raise UserError('set only one of evaluation.target_macs and evaluation.target_latency_ms')
 
 
-def remove(run: Run) -> None:
-  """Removes the page and the policy of an earlier evaluation.
-
-  Raises:
-    UserError: report/index.html is a file that mecl_jax did not write.
-  """
-  remove_page(run.workdir / 'report')
-  policy, named = run.workdir / 'policy.json', run.config.evaluation.policy_file
-  if not named or pathlib.Path(named).resolve() != policy.resolve():
-    policy.unlink(missing_ok=True)
-
-
 def find_latency(run: Run) -> Latency | None:
   """Returns the latencies of `evaluation.latency_file`, else those of the work directory, if any.
 
   Raises:
     UserError: the file cannot be read, or is of another network.
   """
-  path = run.config.evaluation.latency_file or run.workdir / 'latency.json'
-  if not run.config.evaluation.latency_file and not path.exists():
+  return _find_latency(run.config, run.workdir, exits_of(run))
+
+
+def _find_latency(config: ConfigDict, workdir: pathlib.Path, exits: Exits) -> Latency | None:
+  path = config.evaluation.latency_file or workdir / 'latency.json'
+  if not config.evaluation.latency_file and not path.exists():
     return None
-  latency = load_latency(path, run.model.exit_names)
-  shape = run.dataset.image_shape
-  ours = (tuple(cost.macs for cost in exit_costs(run.model, shape)), shape, run.config.model.dtype)
+  latency = load_latency(path, [cost.name for cost in exits.costs])
+  ours = tuple(cost.macs for cost in exits.costs), exits.image_shape, config.model.dtype
   if (latency.macs, latency.image_shape, latency.dtype) != ours:
     raise UserError(
       f'{path} belongs to another network with exits of the same names; --mode=latency measures'
@@ -157,13 +199,18 @@ def find_latency(run: Run) -> Latency | None:
   return latency
 
 
-def _given(run: Run) -> Policy | None:
-  path = run.config.evaluation.policy_file
-  return load_policy(path, run.dataset.name) if path else None
+def _target(settings: ConfigDict) -> Target:
+  name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
+  return Target(name, settings[name])
 
 
-def _deadlines(run: Run) -> np.ndarray | None:
-  path = run.config.evaluation.deadlines_file
+def _given(settings: ConfigDict, dataset: str) -> Policy | None:
+  path = settings.policy_file
+  return load_policy(path, dataset) if path else None
+
+
+def _deadlines(settings: ConfigDict) -> np.ndarray | None:
+  path = settings.deadlines_file
   return read_trace(path) if path else None
 
 
@@ -186,7 +233,10 @@ def _chosen(points: Rows) -> dict[str, Any]:
 
 
 def _costs(run: Run, latency: Latency | None) -> Costs:
-  exits = exit_costs(run.model, run.dataset.image_shape)
+  return _make_costs(exit_costs(run.model, run.dataset.image_shape), latency)
+
+
+def _make_costs(exits: Sequence[ExitCost], latency: Latency | None) -> Costs:
   if latency is None:
     return make_costs(exits)
   batch = latency.smallest_batch
@@ -206,7 +256,8 @@ def _tables(
   if latency:
     # By the 99th percentile: an exit that meets a deadline in half of the calls does not meet it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000
-    tables |= deadline_tables(validation, test, seconds, names, trace=_deadlines(run))
+    trace = _deadlines(run.config.evaluation)
+    tables |= deadline_tables(validation, test, seconds, names, trace=trace)
     tables |= {'latency': latency.rows, 'segments': latency.segments}
   if records := read_metrics(run.workdir / 'metrics.jsonl'):
     tables['training'] = training_rows(records, names)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax import config as config_lib
-from mecl_jax.commands import curriculum_report, overview, run_report
+from mecl_jax.commands import curriculum_report, overview, replacement, run_report
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
@@ -22,7 +22,7 @@ from mecl_jax.training.run import Run, set_up_run
 
 @contextlib.contextmanager
 def hold(workdir: pathlib.Path, config: ConfigDict) -> Iterator[Interruption]:
-  """Locks a work directory, handles signals, and checks that the configuration is that of its run.
+  """Locks a work directory, and checks that the configuration is that of its run.
 
   Args:
     workdir: new, or of a run with this configuration.
@@ -32,6 +32,7 @@ def hold(workdir: pathlib.Path, config: ConfigDict) -> Iterator[Interruption]:
     UserError: another process uses it, or it was made with another configuration or version.
   """
   with workdirs.claim(workdir), Interruption() as interruption:
+    replacement.recover(workdir)
     workdirs.clear_unstarted_run(workdir)
     workdirs.check_config(workdir, config)
     yield interruption
@@ -76,9 +77,10 @@ def start(run: Run, *, brief: bool = False) -> None:
     brief: print no tables.
 
   Raises:
-    UserError: a file that the configuration names, or the initial weights, cannot be used.
+    UserError: a file that the configuration names, the target in `evaluation`, or the initial
+      weights cannot be used.
   """
-  run_report.check(run)
+  run_report.check(run.config, run.workdir, run_report.exits_of(run))
   curriculum_report.scores_to_compare(run)
   if not brief:
     overview.print_run(run)
@@ -96,24 +98,30 @@ def load_initial_weights(run: Run) -> None:
 
 @contextlib.contextmanager
 def restored_run(
-  workdir: pathlib.Path, config: ConfigDict | None, console: Console
+  workdir: pathlib.Path,
+  config: ConfigDict | None,
+  console: Console,
+  *,
+  measures_latency: bool = False,
 ) -> Iterator[tuple[Run, Position]]:
-  """Opens a run at its newest checkpoint.
+  """Opens a run at its newest checkpoint, if its target in `evaluation` can be met.
 
   Args:
     workdir: of the run.
     config: that of the run, except for fields that may change between two starts; None: that of
       the run.
     console: to print to.
+    measures_latency: whether the command measures what a target in milliseconds needs.
 
   Yields:
     the run and its position.
 
   Raises:
-    UserError: the folder is not the work directory of a run, or its configuration or data differ.
+    UserError: the folder is not the work directory of a run, its configuration or data differ, or
+      no exit is as cheap as the target; the last is found before the data are loaded.
     RunError: no checkpoint can be read.
   """
-  own, _ = workdirs.read_run(workdir)
+  own, identity = workdirs.read_run(workdir)
   if config is not None:
     config = resolve(config)
     workdirs.check_config(workdir, config)
@@ -122,8 +130,9 @@ def restored_run(
   if not workdirs.has_checkpoints(workdir):
     raise missing
   with hold(workdir, own) as interruption:
+    exits = run_report.exits_of_network(own, identity)
+    run_report.check(own, workdir, exits, measures_latency=measures_latency)
     run = open_run(own, workdir, console, interruption)
-    run_report.check(run)
     saved = Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True)
     with saved as checkpoints:
       found = checkpoints.restore(run.model, devices.replicated(run.mesh))

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax.commands import session
-from mecl_jax.commands.outcome import predict_splits, write_outcome
+from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.data import Dataset
@@ -75,7 +75,7 @@ def train_resolved(
     run = dataclasses.replace(run, profile=profile)
     session.start(run, brief=brief)
     position = train_phases(run, teacher_trainer(console))
-    return write_outcome(run, position, predict_splits(run), brief=brief)
+    return write_outcome(run, position, predictions_of(run, position), brief=brief)
 
 
 def _summary(workdir: pathlib.Path, console: Console) -> dict[str, Any] | None:

@@ -56,6 +56,26 @@ class Target:
     return points.mean(costs) <= self.value * (1 + TOLERANCE)
 
 
+def check_reachable(costs: Costs, target: Target) -> None:
+  """Checks all of a target that can be known from costs alone, without any prediction.
+
+  Args:
+    costs: of the exits, with the measured times if there are any.
+    target: the limit.
+
+  Raises:
+    UserError: the target is a latency and none were measured, or it limits the mean cost to less
+      than the cheapest exit takes.
+  """
+  least = target.relevant_costs(costs).min()
+  if target.name != MAX_ACCURACY_DROP and target.value * (1 + TOLERANCE) < least:
+    in_ms = target.name == TARGET_LATENCY_MS
+    takes = f'{least:.3f} ms' if in_ms else f'{quantity(least)} MACs'
+    raise UserError(
+      f'no operating point meets {target.name}={target.value:g}; the nearest takes {takes}'
+    )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class OperatingPoint:
   """One policy of a curve.

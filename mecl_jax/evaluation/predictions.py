@@ -56,6 +56,7 @@ def save_predictions(
   path: str | os.PathLike,
   exits: Sequence[str],
   splits: Mapping[str, Mapping[str, np.ndarray]],
+  checkpoint: str = '',
 ) -> None:
   """Writes predictions.npz.
 
@@ -64,9 +65,11 @@ def save_predictions(
     exits: names of the exits, stored as `exits`.
     splits: by name of the split, arrays by key ('logits', 'labels', 'ids'), stored as
       `{split}_{key}`.
+    checkpoint: identifies the parameters that predicted, stored as `checkpoint`.
   """
   arrays = {f'{split}_{key}': value for split, v in splits.items() for key, value in v.items()}
-  write_npz(path, {'exits': np.array(exits, np.str_), **arrays})
+  facts = {'exits': np.array(exits, np.str_), 'checkpoint': np.array(checkpoint)}
+  write_npz(path, facts | arrays)
 
 
 def load_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from mecl_jax import config as config_lib
 from mecl_jax import data, models
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
-from mecl_jax.models import MultiExit, pretrained
+from mecl_jax.models import ExitCost, MultiExit, pretrained
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.plan import PhasePlan, make_plan
@@ -130,6 +130,34 @@ def build_model(
   Raises:
     UserError: the network does not fit the images.
   """
+  model = _build(config, image_shape, num_classes, mean, std)
+  nnx.update(model, jax.device_put(nnx.state(model), devices.replicated(mesh)))
+  return model
+
+
+def costs_without_data(
+  config: ConfigDict, image_shape: tuple[int, int, int], num_classes: int
+) -> tuple[ExitCost, ...]:
+  """Returns the costs of the exits of a network; computes none of its parameters.
+
+  Args:
+    config, image_shape, num_classes: as of `build_model`.
+
+  Raises:
+    UserError: as `build_model`.
+  """
+  zeros = np.zeros(image_shape[-1], np.float32)
+  network = nnx.eval_shape(lambda: _build(config, image_shape, num_classes, zeros, zeros + 1))
+  return models.exit_costs(network, image_shape)
+
+
+def _build(
+  config: ConfigDict,
+  image_shape: tuple[int, int, int],
+  num_classes: int,
+  mean: ArrayLike,
+  std: ArrayLike,
+) -> MultiExit:
   own = {key: value for key, value in config.model.items() if key not in _OF_WEIGHTS}
   wanted, channels = config.model.preprocessing, config.model.input_channels or image_shape[-1]
   if wanted in pretrained.STYLES:
@@ -141,7 +169,7 @@ def build_model(
     mean, std = map(np.array, pretrained.STYLES[wanted])
   elif wanted == pretrained.RUN:  # that run may have one value for each channel
     mean, std = np.broadcast_to(mean, channels), np.broadcast_to(std, channels)
-  model = models.build(
+  return models.build(
     **own,
     image_size=config.data.image_size,
     num_classes=num_classes,
@@ -150,5 +178,3 @@ def build_model(
     std=std,
     seed=config.seed,
   )
-  nnx.update(model, jax.device_put(nnx.state(model), devices.replicated(mesh)))
-  return model

@@ -58,7 +58,7 @@ def test_pacing_is_drawn_for_each_curriculum_phase(toy_config, tmp_path, strateg
   toy_config.strategy, toy_config.curriculum.order = strategy, order
   with Interruption() as interruption:
     opened = set_up_run(resolve(toy_config), tmp_path, QUIET, interruption)
-  assert curriculum_report.write(opened) == {}
+  assert curriculum_report.write(opened, tmp_path / 'report') == {}
   assert {path.name for path in (tmp_path / 'report').glob('*')} == drawn
 
 

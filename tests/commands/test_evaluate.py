@@ -9,12 +9,15 @@ import pytest
 from rich.console import Console
 
 from mecl_jax.commands import latency as latency_command
+from mecl_jax.commands import outcome, run_report, session
 from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.latency import latency
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
+from mecl_jax.files import write_npz
 from tests.commands.report_of_run import TABLES, table, with_target
 from tests.toys import make_config
 
@@ -48,21 +51,92 @@ def test_given_policy_is_used(run, tmp_path):
   assert 'mine.json' in (run / 'report/index.html').read_text()
 
 
-@pytest.mark.parametrize(
-  ('fields', 'message'),
-  [
-    ({'target_macs': 1.0}, r'no operating point meets target_macs=1.0; the nearest takes'),
-    ({'target_latency_ms': 1.0}, 'mode=latency measures'),
-  ],
-)
-def test_unreachable_target_keeps_the_summary(run, fields, message):
+UNREACHABLE = [
+  ({'target_macs': 1.0}, r'no operating point meets target_macs=1; the nearest takes'),
+  ({'target_latency_ms': 1.0}, r'mode=latency --workdir=\S+ measures'),
+]
+
+
+def content(folder):
+  return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.mark.parametrize(('fields', 'message'), UNREACHABLE)
+def test_unreachable_target_keeps_the_report(run, fields, message, monkeypatch):
   evaluate(run, with_target(run), console=QUIET)
-  (run / 'summary.json').unlink()
-  with pytest.raises(UserError, match=message):
+  before = content(run)
+  assert {run / 'policy.json', run / 'report/index.html', run / 'summary.json'} < before.keys()
+  monkeypatch.setattr(session, 'open_run', None)  # it is found before data are loaded
+  with pytest.raises(UserError, match=message) as error:
     evaluate(run, with_target(run, **fields), console=QUIET)
-  assert (run / 'summary.json').exists()
-  # An earlier choice must not look like one for this target.
-  assert not (run / 'policy.json').exists() and not (run / 'report/index.html').exists()
+  assert '\n' not in str(error.value)
+  assert content(run) == before
+
+
+@pytest.mark.parametrize(('fields', 'message'), UNREACHABLE)
+def test_unreachable_target_is_rejected_before_training(toy_config, tmp_path, fields, message):
+  toy_config.report.page = True
+  toy_config.evaluation.update(fields)
+  with pytest.raises(UserError, match=message):
+    train(toy_config, tmp_path, console=QUIET)
+  assert not list(tmp_path.glob('checkpoints/*'))
+
+
+def test_target_that_no_policy_meets_keeps_the_report(run, monkeypatch):
+  """The predictions show it, before anything is written."""
+  evaluate(run, with_target(run), console=QUIET)
+  before = content(run)
+
+  def fail(*_):
+    raise UserError('no operating point meets it')
+
+  monkeypatch.setattr(run_report, 'choose_policy', fail)
+  with pytest.raises(UserError, match='no operating point meets it'):
+    evaluate(run, with_target(run), console=QUIET)
+  assert content(run) == before
+
+
+def test_page_of_somebody_else_is_rejected_before_training(toy_config, tmp_path):
+  (tmp_path / 'report').mkdir()
+  (tmp_path / 'report/index.html').write_text('mine')
+  toy_config.report.page = True
+  with pytest.raises(UserError, match='mecl_jax did not write'):
+    train(toy_config, tmp_path, console=QUIET)
+  assert (tmp_path / 'report/index.html').read_text() == 'mine'
+  assert not list(tmp_path.glob('checkpoints/*'))
+
+
+def test_another_target_predicts_nothing(run, monkeypatch):
+  evaluate(run, with_target(run), console=QUIET)
+  first = (run / 'predictions.npz').read_bytes()
+  monkeypatch.setattr(outcome, 'predict', None)
+  console = Console(record=True, width=200, file=io.StringIO())
+  evaluate(run, with_target(run, max_accuracy_drop=0.3), console=console)
+  assert 'predictions.npz is of this checkpoint and is used; delete it' in console.export_text()
+  (chosen,) = (row for row in table(run, 'operating_points') if row['chosen'] == 'True')
+  assert chosen['target_value'] == '0.3'
+  assert (run / 'predictions.npz').read_bytes() == first
+
+
+@pytest.mark.parametrize('change', ['missing', 'damaged', 'other_checkpoint', 'no_checkpoint'])
+def test_predictions_that_do_not_fit_are_made_again(run, change):
+  """Also those of 0.3, which name no checkpoint."""
+  first = evaluate(run, with_target(run), console=QUIET)
+  path = run / 'predictions.npz'
+  own = load_predictions(path)
+  wrong = {**own, 'test_logits': -own['test_logits']}
+  if change == 'missing':
+    path.unlink()
+  elif change == 'damaged':
+    path.write_bytes(path.read_bytes()[:-100])
+  elif change == 'other_checkpoint':
+    write_npz(path, {**wrong, 'checkpoint': np.array(str(own['checkpoint']).replace('24', '12'))})
+  else:
+    del wrong['checkpoint']
+    write_npz(path, wrong)
+  assert evaluate(run, with_target(run), console=QUIET) == first
+  again = load_predictions(path)
+  assert all(np.array_equal(again[key], own[key]) for key in own)
 
 
 @pytest.mark.parametrize('field', ['policy_file', 'latency_file', 'deadlines_file'])

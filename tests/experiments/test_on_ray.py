@@ -42,8 +42,8 @@ def ray(monkeypatch):
   ray = types.SimpleNamespace(reserved=[], resources={'CPU': 2.0})
   ray.init = lambda **_: None
   ray.cluster_resources = lambda: ray.resources
-  ray.get = lambda tasks: [task.result() for task in tasks]
-  ray.exceptions = types.SimpleNamespace(RayTaskError=TaskError)
+  ray.get = lambda tasks, timeout: [task.result() for task in tasks]
+  ray.exceptions = types.SimpleNamespace(RayTaskError=TaskError, GetTimeoutError=TimeoutError)
 
   def remote(**options):
     def task(make, *args):
@@ -120,8 +120,9 @@ def test_other_errors_of_a_task_are_those_of_ray(toy_file, ray, swept, tmp_path)
 
 
 def test_signal_ends_the_wait(toy_file, ray, swept, tmp_path):
-  def get(tasks):
+  def get(tasks, timeout):
     signal.raise_signal(signal.SIGTERM)
+    raise TimeoutError
 
   ray.get = get
   with pytest.raises(Interrupted):

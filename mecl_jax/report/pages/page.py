@@ -76,16 +76,13 @@ def write_page(
   return folder / 'index.html'
 
 
-def remove_page(folder: str | os.PathLike) -> None:
-  """Removes the files that `write_page` wrote, if any.
+def check_page(folder: str | os.PathLike) -> None:
+  """Checks that a page can be written to a folder.
 
   Raises:
     UserError: folder/index.html is a file that mecl_jax did not write.
   """
-  path = pathlib.Path(folder, 'index.html')
-  for name in _tables_of(path):
-    (path.parent / TABLES / f'{name}.csv').unlink(missing_ok=True)
-  path.unlink(missing_ok=True)
+  _tables_of(pathlib.Path(folder, 'index.html'))
 
 
 def _tables_of(path: pathlib.Path) -> set[str]:
