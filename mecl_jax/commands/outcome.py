@@ -27,7 +27,7 @@ from mecl_jax.report.style import save
 from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.checkpoints import Position
-from mecl_jax.training.log import read_metrics, work
+from mecl_jax.training.log import doing, read_metrics, work
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
@@ -45,7 +45,8 @@ def predict_splits(run: Run) -> dict[str, np.ndarray]:
   splits = {VALIDATION: run.dataset.validation, TEST: run.dataset.test}
   found = {}
   for name, split in splits.items():
-    with work(run.console, name, len(split), run.interruption.check) as on_batch:
+    title = f'predicting {name}'
+    with work(run.console, title, len(split), run.interruption.check) as on_batch:
       logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
@@ -85,17 +86,18 @@ def write_outcome(
     UserError: no operating point meets the target in `evaluation`; all but the page is written.
   """
   with_page = run.config.report.page and not brief
-  found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
-  summary = _summary(run, position, predictions, found)
-  if not brief:
-    _draw(run, summary)
-    summary['curriculum'] |= curriculum_report.write(run)
   chosen, problem = None, None
-  if with_page:
-    try:
-      chosen = run_report.write(run, summary, predictions, found)
-    except UserError as error:
-      problem = error
+  with doing(run.console, 'writing the report'):
+    found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
+    summary = _summary(run, position, predictions, found)
+    if not brief:
+      _draw(run, summary)
+      summary['curriculum'] |= curriculum_report.write(run)
+    if with_page:
+      try:
+        chosen = run_report.write(run, summary, predictions, found)
+      except UserError as error:
+        problem = error
   if not chosen and not brief:
     run_report.remove(run)
   write_json(run.workdir / 'summary.json', summary)
