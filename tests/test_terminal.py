@@ -17,9 +17,9 @@ TABLE = FittedTable(
 
 
 def printed(table: FittedTable, width: int) -> str:
-  console = Console(width=width, file=io.StringIO())
-  console.print(table)
-  return console.file.getvalue()
+  file = io.StringIO()
+  Console(width=width, file=file).print(table)
+  return file.getvalue()
 
 
 def test_wide_terminal_has_all_columns():

@@ -79,7 +79,7 @@ def write(
   """
   latency, folder, test = find_latency(run), run.workdir / 'report', run.dataset.test
   tables = _tables(run, predictions, found, latency)
-  pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
+  pictures = {run_page.NETWORK: (folder / 'network.svg').read_bytes()}
   if has_early_exits(run):
     choice = choose(run, predictions)
     policy = choice.chosen.point.policy

@@ -22,7 +22,7 @@ def training_curves(rows: Rows) -> Figure:
   """
   exits = columns_of(rows, PREFIX)
   heights = (2, 3, 2) if paced(rows) else (2, 3)
-  figure = Figure(figsize=(style.WIDTH, 6 * sum(heights) / 7), layout='constrained')
+  figure = style.new_figure('training', 6 * sum(heights) / 7)
   panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
   loss, accuracy, *visible = panels
   start = 0.0  # a phase begins where the one before ends, and not at its first record
