@@ -45,7 +45,6 @@ def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> F
   label, name = 'mean MACs of a test image', 'accuracy_against_macs'
   figure = _against(name, exits, values(exits, 'macs'), curve, operating_points, 'test_macs', label)
   for axes in figure.axes:
-    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter())
   return figure
 
@@ -102,6 +101,7 @@ def _against(
       elif row['thresholds'] == kind:
         _mark(axes, row, column, looks[str(row['rule'])])
     axes.set_title(KINDS.get(kind, kind), size='medium')
+    axes.xaxis.set_major_locator(MaxNLocator(5))
   style.write_key(figure, texts(exits, 'exit'))
   style.write_legend(figure, cell, _handles(looks, points))
   return figure

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from mecl_jax.report import style
@@ -112,6 +113,7 @@ def _before_and_after(
     axes.plot(before, at, linestyle='', **BEFORE)
     axes.plot(after, at, linestyle='', **AFTER)
     axes.set_xlabel(title)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(alpha=0.3)
   panels[0].set_yticks(at, labels, parse_math=False)
   panels[0].set_ylim(len(labels) - 0.5, -0.5)

@@ -66,7 +66,7 @@ def write_page(
   """
   folder = pathlib.Path(folder)
   files = {name: _csv(name, rows) for name, rows in tables.items()}
-  shown = [
+  shown: list[dict[str, Any]] = [
     {'title': section.title, 'blocks': [_view(block, tables) for block in section.blocks]}
     for section in sections
   ]
