@@ -13,6 +13,7 @@ def get_config(variant=''):
   config.check_variant(variant, ('short', 'smoke', 'paper', 'paper-smoke'))
   c = config.default()
   c.data.name = 'fashion_mnist'
+  c.data.validation_size = 5000
   c.augment.crop = 2
   c.phases.backbone.duration = c.phases.joint.duration = '60 epochs'
   if 'paper' not in variant:

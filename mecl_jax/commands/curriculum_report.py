@@ -7,7 +7,6 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from mecl_jax.curriculum import Curriculum, Difficulty
 from mecl_jax.durations import listed
@@ -17,6 +16,7 @@ from mecl_jax.report.pictures.agreement import draw_agreement
 from mecl_jax.report.pictures.examples import draw_contact_sheet
 from mecl_jax.report.pictures.pacing import draw_visible_shares
 from mecl_jax.report.pictures.scores import draw_scores
+from mecl_jax.terminal import FittedTable
 from mecl_jax.training.batches import visible_by_exit
 from mecl_jax.training.run import Run
 
@@ -109,18 +109,17 @@ def _compare(
     # Scores of the same kind are distinguished by their paths.
     scores[name if name not in scores else f'{name}, {place}'] = other
   matrix = draw_agreement(scores, folder / 'agreement.png')
-  table = Table(title="agreement of the scores: Spearman's rank correlation", title_justify='left')
-  table.add_column('')
-  for number in range(1, len(scores) + 1):
-    table.add_column(str(number), justify='right')
+  columns, shown = [str(number) for number in range(1, len(scores) + 1)], []
   text = io.StringIO()
   rows = csv.writer(text)
   rows.writerow(('', *scores))
   for number, (name, row) in enumerate(zip(scores, matrix, strict=True), start=1):
-    table.add_row(f'{number} {name}', *(f'{value:.3f}' for value in row))
+    shown.append((f'{number} {name}', *(f'{value:.3f}' for value in row)))
     rows.writerow((name, *row))
   write_text(folder / 'agreement.csv', text.getvalue())
-  run.console.print(table)
+  title = "agreement of the scores: Spearman's rank correlation"
+  optional = columns[:0:-1]
+  run.console.print(FittedTable(title, ('', *columns), shown, columns, optional, ('',)))
   # The correlation of a constant score is NaN, which JSON does not have.
   own = [None if np.isnan(rho) else float(rho) for rho in matrix[0]]
   return dict(itertools.islice(zip(scores, own, strict=True), 1, None))

@@ -32,7 +32,7 @@ from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.features import predict_split
-from mecl_jax.training.log import read_metrics, work
+from mecl_jax.training.log import doing, read_metrics, work
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
@@ -76,7 +76,8 @@ def _predict_splits(run: Run, position: Position) -> dict[str, np.ndarray]:
   splits = {VALIDATION: run.dataset.validation, TEST: run.dataset.test}
   found = {}
   for name, split in splits.items():
-    with work(run.console, name, len(split), run.interruption.check) as on_batch:
+    title = f'predicting {name}'
+    with work(run.console, title, len(split), run.interruption.check) as on_batch:
       logits = predict_split(run, split, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
@@ -102,21 +103,22 @@ def write_outcome(
     UserError: no operating point meets the target in `evaluation`; nothing is written then.
   """
   with_page = run.config.report.page and not brief
-  choice = None
-  if with_page and run_report.has_early_exits(run):
-    choice = run_report.choose(run, predictions)
-  run.interruption.check()
-  found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
-  summary = _summary(run, position, predictions, found)
   line = ''
-  with replacing(run.workdir, () if choice or brief else _policy(run)) as folder:
-    if not brief:
-      _draw(run, summary, folder / 'report')
-      summary['curriculum'] |= curriculum_report.write(run, folder / 'report')
-    if with_page:
-      line = run_report.write(run, summary, predictions, found, choice, folder)
-    write_checked_json(folder / 'summary.json', summary)
+  with doing(run.console, 'writing the report'):
+    choice = None
+    if with_page and run_report.has_early_exits(run):
+      choice = run_report.choose(run, predictions)
     run.interruption.check()
+    found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
+    summary = _summary(run, position, predictions, found)
+    with replacing(run.workdir, () if choice or brief else _policy(run)) as folder:
+      if not brief:
+        _draw(run, summary, folder / 'report')
+        summary['curriculum'] |= curriculum_report.write(run, folder / 'report')
+      if with_page:
+        line = run_report.write(run, summary, predictions, found, choice, folder)
+      write_checked_json(folder / 'summary.json', summary)
+      run.interruption.check()
   if not brief:
     run.console.print(exit_table(summary))
   if line:

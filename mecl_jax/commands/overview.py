@@ -1,10 +1,12 @@
 """The overview of a run before it starts: devices, data, network, and the plan of its phases."""
 
+from collections.abc import Mapping
 import pathlib
 
 import jax
 from ml_collections import ConfigDict
 from rich.table import Table
+from rich.text import Text
 
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import visible_count
@@ -13,6 +15,7 @@ from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pictures.network import draw_network
+from mecl_jax.terminal import FittedTable
 from mecl_jax.training.exit_pacings import PACING_FIELDS
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
@@ -34,21 +37,14 @@ def print_run(run: Run) -> None:
     f' {run.config.model.dtype}',
     **_unused_fields(run.config.curriculum),
   }
-  for name, fact in facts.items():
-    run.console.print(f'{name:<15}{fact}', soft_wrap=True)
+  _print_facts(run, facts)
   run.console.print(_network(run))
   run.console.print(_phases(run))
 
 
 def print_stages(run: Run) -> None:
   """Prints every stage with its shape, cost and exit."""
-  model = run.model
-  table = Table(title='stages', title_justify='left')
-  for column in ('stage', 'height x width x channels'):
-    table.add_column(column)
-  for column in ('MACs', 'cumulative', 'parameters'):
-    table.add_column(column, justify='right')
-  table.add_column('exit')
+  model, rows = run.model, []
   stages, passed = stage_costs(model.backbone, model.input_shape(run.dataset.image_shape)), 0
   total = sum(stage.macs for stage in stages)
   exits = dict(zip(model.exit_stages, model.exit_names, strict=True))
@@ -56,8 +52,24 @@ def print_stages(run: Run) -> None:
     passed += stage.macs
     shape = ' x '.join(map(str, stage.shape))
     costs = quantity(stage.macs), f'{passed / total:.1%}', quantity(stage.parameters)
-    table.add_row(stage.name, shape, *costs, exits.get(stage.name, ''))
-  run.console.print(table)
+    rows.append((stage.name, shape, *costs, exits.get(stage.name, '')))
+  costs = ('MACs', 'cumulative', 'parameters')
+  columns = ('stage', 'height x width x channels', *costs, 'exit')
+  optional = ('cumulative', 'parameters')
+  run.console.print(FittedTable('stages', columns, rows, right=costs, optional=optional))
+
+
+def _print_facts(run: Run, facts: Mapping[str, str]) -> None:
+  """Prints a line per fact; a terminal wraps it between words, and not the path, to be copied."""
+  for name, fact in facts.items():
+    if run.console.is_terminal and name != 'work directory':
+      line = Table.grid(padding=(0, 1))
+      line.add_column(width=14)
+      line.add_column(overflow='fold')
+      line.add_row(Text(name), Text(fact))
+      run.console.print(line)
+    else:
+      run.console.print(f'{name:<15}{fact}', soft_wrap=True, markup=False)
 
 
 def draw(run: Run, folder: pathlib.Path) -> pathlib.Path:
@@ -102,46 +114,35 @@ def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   return {'no effect': ', '.join(unused)} if unused else {}
 
 
-def _network(run: Run) -> Table:
-  model, config = run.model, run.config.model
-  table = Table(title=config.backbone, title_justify='left')
-  for column in ('exit', 'head', 'stages up to it'):
-    table.add_column(column)
-  for column in ('MACs up to it', 'of the last', 'parameters'):
-    table.add_column(column, justify='right')
+def _network(run: Run) -> FittedTable:
+  model, rows = run.model, []
   costs = exit_costs(model, run.dataset.image_shape)
   for name, segment, cost in zip(model.exit_names, model.segments, costs, strict=True):
     stages = segment[0] if len(segment) == 1 else f'{segment[0]} .. {segment[-1]}'
     macs, share = quantity(cost.macs), f'{cost.macs / costs[-1].macs:.0%}'
-    table.add_row(name, cost.head, stages, macs, share, quantity(cost.parameters))
-  return table
+    rows.append((name, cost.head, stages, macs, share, quantity(cost.parameters)))
+  costs_of = ('MACs up to it', 'of the last', 'parameters')
+  columns = ('exit', 'head', 'stages up to it', *costs_of)
+  optional = ('stages up to it', 'parameters', 'head')
+  return FittedTable(run.config.model.backbone, columns, rows, right=costs_of, optional=optional)
 
 
-def _phases(run: Run) -> Table:
-  table = Table(title='phases', title_justify='left')
-  for column in (
-    'phase',
-    'steps',
-    'epochs',
-    'optimiser',
-    'loss of exits',
-    'curriculum',
-    'visible images',
-  ):
-    table.add_column(column, justify='right' if column in ('steps', 'epochs') else 'left')
-  size = len(run.dataset.train)
+def _phases(run: Run) -> FittedTable:
+  size, rows = len(run.dataset.train), []
   for plan in run.plans:
     settings = plan.settings
-    table.add_row(
-      plan.phase.name,
-      f'{plan.steps:,}',
-      f'{plan.steps * run.config.batch_size / size:.1f}',
-      f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
-      ', '.join(plan.phase.exits),
-      curriculum_name(plan.order, plan.sample_weights),
-      _visible(run, plan),
-    )
-  return table
+    row = {
+      'phase': plan.phase.name,
+      'steps': f'{plan.steps:,}',
+      'epochs': f'{plan.steps * run.config.batch_size / size:.1f}',
+      'optimiser': f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
+      'loss of exits': ', '.join(plan.phase.exits),
+      'curriculum': curriculum_name(plan.order, plan.sample_weights),
+      'visible images': _visible(run, plan),
+    }
+    rows.append(tuple(row.values()))
+  optional = ('epochs', 'optimiser', 'visible images')
+  return FittedTable('phases', tuple(row), rows, right=('steps', 'epochs'), optional=optional)
 
 
 def _visible(run: Run, plan: PhasePlan) -> str:

@@ -7,6 +7,7 @@ from mecl_jax.commands import run_report
 from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
 from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
+from mecl_jax.data.known import known, validation_count
 from mecl_jax.models import BACKBONES, HEADS
 from mecl_jax.models.pretrained import default_preprocessing
 from mecl_jax.teachers import scoring
@@ -21,12 +22,14 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
   A command resolves its configuration once, and passes it on resolved. Lists such as 'stage1,0.5'
   become tuples. Strategies without a backbone phase get the teacher 'self_taught' in place of
-  'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights.
+  'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights. A
+  share of validation images becomes their number, if the size of the data set is known.
 
   Raises:
     UserError: a value is not valid; the message says what is.
   """
   config = config.copy_and_resolve_references()
+  data = config.data
   with config.unlocked():
     config.model.exits = config_lib.parse_items(config.model.exits)
     config.exit_weights = config_lib.parse_items(config.exit_weights)
@@ -40,6 +43,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
       model = config.model
       model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
   config_lib.check_fields(config, NAMES)
+  facts = known(data.name, data.label, data.train_split, data.test_split)
+  if facts and not data.arrays:
+    data.validation_size = validation_count(data.validation_size, facts.train)
   initial_weights.check(config)
   scoring.check(config)
   strategies.check(config)

@@ -106,7 +106,7 @@ def write(
   """
   latency, folder, test = find_latency(run), workdir / 'report', run.dataset.test
   tables = _tables(run, predictions, found, latency)
-  pictures = {run_page.NETWORK: (folder / 'network.png').read_bytes()}
+  pictures = {run_page.NETWORK: (folder / 'network.svg').read_bytes()}
   if choice:
     policy = choice.chosen.point.policy
     save_policy(workdir / 'policy.json', policy, run.dataset.name)

@@ -10,6 +10,7 @@ from mecl_jax.config.valid import (
   NAME,
   NOT_NEGATIVE,
   SECONDS,
+  count_or_share,
   counts,
   duration,
   flag,
@@ -36,7 +37,10 @@ _DATA = Group(
     'train_split': Field('train', NAME, 'TFDS split to train on'),
     'test_split': Field('test', NAME, 'TFDS split to test on'),
     'validation_size': Field(
-      5000, whole(1), 'images cut from the training split for validation, balanced by class'
+      0.1,
+      count_or_share(),
+      'images cut from the training split for validation, balanced by class: their number, or their'
+      ' share',
     ),
     'split_seed': Field(
       0, whole(0), 'seed of that cut; separate from `seed`, so that compared runs share the cut'

@@ -124,6 +124,17 @@ def whole_or_zero(low: int) -> Valid:
   )
 
 
+def count_or_share() -> Valid:
+  """Returns the kind of a field that holds a number of images, or their share."""
+
+  def holds(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+      return False
+    return 0 < value < 1 or (1 <= value < 2**31 and value == round(value))
+
+  return Valid('a whole number, at least 1, or a share above 0 and below 1', holds)
+
+
 def number(text: str, test: Callable[[float], bool]) -> Valid:
   """Returns the kind of a field that holds a finite number for which `test` is true."""
   return Valid(text, lambda v: isinstance(v, int | float) and math.isfinite(v) and test(v))

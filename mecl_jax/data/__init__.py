@@ -20,7 +20,7 @@ def load(
   data_dir: str | os.PathLike | None = None,
   arrays: str | os.PathLike | None = None,
   label: str = 'label',
-  validation_size: int,
+  validation_size: float,
   split_seed: int = 0,
   train_split: str = 'train',
   test_split: str = 'test',
@@ -40,7 +40,8 @@ def load(
       `~/tensorflow_datasets`.
     arrays: an .npz file to read, see `mecl_jax.data.arrays`; needs no TFDS.
     label: the name of the class label among the features.
-    validation_size: number of examples cut from the training split, in equal shares of each class.
+    validation_size: number of examples cut from the training split, or their share, below 1; in
+      equal shares of each class.
     split_seed: seed of the choice of these examples.
     train_split: the TFDS split or slice to train on, like `'train'` or `'train[:80%]'`.
     test_split: the TFDS split or slice to test on.

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from mecl_jax.data.known import validation_count
 from mecl_jax.errors import UserError
 
 _CHUNK = 4096  # images per step, so that widened copies stay in tens of megabytes
@@ -120,7 +121,7 @@ def assemble(
   train: Split,
   test: Split,
   *,
-  validation_size: int,
+  validation_size: float,
   split_seed: int,
 ) -> Dataset:
   """Returns a data set after checks of its splits; cuts the validation split from `train`.
@@ -153,12 +154,12 @@ def assemble(
   return Dataset(name, class_names, train, validation, test)
 
 
-def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
+def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split]:
   """Cuts a validation split with the class proportions of `train`.
 
   Args:
     train: the whole training split.
-    size: number of examples to cut, 1..N-1.
+    size: number of examples to cut, 1..N-1, or their share, below 1.
     seed: seed of the choice of examples in each class; class sizes do not depend on it.
 
   Returns:
@@ -167,10 +168,11 @@ def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
   Raises:
     UserError: `size` is outside 1..N-1, or leaves a class without training examples.
   """
+  size = validation_count(size, len(train))
   if not 1 <= size < len(train):
     raise UserError(
       f'data.validation_size is {size}, with {len(train)} training examples; '
-      f'choose a size from 1 to {len(train) - 1}'
+      f'choose a size from 1 to {len(train) - 1}, or a share below 1'
     )
   generator = np.random.default_rng(seed)
   held_out = np.zeros(len(train), bool)

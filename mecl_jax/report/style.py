@@ -1,11 +1,13 @@
-"""What all figures share: colours, markers, dashes, panels, legends, and saving as PNG."""
+"""What all figures share: colours, markers, dashes, panels, legends, and saving as PNG and SVG."""
 
 from collections.abc import Sequence
+import io
 import os
+import pathlib
 import textwrap
 from typing import Any
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -36,23 +38,42 @@ def look(index: int) -> dict[str, Any]:
   return {'color': COLOURS[at], 'marker': marker, 'linestyle': LINES[turn % len(LINES)]}
 
 
+def new_figure(name: str, height: float, width: float = WIDTH) -> Figure:
+  """Makes an empty figure of the page.
+
+  Args:
+    name: of its file, without a suffix; letters, digits and underscores.
+    height, width: in inches.
+  """
+  figure = Figure(figsize=(width, height), layout='constrained')
+  figure.set_label(name)
+  return figure
+
+
 def panels(
-  count: int, columns: int, height: float, labels: tuple[str, str] | None = None
+  name: str,
+  count: int,
+  columns: int,
+  height: float,
+  labels: tuple[str, str] | None = None,
+  width: float = WIDTH,
 ) -> tuple[Figure, list[Axes], Axes | None]:
   """Makes a figure with a grid of panels.
 
   Args:
+    name: of the file, see `new_figure`.
     count: number of panels.
     columns: most panels in a row.
     height: of a panel, in inches.
     labels: of the x and y axes; all panels then share these axes, and the outer ones show them.
+    width: of the figure, in inches.
 
   Returns:
     the figure, its panels, and an empty cell after the last panel if the grid has one.
   """
   columns = min(columns, count)
   rows = -(-count // columns)
-  figure = Figure(figsize=(WIDTH, height * rows), layout='constrained')
+  figure = new_figure(name, height * rows, width)
   shared = labels is not None
   cells = figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared)
   flat = cells.ravel().tolist()
@@ -105,9 +126,24 @@ def evenly(values: np.ndarray, most: int) -> np.ndarray:
 
 
 def save(figure: Figure, path: str | os.PathLike) -> None:
-  """Writes a figure as a PNG of `DPI` dots per inch."""
+  """Writes a figure as a PNG of `DPI` dots per inch, and as an SVG beside it.
+
+  Args:
+    figure: to write.
+    path: of the PNG.
+  """
   with atomic(path) as file:
     figure.savefig(file, format='png', dpi=DPI)
+  with atomic(pathlib.Path(path).with_suffix('.svg')) as file:
+    file.write(as_svg(figure))
+
+
+def as_svg(figure: Figure) -> bytes:
+  """Returns a figure as an SVG; equal figures are equal bytes."""
+  file = io.BytesIO()
+  with rc_context({'svg.hashsalt': 'mecl_jax'}):  # of the identifiers, which are random otherwise
+    figure.savefig(file, format='svg', metadata={'Date': None})
+  return file.getvalue()
 
 
 def _grow(figure: Figure, inches: float) -> None:

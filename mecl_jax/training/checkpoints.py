@@ -71,9 +71,10 @@ class Checkpoints:
     self, folder: pathlib.Path, *, run: str | None = None, keep: int = 1, read_only: bool = False
   ):
     self._folder, self._run, self._read_only = folder.absolute(), run, read_only
+    # Orbax's own `read_only` always prints a warning. A manager that neither creates nor cleans up,
+    # and never saves, writes nothing either.
     options = ocp.CheckpointManagerOptions(
       max_to_keep=None if read_only else keep,
-      read_only=read_only,
       create=not read_only,
       cleanup_tmp_directories=not read_only,
     )

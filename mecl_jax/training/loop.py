@@ -69,26 +69,29 @@ def train_phase(
   calls = phase.take(done)
   if run.profile:
     calls = profiled(phase, done, run.workdir / 'profile' / plan.phase.name, run.console)
-  with Bar(run.console, plan.phase.name, plan.steps, done) as bar:
+  with Bar(run.console, plan.phase.name, plan.steps, done, first='compiling') as bar:
     for steps, metrics in calls:
       if meter.due:  # the device computes these steps while the host reads the metrics before them
         bar.update(steps.start, meter.report())
       meter.add(steps, metrics)
-      bar.update(steps.stop)
+      bar.update(steps.stop, ahead=True)
       if steps.stop == plan.steps:
         break  # the end of a phase saves more than a step does
       if passes(steps, plan.validate_every):
         bar.update(steps.stop, meter.report())
-        phase.update_model()
-        meter.validate(steps.stop)
+        with bar.doing('validating'):
+          phase.update_model()
+          meter.validate(steps.stop)
       if saver.due() or run.interruption.signal:
         bar.update(steps.stop, meter.report())  # raises if the loss is not a number
-        saver.save(steps.stop)
+        with bar.doing('saving'):
+          saver.save(steps.stop)
         if run.interruption.signal:
           raise Interrupted(run.interruption.signal)
-    bar.update(plan.steps, meter.report())
-    phase.update_model()
-    meter.validate(plan.steps)
+    bar.update(plan.steps, meter.report(last=True))
+    with bar.doing('validating'):
+      phase.update_model()
+      meter.validate(plan.steps)
   if plan.recorded:  # written before the save that ends the phase, since nothing repeats it then
     names = learning_speed.empty_record(0)
     record = jax.device_get({name: phase.state.extra[name] for name in names})

@@ -17,7 +17,11 @@ from mecl_jax.training.step import StepMetrics
 
 
 class Meter:
-  """Collects the metrics of steps, and writes their means.
+  """Collects the metrics of steps, and writes their means, once per logging interval.
+
+  A record never stands for a few steps alone, whose mean would be noisy: validations and
+  checkpoints write none, a record after a resume waits for half an interval, and the last one of
+  a phase is the mean over a whole interval.
 
   The speed is that of the last complete logging interval, once there is one: the device is ahead of
   the metrics that have been read, so that the speed of a few steps would be too high.
@@ -35,7 +39,10 @@ class Meter:
   def __init__(self, run: Run, plan: PhasePlan, curriculum: Curriculum, log: MetricsLog):
     self._run, self._plan, self._curriculum, self._log = run, plan, curriculum, log
     self._pending: list[tuple[range, StepMetrics]] = []
-    self._text = ''
+    # Loss [steps], loss and accuracy [steps, exits] of the newest steps that have been read.
+    self._read: list[np.ndarray] = []
+    self._stop, self._unwritten = 0, 0  # end of these steps, and how many are in no record yet
+    self._facts: tuple[str, ...] = ()
     self._rate = 0.0  # images per second
     self._since, self._steps = time.monotonic(), 0  # start of the timing, and steps since then
     self.due = False
@@ -43,38 +50,71 @@ class Meter:
   def add(self, steps: range, metrics: StepMetrics) -> None:
     """Adds the metrics of some steps, which may still be in computation."""
     self._pending.append((steps, metrics))
-    self.due = passes(steps, self._plan.log_every)
+    self.due = self.due or passes(steps, self._plan.log_every)
 
-  def report(self) -> str:
-    """Writes a record of the steps since the last one; returns it as text for the progress bar.
+  def report(self, *, last: bool = False) -> tuple[str, ...]:
+    """Reads the metrics of the steps since the last report; writes a record if one is due.
+
+    Args:
+      last: whether the phase has ended, so that a record is written in any case.
+
+    Returns:
+      the facts for the progress bar, the most important one first.
 
     Raises:
       RunError: the loss or the parameters are not finite.
     """
-    if not self._pending:
-      self.due = False
-      return self._text
-    first, last = self._pending[0][0].start, self._pending[-1][0].stop
+    due = self.due
+    if self._pending:
+      self._read_pending()
+    self.due = False
+    interval = self._plan.log_every
+    if (due and 2 * self._unwritten >= interval) or (last and self._unwritten):
+      self._write_means(max(self._unwritten, interval))
+      self._unwritten = 0
+    self._read = [values[-max(self._unwritten, interval) :] for values in self._read]
+    return self._facts
+
+  def _read_pending(self) -> None:
+    """Reads the metrics of the steps that were added; waits for the device."""
+    first, self._stop = self._pending[0][0].start, self._pending[-1][0].stop
     measured = jax.device_get([metrics for _, metrics in self._pending])
     self._pending = []
-    loss, exit_loss, correct, finite = map(np.concatenate, zip(*measured, strict=True))
-    self._check(loss, finite, first)
-    self._time(last - first)
-    share = self._curriculum.visible(last - 1) / len(self._curriculum.order)
-    exits = self._by_exit(correct)
+    *values, finite = map(np.concatenate, zip(*measured, strict=True))
+    self._check(values[0], finite, first)
+    self._time(self._stop - first)
+    self._unwritten += self._stop - first
+    old = self._read or [value[:0] for value in values]
+    self._read = [np.concatenate(both) for both in zip(old, values, strict=True)]
+    self._facts = self._as_facts()
+
+  def _as_facts(self) -> tuple[str, ...]:
+    loss, _, correct = (values[-self._plan.log_every :] for values in self._read)
+    share = self._visible()
+    exits = [f'{name} {value:.1%}' for name, value in self._by_exit(correct).items()]
+    return (
+      f'loss {loss.mean():.3f}',
+      f'{self._rate:,.0f} images/s',
+      *([f'visible {share:.0%}'] if share < 1 else []),
+      *reversed(exits),
+    )
+
+  def _write_means(self, steps: int) -> None:
+    """Writes a record of the means over the newest steps."""
+    loss, exit_loss, correct = (values[-steps:] for values in self._read)
     self._write(
-      last,
+      self._stop,
       loss=float(loss.mean()),
       exit_loss=self._by_exit(exit_loss),
-      accuracy=exits,
-      visible=share,
-      learning_rate=float(self._plan.learning_rates[last - 1]),
+      accuracy=self._by_exit(correct),
+      visible=self._visible(),
+      learning_rate=float(self._plan.learning_rates[self._stop - 1]),
       images_per_second=round(self._rate, 1),
     )
-    accuracies = '  '.join(f'{name} {value:.1%}' for name, value in exits.items())
-    speed = f'{self._rate:,.0f} images/s'
-    self._text = f'loss {loss.mean():.3f}  {accuracies}  visible {share:.0%}  {speed}'
-    return self._text
+
+  def _visible(self) -> float:
+    """Returns the share of the training images that are visible at the newest step."""
+    return self._curriculum.visible(self._stop - 1) / len(self._curriculum.order)
 
   def validate(self, done: int) -> None:
     """Writes the accuracy of the phase's exits on the validation split, by the run's model."""
@@ -92,7 +132,6 @@ class Meter:
       self._rate = self._steps * self._run.config.batch_size / (now - self._since)
     if self.due:
       self._since, self._steps = now, 0
-    self.due = False
 
   def _by_exit(self, values: np.ndarray) -> dict[str, float]:
     """Returns the means over the steps of values [steps, exits], by exit."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import jax
 from rich.console import Console
-from rich.table import Table
 
 from mecl_jax.files import write_json
 from mecl_jax.models import quantity
+from mecl_jax.terminal import FittedTable
 from mecl_jax.training.phase import PhaseSteps
 from mecl_jax.training.step import StepMetrics
 
@@ -120,24 +120,21 @@ def _report(
   console.print(f'trace: {folder}', soft_wrap=True)
 
 
-def _table(spent: dict[Place, float], steps: int, parts: tuple[str, ...]) -> Table:
+def _table(spent: dict[Place, float], steps: int, parts: tuple[str, ...]) -> FittedTable:
   """Returns the table of device time per step: first `parts`, and then the parts of no stage."""
-  table = Table(title='device time of a step, in ms', title_justify='left')
-  table.add_column('part')
-  for column in ('forward', 'backward', 'share'):
-    table.add_column(column, justify='right')
+  rows, numbers = list[tuple[str, ...]](), ('forward', 'backward', 'share')
 
   def add_row(name: str, places: Iterable[Place]) -> None:
     ways = [sum(spent[p] for p in places if p.backward == way) for way in (False, True)]
     times = (f'{1e3 * value / steps:.2f}' for value in ways)
-    table.add_row(name, *times, f'{sum(ways) / (sum(spent.values()) or 1.0):.0%}')
+    rows.append((name, *times, f'{sum(ways) / (sum(spent.values()) or 1.0):.0%}'))
 
   for part in dict.fromkeys((*parts, *(place.part for place in spent))):
     if mine := [place for place in spent if place.part == part]:
       add_row(part, mine)
-  table.add_section()
+  rows.append(())
   add_row('sum', list(spent))
-  return table
+  return FittedTable('device time of a step, in ms', ('part', *numbers), rows, right=numbers)
 
 
 def newest_trace(folder: pathlib.Path) -> pathlib.Path:

@@ -20,6 +20,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.models import ExitCost, MultiExit, pretrained
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
+from mecl_jax.training.log import doing
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
 
@@ -92,7 +93,8 @@ def set_up_run(
   mesh = devices.make_mesh(config.batch_size)
   if dataset is None:
     others = ('placement', 'image_size')  # fields of the source and the network
-    dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
+    with doing(console, f'loading {config.data.name}'):
+      dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
   side = min(dataset.image_shape[:2])
   for field in ('crop', 'cutout'):
     if config.augment[field] > side:
@@ -100,9 +102,10 @@ def set_up_run(
         f'augment.{field} is {config.augment[field]}; it must be at most {side}, the side of the'
         ' images in pixels'
       )
-  mean, std = data.channel_statistics(dataset.train.images)
-  model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
-  models.fit_to_images(model, dataset.train.images)
+  with doing(console, f'building {config.model.backbone}'):
+    mean, std = data.channel_statistics(dataset.train.images)
+    model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
+    models.fit_to_images(model, dataset.train.images)
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )

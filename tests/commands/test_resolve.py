@@ -35,6 +35,36 @@ def test_values_of_another_type_are_rejected(field, value):
 
 
 @pytest.mark.parametrize(
+  ('fields', 'size'),
+  [
+    ({}, 5000),  # as with mecl_jax 0.3, whose default was this number
+    ({'name': 'digits'}, 144),
+    ({'name': 'digits', 'validation_size': 200}, 200),
+    ({'name': 'mnist', 'validation_size': 0.5}, 30_000),
+    ({'train_split': 'train[:50%]'}, 0.1),
+    ({'name': 'mine'}, 0.1),
+    ({'arrays': 'a.npz'}, 0.1),
+  ],
+)
+def test_validation_size_is_a_number_where_the_data_are_known(fields, size):
+  c = config.default()
+  c.data.update(fields)
+  found = resolve(c).data.validation_size
+  assert found == size
+  assert resolve(resolve(c)).data.validation_size == size
+
+
+@pytest.mark.parametrize('size', [0, -1, 1.5, 2**31, float('nan'), float('inf')])
+def test_validation_size_is_a_number_or_a_share(size):
+  c = config.default()
+  c.data.validation_size = size
+  with pytest.raises(
+    UserError, match=r'validation_size is .*a whole number, at least 1, or a share'
+  ):
+    resolve(c)
+
+
+@pytest.mark.parametrize(
   ('field', 'value', 'message'),
   [
     ('strategy', 'classifierwise', 'joint, classifier_wise, layer_wise, mixed'),

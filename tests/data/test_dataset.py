@@ -63,6 +63,13 @@ def test_cut_depends_only_on_the_seed():
   assert cut[0] == cut[1] != cut[2]
 
 
+def test_a_share_is_cut_for_validation():
+  whole = _split([0, 1] * 100)
+  by_share, by_number = (dataset.split_validation(whole, size, 0)[1].ids for size in (0.1, 20))
+  assert by_share.tolist() == by_number.tolist()
+  assert len(dataset.split_validation(_split([0, 1] * 2), 0.1, 0)[1]) == 1
+
+
 def test_class_without_training_examples_is_rejected():
   with pytest.raises(
     UserError, match=r'is 26, which leaves no training example of 1 classes \(label 1 has 1\)'

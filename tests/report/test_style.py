@@ -1,6 +1,7 @@
+from matplotlib.figure import Figure
 import numpy as np
 
-from mecl_jax.report.style import COLOURS, evenly, look
+from mecl_jax.report.style import COLOURS, evenly, look, save
 
 
 def test_28_lines_differ_without_colours():
@@ -15,3 +16,12 @@ def test_evenly_keeps_first_and_last():
   assert len(set(chosen)) == 20 and chosen[0] == 0 and chosen[-1] == 99
   assert set(np.diff(chosen)) <= {5, 6}
   assert len(set(evenly(np.arange(21), 20))) == 20
+
+
+def test_figures_are_saved_as_png_and_as_equal_svg(tmp_path):
+  for name in ('a', 'b'):
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot([1, 2], [1, 3], label='line')
+    save(figure, tmp_path / f'{name}.png')
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['a.png', 'a.svg', 'b.png', 'b.svg']
+  assert (tmp_path / 'a.svg').read_bytes() == (tmp_path / 'b.svg').read_bytes()

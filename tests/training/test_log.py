@@ -1,12 +1,16 @@
 import io
 import json
 import logging
+import re
+import time
 
 import pytest
 from rich.console import Console
 
 from mecl_jax.errors import UserError
 from mecl_jax.training import log
+
+FACTS = ('loss 1.234', '1,346 images/s', 'visible 45%', 'final 64.4%', 'stage2 64%', 'stage1 45%')
 
 
 @pytest.fixture
@@ -17,13 +21,27 @@ def clock(monkeypatch):
   return now
 
 
+def plain() -> Console:
+  return Console(file=io.StringIO(), width=120)
+
+
+def terminal(width: int) -> Console:
+  return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+
+
+def printed(console: Console) -> list[str]:
+  """Returns the lines, and the states of a live line, without control codes."""
+  text = re.sub(r'\x1b\[[0-9;?]*[a-zA-Z]', '', console.file.getvalue())
+  return [line.rstrip() for line in re.split('[\r\n]+', text) if line.strip()]
+
+
 def test_plain_lines_show_the_time_left(clock):
-  console = Console(file=io.StringIO(), width=120)
+  console = plain()
   with log.Bar(console, 'heads', total=100, done=20) as bar:
     for seconds, done in ((50, 21), (60, 31), (90, 41), (95, 42), (100, 100)):
       clock[0] = seconds
-      bar.update(done, f'at {seconds}')
-  assert console.file.getvalue().splitlines() == [
+      bar.update(done, [f'at {seconds}'])
+  assert printed(console) == [
     'heads 21/100  at 50',  # its time was mostly that of compilation
     'heads 31/100  0:01:09 left  at 60',  # a step per second since then
     'heads 41/100  0:01:58 left  at 90',  # 2 seconds per step
@@ -91,3 +109,74 @@ def test_log_that_cannot_be_opened_is_one_line(tmp_path):
   (tmp_path / 'metrics.jsonl').mkdir()
   with pytest.raises(UserError, match=r'metrics\.jsonl cannot be read: Is a directory'):
     log.MetricsLog(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+  ('width', 'facts'),
+  [
+    (60, 'loss 1.234  ..'),
+    (80, 'loss 1.234  1,346 images/s  ..'),
+    (120, 'loss 1.234  1,346 images/s  visible 45%  final 64.4%  ..'),
+    (200, '  '.join(FACTS)),
+  ],
+)
+def test_live_bar_leaves_out_facts_and_not_time(clock, width, facts):
+  console = terminal(width)
+  with log.Bar(console, 'backbone', total=18000) as bar:
+    for seconds, done in ((0, 1000), (60, 1600)):
+      clock[0] = seconds
+      bar.update(done, FACTS)
+  line = printed(console)[-1]
+  assert line.split()[0] == 'backbone' and len(line) <= width
+  assert line.endswith(f' 1600/18000 0:27:20 left {facts}')  # 10 steps per second
+
+
+@pytest.mark.parametrize('console', [plain(), terminal(80)], ids=['plain', 'live'])
+def test_time_left_leaves_out_pauses_and_waiting_steps(clock, console):
+  """A device computes steps that were handed to it at once; a validation takes two minutes."""
+  with log.Bar(console, 'backbone', total=1000) as bar:
+    left = []
+    for interval in range(1, 5):
+      for step in range(100):  # the host is ahead of the device, by all steps of the interval
+        clock[0] += 0.001
+        bar.update(100 * interval - 99 + step, ahead=True)
+      clock[0] = clock[0] - 0.1 + 50
+      bar.update(100 * interval, FACTS)
+      with bar.doing('validating'):
+        clock[0] += 120
+      bar.update(100 * interval + 1, ahead=True)
+      left.append(bar._time_left())
+  minutes = [int(text.split(':')[1]) + int(text.split(':')[2]) / 60 for text in left]
+  assert minutes == pytest.approx([7.5, 6.7, 5.8, 5.0], abs=0.1)  # half a second per step
+
+
+def test_long_work_is_named_in_other_output(monkeypatch):
+  monkeypatch.setattr(log, 'SHORT_SECONDS', 0.05)
+  console = plain()
+  with log.doing(console, 'loading [/red]'):
+    time.sleep(0.4)
+  with log.doing(console, 'quick'):
+    pass
+  with log.Bar(console, 'backbone', total=10, first='compiling') as bar:
+    time.sleep(0.4)
+    bar.update(1, ['loss 2'])
+    with bar.doing('validating'):  # within ten seconds of the line before
+      time.sleep(0.4)
+  assert printed(console) == [
+    'loading [/red] ..',
+    'backbone 0/10  compiling',
+    'backbone 1/10  loss 2',
+  ]
+
+
+def test_live_bar_names_what_it_waits_for():
+  console = terminal(80)
+  with log.Bar(console, 'backbone', total=10, first='compiling') as bar:
+    time.sleep(0.3)
+    bar.update(1, ['loss 2'])
+    with bar.doing('validating'):
+      time.sleep(0.3)
+    bar.update(2, ['loss 1'])
+  text = '\n'.join(printed(console))
+  places = [text.index(word) for word in ('compiling', 'validating', 'loss 1')]
+  assert places == sorted(places)

@@ -1,3 +1,4 @@
+import logging
 import shutil
 
 import numpy as np
@@ -24,6 +25,18 @@ def test_loaded_network_exits_as_its_policy_says(ended, toy_file):
   np.testing.assert_array_equal(answers.exits, exits)
   predicted = saved['test_logits'][np.arange(len(exits)), exits].argmax(axis=1)
   np.testing.assert_array_equal(answers.classes, predicted)
+
+
+def test_loading_logs_no_warning_and_writes_nothing(ended, caplog):
+  run = ended()
+
+  def files():
+    return {path: path.stat().st_mtime_ns for path in (run / 'checkpoints').rglob('*')}
+
+  before = files()
+  with caplog.at_level(logging.WARNING, logger='absl'):
+    load_network(run)
+  assert not caplog.messages and files() == before
 
 
 def test_folder_without_a_run_is_rejected(tmp_path):

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 import numpy as np
 
 from mecl_jax.report.rows import Rows, columns_of, groups, texts, values
-from mecl_jax.report.style import COLOURS, LINE, WIDTH, look
+from mecl_jax.report.style import COLOURS, LINE, WIDTH, look, new_figure
 
 METRICS = {'accuracy': ('accuracy (points)', 100), 'nll': ('NLL (nats)', 1)}
 SPREAD = 0.8  # share of the width of an exit that its arms take
@@ -20,7 +20,7 @@ LETTERS = int(13 * WIDTH)  # that fit into a line, about
 def accuracy_figure(runs: Rows, arms: Rows) -> Figure:
   """Draws the test accuracy of each exit: the mean over the seeds of an arm, and every seed."""
   columns, found = columns_of(runs, 'accuracy:'), groups(arms, 'arm')
-  figure, axes = _figure(3.6, [arm for (arm,) in found], linestyle='none')
+  figure, axes = _figure('accuracy', 3.6, [arm for (arm,) in found], linestyle='none')
   shift = SPREAD / len(found)
   for k, ((arm,), of_arm) in enumerate(found.items()):
     style = look(k) | {'linestyle': 'none'}
@@ -52,7 +52,7 @@ def difference_figure(differences: Rows) -> Figure:
   found = groups(differences, 'metric')
   heads, exits = _lines(next(iter(found.values())))
   lines = len(heads) + len(exits)
-  figure = Figure(figsize=(WIDTH, LINE * (lines + 1) + 0.7), layout='constrained')
+  figure = new_figure('differences', LINE * (lines + 1) + 0.7)
   panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
   for axes, ((metric,), rows) in zip(panels, found.items(), strict=True):
     label, unit = METRICS[metric]
@@ -75,7 +75,7 @@ def difference_figure(differences: Rows) -> Figure:
 def curve_figure(curves: Rows) -> Figure:
   """Draws test accuracy against mean MACs under budgeted batch classification, a line per run."""
   arms = groups(curves, 'arm')
-  figure, axes = _figure(4.0, [name for (name,) in arms])
+  figure, axes = _figure('accuracy_against_macs', 4.0, [name for (name,) in arms])
   for k, rows in enumerate(arms.values()):
     for of_run in groups(rows, 'directory').values():
       macs, accuracy = values(of_run, 'test_macs') / 1e6, 100 * values(of_run, 'test_accuracy')
@@ -88,11 +88,11 @@ def curve_figure(curves: Rows) -> Figure:
   return figure
 
 
-def _figure(height: float, arms: Sequence[str], **style: Any) -> tuple[Figure, Axes]:
+def _figure(name: str, height: float, arms: Sequence[str], **style: Any) -> tuple[Figure, Axes]:
   """Makes a figure of one panel, `height` inches high, with a legend of the arms below it."""
   labels = [textwrap.fill(arm, LETTERS, break_on_hyphens=False) for arm in arms]
   lines = sum(label.count('\n') + 1 for label in labels)
-  figure = Figure(figsize=(WIDTH, height + 0.9 * LINE * lines), layout='constrained')
+  figure = new_figure(name, height + 0.9 * LINE * lines)
   handles = [Line2D([], [], **(look(k) | style), label=label) for k, label in enumerate(labels)]
   legend = figure.legend(
     handles=handles, loc='outside lower left', frameon=False, fontsize='small', handlelength=3.5

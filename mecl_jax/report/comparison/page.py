@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 
-from rich.markup import escape
-from rich.table import Table
-
 import mecl_jax
 from mecl_jax.evaluation.paired import OVER_IMAGES
 from mecl_jax.report.comparison import figures
 from mecl_jax.report.pages.blocks import Drawing, Listing, Section, Text
 from mecl_jax.report.rows import Row, Rows, groups, texts
+from mecl_jax.terminal import FittedTable
 
 Tables = Mapping[str, Rows]
 
@@ -176,22 +174,20 @@ def _curves(tables: Tables) -> Section:
   return Section('Accuracy against mean MACs', [Text(CURVES), drawing, *areas])
 
 
-def difference_table(tables: Tables) -> Table:
+def difference_table(tables: Tables) -> FittedTable:
   """Returns the differences for the terminal, a line per arm and exit."""
-  table = Table(title=f'differences from {baseline(tables)}: test split', title_justify='left')
-  for column in ('arm', 'exit'):
-    table.add_column(column, overflow='fold')
-  for column in ('seeds', 'accuracy (points)', 'p (Holm)', 'NLL (nats)'):
-    table.add_column(column, justify='right', no_wrap=True)
-  before = ''
+  numbers = ('seeds', 'accuracy (points)', 'p (Holm)', 'NLL (nats)')
+  rows, before = list[tuple[str, ...]](), ''
   for (arm, name), (accuracy, nll) in groups(tables['differences'], 'arm', 'exit').items():
     if before and arm != before:
-      table.add_section()
+      rows.append(())
     p = '' if accuracy['p_holm'] is None else f'{float(accuracy["p_holm"]):.3g}'
     cells = (str(accuracy['pairs']), _interval(accuracy), p, _interval(nll))
-    table.add_row(escape(arm) if arm != before else '', escape(name), *cells)
+    rows.append((arm if arm != before else '', name, *cells))
     before = arm
-  return table
+  title = f'differences from {baseline(tables)}: test split'
+  optional = ('seeds', 'NLL (nats)', 'p (Holm)')
+  return FittedTable(title, ('arm', 'exit', *numbers), rows, numbers, optional, ('arm',))
 
 
 def _interval(row: Row) -> str:

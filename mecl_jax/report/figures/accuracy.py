@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 import numpy as np
 
@@ -23,9 +24,14 @@ KINDS = {  # of thresholds
   'per_exit': 'one threshold per exit',
   'given': 'given thresholds',
 }
-STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 4, 'linestyle': ''}
-MARKS = 8  # markers along a line
+FIXED = 'fixed'  # rule of the operating points at which all images stop at one exit
+STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 5, 'linestyle': ''}
+WIDE = 9.0  # inches, of the figure of all rules
+MARKS = 4  # markers along a line
 TIGHT = 0.04  # least share of a bar that has room for a number
+HALO = [
+  withStroke(linewidth=2.5, foreground='white')
+]  # around a number, so that lines do not hide it
 
 
 def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> Figure:
@@ -36,11 +42,9 @@ def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> F
   Args:
     exits, curve, operating_points: the tables of these names.
   """
-  figure = _against(
-    exits, values(exits, 'macs'), curve, operating_points, 'test_macs', 'mean MACs of a test image'
-  )
+  label, name = 'mean MACs of a test image', 'accuracy_against_macs'
+  figure = _against(name, exits, values(exits, 'macs'), curve, operating_points, 'test_macs', label)
   for axes in figure.axes:
-    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter())
   return figure
 
@@ -58,35 +62,46 @@ def accuracy_against_latency(
   smallest = values(latency, 'batch').min()
   p50 = {row['exit']: row['p50_ms'] for row in latency if row['batch'] == smallest}
   times = np.array([p50[row['exit']] for row in exits], np.float64) / smallest  # of one image
-  return _against(
-    exits, times, curve, operating_points, 'test_ms', 'mean time of a test image (ms)'
-  )
+  label, name = 'mean time of a test image (ms)', 'accuracy_against_time'
+  return _against(name, exits, times, curve, operating_points, 'test_ms', label)
 
 
 def _against(
-  exits: Rows, costs: np.ndarray, curve: Rows, points: Rows, column: str, label: str
+  name: str,
+  exits: Rows,
+  costs: np.ndarray,
+  curve: Rows,
+  points: Rows,
+  column: str,
+  label: str,
 ) -> Figure:
-  """Draws a panel per kind of thresholds.
+  """Draws a panel per kind of thresholds; fixed exits are in all of them.
 
   Args:
+    name: of the figure.
     exits, curve, points: tables.
     costs: float [exits], of an image that runs up to an exit and no other head.
     column: of `curve` and `points`, with the cost in the unit of `costs`.
     label: of the x axis.
   """
-  plain = [row for row in curve if not row['calibrated']] or curve
+  ruled = [row for row in curve if row['rule'] != FIXED]
+  plain = [row for row in ruled if not row['calibrated']] or ruled
   rules = list(dict.fromkeys(texts(plain, 'rule')))
-  looks = {rule: style.look(k) for k, rule in enumerate(rules)}
+  looks = {rule: _look(k) for k, rule in enumerate(rules)}
   kinds = groups(plain, 'thresholds')
-  figure, panels, cell = style.panels(len(kinds), 2, 3, (label, 'test accuracy (%)'))
+  labels = label, 'test accuracy (%)'
+  figure, panels, cell = style.panels(name, len(kinds), 2, 3.2, labels, WIDE)
   for axes, ((kind,), rows) in zip(panels, kinds.items(), strict=True):
     _draw_static(axes, exits, costs)
     for (rule,), line in groups(rows, 'rule').items():
-      _draw_line(axes, line, column, looks[rule])
+      _draw_line(axes, line, column, rules.index(rule), len(rules))
     for row in points:
-      if row['thresholds'] == kind:
+      if row['rule'] == FIXED and row['chosen']:
+        _mark(axes, row, column, STATIC)
+      elif row['thresholds'] == kind:
         _mark(axes, row, column, looks[str(row['rule'])])
     axes.set_title(KINDS.get(kind, kind), size='medium')
+    axes.xaxis.set_major_locator(MaxNLocator(5))
   style.write_key(figure, texts(exits, 'exit'))
   style.write_legend(figure, cell, _handles(looks, points))
   return figure
@@ -97,17 +112,27 @@ def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray) -> None:
   accuracy = 100 * values(exits, 'accuracy')
   bounds = [100 * values(exits, f'accuracy_{side}') for side in ('low', 'high')]
   errors = (accuracy - bounds[0], bounds[1] - accuracy)
-  axes.errorbar(costs, accuracy, yerr=errors, capsize=2, elinewidth=1, zorder=3, **STATIC)
+  axes.errorbar(costs, accuracy, yerr=errors, capsize=2, elinewidth=1, zorder=2.5, **STATIC)
   for number, at in enumerate(zip(costs, accuracy, strict=True), start=1):
-    below: dict[str, Any] = {'textcoords': 'offset points', 'xytext': (5, -10), 'size': 'small'}
-    axes.annotate(str(number), at, **below)
+    below: dict[str, Any] = {'textcoords': 'offset points', 'xytext': (6, -11), 'weight': 'bold'}
+    axes.annotate(str(number), at, zorder=6, path_effects=HALO, **below)
 
 
-def _draw_line(axes: Axes, rows: Rows, column: str, look: dict[str, Any]) -> None:
+def _draw_line(axes: Axes, rows: Rows, column: str, number: int, count: int) -> None:
+  """Draws the line of rule `number` of `count`; where lines coincide, their marks alternate."""
   rows = sorted(rows, key=lambda row: float(row[column] or 0))
   x, y = values(rows, column), 100 * values(rows, 'test_accuracy')
   every = max(1, len(rows) // MARKS)
-  axes.plot(x, y, markersize=4, linewidth=1.2, markevery=every, alpha=0.9, **look)
+  first = min(number * every // count, len(rows) - 1)
+  width = 2.4 - 1.4 * number / count  # the lines below are wider, so that all can be seen
+  look = _look(number)
+  axes.plot(x, y, linewidth=width, markevery=(first, every), **look)
+
+
+def _look(number: int) -> dict[str, Any]:
+  """Returns colour, dashes and marker of a rule; marks have a white rim."""
+  rim: dict[str, Any] = {'markersize': 6, 'markeredgecolor': 'white', 'markeredgewidth': 0.6}
+  return style.look(number) | rim | {'linestyle': style.LINES[number % len(style.LINES)]}
 
 
 def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) -> None:
@@ -122,7 +147,7 @@ def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) ->
 def _handles(looks: dict[str, dict[str, Any]], points: Rows) -> list[Line2D]:
   """Returns the entries of the legend."""
   handles = [
-    Line2D([], [], label=rule.replace('_', ' '), markersize=4, linewidth=1.2, **look)
+    Line2D([], [], label=rule.replace('_', ' '), linewidth=1.6, **look)
     for rule, look in looks.items()
   ]
   handles.insert(0, Line2D([], [], label='all images at one exit', **STATIC))
@@ -140,8 +165,7 @@ def _handles(looks: dict[str, dict[str, Any]], points: Rows) -> list[Line2D]:
 def leaving(operating_points: Rows) -> Figure:
   """Draws the share of the test images that leave at each exit, a bar per operating point."""
   exits = columns_of(operating_points, 'leave:')
-  height = 0.8 + 0.3 * len(operating_points)
-  figure = Figure(figsize=(style.WIDTH, height), layout='constrained')
+  figure = style.new_figure('leaving', 0.8 + 0.3 * len(operating_points))
   axes = figure.subplots()
   left = np.zeros(len(operating_points))
   handles = []
@@ -149,11 +173,13 @@ def leaving(operating_points: Rows) -> Figure:
     share = 100 * values(operating_points, column)
     colour = SHADES(k / max(1, len(exits) - 1))
     edge: dict[str, Any] = {'color': colour, 'edgecolor': 'black', 'linewidth': 0.5}
-    axes.barh(np.arange(len(left)), share, left=left, height=0.72, **edge)
+    # The edges at 0 and at 100 would be cut in half by the frame.
+    axes.barh(np.arange(len(left)), share, left=left, height=0.72, clip_on=False, zorder=3, **edge)
     ink = 'black' if np.dot(to_rgb(colour), (0.3, 0.6, 0.1)) > 0.5 else 'white'
     for row, (start, wide) in enumerate(zip(left, share, strict=True)):
       if wide >= 100 * TIGHT:
         centre: dict[str, Any] = {'ha': 'center', 'va': 'center', 'size': 'small', 'color': ink}
+        centre['zorder'] = 4
         axes.text(start + wide / 2, row, f'{wide:.0f}', **centre)
     left += share
     handles.append(Patch(label=name, facecolor=colour, edgecolor='black', linewidth=0.5))

@@ -5,6 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from mecl_jax.report import style
@@ -27,7 +28,9 @@ def reliability(rows: Rows) -> Figure:
   exits = groups(rows, 'exit')
   columns = 4 if len(exits) > 6 else 3
   labels = 'confidence (%)', 'accuracy (%)'
-  figure, panels, cell = style.panels(len(exits), columns, style.WIDTH / columns, labels)
+  figure, panels, cell = style.panels(
+    'reliability', len(exits), columns, style.WIDTH / columns, labels
+  )
   names = [name for (name,) in exits]
   if max(map(len, names)) > LONGEST:
     style.write_key(figure, names)
@@ -36,7 +39,7 @@ def reliability(rows: Rows) -> Figure:
     axes.plot((0, 100), (0, 100), color='0.5', linewidth=1)
     for calibrated, look in ((False, BEFORE), (True, AFTER)):
       _draw_bins(axes, [row for row in bins if row['calibrated'] is calibrated], look)
-    axes.set(xlim=(0, 102), ylim=(0, 102))
+    axes.set(xlim=(-5, 105), ylim=(-5, 105))  # with room for the marks at 0 and at 100
     axes.set(xticks=(0, 50, 100), yticks=(0, 50, 100))
     axes.set_title(name, size='small', parse_math=False)
   style.write_legend(figure, cell, _handles())
@@ -62,6 +65,7 @@ def effect(rows: Rows) -> Figure:
   """
   labels = texts(rows, 'exit')
   figure = _before_and_after(
+    'effect_of_temperatures',
     labels,
     {
       'expected calibration error (ECE)': (values(rows, 'ece_before'), values(rows, 'ece_after')),
@@ -71,7 +75,7 @@ def effect(rows: Rows) -> Figure:
       ),
     },
   )
-  figure.axes[0].set_xlim(left=0)
+  figure.axes[0].set_xlim(0, 1.06 * figure.axes[0].dataLim.x1)
   return figure
 
 
@@ -86,7 +90,10 @@ def effect_on_rules(areas: Rows) -> Figure:
   sides = [
     np.array([_area(rows, calibrated) for rows in pairs.values()]) for calibrated in (False, True)
   ]
-  return _before_and_after(labels, {'mean test accuracy (%)': (100 * sides[0], 100 * sides[1])})
+  title = 'effect_of_temperatures_on_rules'
+  return _before_and_after(
+    title, labels, {'mean test accuracy (%)': (100 * sides[0], 100 * sides[1])}
+  )
 
 
 def _area(rows: Rows, calibrated: bool) -> float:
@@ -94,16 +101,19 @@ def _area(rows: Rows, calibrated: bool) -> float:
   return float(values(found, 'area')[0]) if found else np.nan
 
 
-def _before_and_after(labels: list[str], pairs: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+def _before_and_after(
+  name: str, labels: list[str], pairs: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> Figure:
   """Draws a panel per measure, with a line per label from the value before to that after."""
   at = np.arange(len(labels))
-  figure = Figure(figsize=(style.WIDTH, 0.8 + 0.28 * len(labels)), layout='constrained')
+  figure = style.new_figure(name, 0.8 + 0.28 * len(labels))
   panels = figure.subplots(1, len(pairs), sharey=True, squeeze=False)[0]
   for axes, (title, (before, after)) in zip(panels, pairs.items(), strict=True):
     axes.hlines(at, before, after, color='0.6', linewidth=1.5, zorder=1)
     axes.plot(before, at, linestyle='', **BEFORE)
     axes.plot(after, at, linestyle='', **AFTER)
     axes.set_xlabel(title)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(alpha=0.3)
   panels[0].set_yticks(at, labels, parse_math=False)
   panels[0].set_ylim(len(labels) - 0.5, -0.5)

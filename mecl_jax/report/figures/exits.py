@@ -29,7 +29,7 @@ def overthinking(shares: Rows, first_correct: Rows) -> Figure:
     first_correct: the table `first_correct`.
   """
   bars = (len(shares), len(first_correct))
-  figure = Figure(figsize=(style.WIDTH, 1.6 + 0.28 * sum(bars)), layout='constrained')
+  figure = style.new_figure('overthinking', 1.6 + 0.28 * sum(bars))
   top, bottom = figure.subplots(2, height_ratios=bars)
   names = [MEASURES.get(name, name) for name in texts(shares, 'measure')]
   _draw_shares(top, names, values(shares, 'share'), COLOURS[0])
@@ -62,7 +62,7 @@ def agreement(rows: Rows) -> Figure:
   square = (len(names), len(names))
   same = 100 * values(ordered, 'same_class').reshape(square)
   ratio = values(ordered, 'ratio').reshape(square)
-  figure = Figure(figsize=(style.WIDTH, 3.8), layout='constrained')
+  figure = style.new_figure('agreement', 3.8)
   left, right = figure.subplots(1, 2)
   _draw_heat(left, same, '.0f')
   _draw_heat(right, ratio, '.1f')
@@ -99,7 +99,7 @@ def ensembles(rows: Rows) -> Figure:
     rows: the table `ensembles`.
   """
   at = np.arange(1, len(rows) + 1)
-  figure, panels, _ = style.panels(2, 2, 2.8)
+  figure, panels, _ = style.panels('ensembles', 2, 2, 2.8)
   looks = {column: style.look(k) | {'markersize': 5} for k, column in enumerate(MEANS)}
   for column, look in looks.items():
     panels[0].plot(at, 100 * values(rows, column), **look)

@@ -28,7 +28,7 @@ def deadlines(rows: Rows, exits: Rows) -> Figure:
     exits: the table `exits`; its order is the numbering.
   """
   x, names = values(rows, 'deadline_ms'), texts(exits, 'exit')
-  figure, (axes,), _ = style.panels(1, 1, 3.2)
+  figure, (axes,), _ = style.panels('deadlines', 1, 1, 3.2)
   answered = [row for row in rows if row['deepest_exit'] is not None]
   for k, (kind, label) in enumerate(STAIRS):
     y = 100 * values(rows, f'{kind}_accuracy')
@@ -86,8 +86,7 @@ def latency(rows: Rows) -> Figure:
   """
   batches = groups(rows, 'batch')
   exits = list(dict.fromkeys(texts(rows, 'exit')))
-  height = 0.8 + 0.28 * len(exits)
-  figure = Figure(figsize=(style.WIDTH, height), layout='constrained')
+  figure = style.new_figure('latency', 0.8 + 0.28 * len(exits))
   times, throughput = figure.subplots(1, 2, sharey=True)
   smallest = min(batches, key=lambda batch: float(batch[0]))
   place = {name: k for k, name in enumerate(exits)}
@@ -98,7 +97,7 @@ def latency(rows: Rows) -> Figure:
   times.plot(p50, at, 'o', color=COLOURS[0], label='median')
   times.plot(p99, at, '|', color=COLOURS[1], markersize=10, markeredgewidth=2)
   times.set(xlabel=f'time of a batch of {smallest[0]} (ms)')
-  times.set_xlim(left=0)
+  times.set_xlim(0, 1.06 * p99.max())
   handles = [
     Line2D([], [], linestyle='', marker='o', color=COLOURS[0], label='median time'),
     Line2D([], [], linestyle='', marker='|', color=COLOURS[1], label='99th percentile'),
@@ -126,7 +125,7 @@ def savings(rows: Rows) -> Figure:
   Args:
     rows: the table `savings`.
   """
-  figure, (axes,), _ = style.panels(1, 1, 3.2)
+  figure, (axes,), _ = style.panels('savings', 1, 1, 3.2)
   at, width = np.arange(len(rows)), 0.26
   percent = [100 * values(rows, column) / values(rows, 'static_ms') for column, _, _ in BARS]
   for k, (heights, (_, label, look)) in enumerate(zip(percent, BARS, strict=True)):

@@ -22,18 +22,19 @@ def training_curves(rows: Rows) -> Figure:
   """
   exits = columns_of(rows, PREFIX)
   heights = (2, 3, 2) if paced(rows) else (2, 3)
-  figure = Figure(figsize=(style.WIDTH, 6 * sum(heights) / 7), layout='constrained')
+  figure = style.new_figure('training', 6 * sum(heights) / 7)
   panels = figure.subplots(len(heights), sharex=True, height_ratios=heights)
   loss, accuracy, *visible = panels
+  start = 0.0  # a phase begins where the one before ends, and not at its first record
   for (phase,), mine in groups(rows, 'phase').items():
     _draw(loss, mine, 'loss', 1)
     for axes in visible:
       _draw(axes, mine, 'visible', 100, drawstyle='steps-pre')
-    start = values(mine, 'step')[0]
     for axes in panels:
       axes.axvline(start, color='0.6', linewidth=1, linestyle=':')
     at = {'xycoords': ('data', 'axes fraction'), 'textcoords': 'offset points'}
     loss.annotate(phase, (start, 1), xytext=(2, 3), annotation_clip=False, **at)
+    start = values(mine, 'step').max()
   handles = []
   for k, (name, column) in enumerate(exits.items()):
     look = style.look(k) | {'markersize': 4, 'linewidth': 1}

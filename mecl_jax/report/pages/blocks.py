@@ -1,9 +1,11 @@
 """The parts of a page: paragraphs, figures and tables, in sections."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+
+from mecl_jax.report.rows import Cell
 
 
 class Text(NamedTuple):
@@ -13,7 +15,10 @@ class Text(NamedTuple):
 
 
 class Drawing(NamedTuple):
-  """A vector figure, and the names of the tables that it shows."""
+  """A vector figure, and the names of the tables that it shows.
+
+  The label of the figure is the name of its file, see `style.new_figure`.
+  """
 
   figure: Figure
   caption: str
@@ -21,19 +26,30 @@ class Drawing(NamedTuple):
 
 
 class Picture(NamedTuple):
-  """A PNG, and the names of the tables that it shows."""
+  """A PNG or SVG, the names of the tables that it shows, and the name of its file."""
 
-  png: bytes
+  data: bytes
   caption: str
   tables: tuple[str, ...]
+  name: str
 
 
 class Listing(NamedTuple):
-  """A table on the page, with the named columns or all of them; its CSV file has all."""
+  """A table on the page; its CSV file has all rows and columns.
+
+  Attributes:
+    table: name.
+    caption: above the table.
+    columns: that are shown; None: all.
+    where: column to the value that a row must have to be shown.
+    joined: column whose values are listed in one row if rows are equal in all other shown columns.
+  """
 
   table: str
   caption: str
   columns: tuple[str, ...] | None = None
+  where: Mapping[str, Cell] = {}
+  joined: str | None = None
 
 
 Block = Text | Drawing | Picture | Listing

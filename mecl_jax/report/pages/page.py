@@ -5,7 +5,7 @@ looked up.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import os
@@ -15,17 +15,22 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from mecl_jax.errors import UserError
-from mecl_jax.files import write_text
+from mecl_jax.files import atomic, write_text
 from mecl_jax.report.cells import estimates, heading, is_number, show
 from mecl_jax.report.pages.blocks import Block, Drawing, Listing, Picture, Section, Text
 from mecl_jax.report.rows import Rows
+from mecl_jax.report.style import as_svg
 
 MARK = '<meta name="generator" content="mecl_jax">'  # marks a page that may be overwritten
 TABLES = 'tables'  # folder of the CSV files, beside the page
+FIGURES = 'figures'  # folder of the figures, beside the page
+PHONE = 50  # characters of a table that a phone shows
+GAP = 3  # characters that the space beside a column takes
+SMALL = 0.8  # size of an interval, relative to its estimate
+
+Shown = tuple[str, str]  # a value, and its interval or ''
 
 
 def write_page(
@@ -36,10 +41,10 @@ def write_page(
   sections: Sequence[Section],
   tables: Mapping[str, Rows],
 ) -> pathlib.Path:
-  """Writes folder/index.html, and folder/tables/NAME.csv of every table.
+  """Writes folder/index.html, with folder/tables/NAME.csv and folder/figures/NAME.svg.
 
-  Equal arguments give equal bytes. CSV files of the page that is overwritten are removed if this
-  page does not have them.
+  Equal arguments give equal bytes. Tables and figures of the page that is overwritten are removed
+  if this page does not have them.
 
   Args:
     folder: of the page; created if missing.
@@ -56,23 +61,30 @@ def write_page(
   Raises:
     UserError: folder/index.html is a file that mecl_jax did not write.
     ValueError: a figure names no table or an unknown one, a listing names an unknown column, the
-      name of a table is not valid, or its rows have different keys. Nothing is written then.
+      name of a table or figure is not valid or not unique, or the rows of a table have different
+      keys. Nothing is written then.
   """
   folder = pathlib.Path(folder)
   files = {name: _csv(name, rows) for name, rows in tables.items()}
-  shown = [
+  shown: list[dict[str, Any]] = [
     {'title': section.title, 'blocks': [_view(block, tables) for block in section.blocks]}
     for section in sections
   ]
+  figures = _figures(block for section in shown for block in section['blocks'])
   sizes = {name: len(rows) for name, rows in tables.items()}
   template = _environment().get_template('page.html')
   page = template.render(title=title, facts=facts, notes=notes, sections=shown, sizes=sizes)
-  earlier = _tables_of(folder / 'index.html')
+  earlier, earlier_figures = _tables_of(folder / 'index.html'), _figures_of(folder / 'index.html')
+  for name, content in figures.items():
+    with atomic(folder / FIGURES / name) as file:
+      file.write(content)
   for name, text in files.items():
     write_text(folder / TABLES / f'{name}.csv', text)
   write_text(folder / 'index.html', page)
   for name in earlier - set(tables):
     (folder / TABLES / f'{name}.csv').unlink(missing_ok=True)
+  for name in earlier_figures - set(figures):
+    (folder / FIGURES / name).unlink(missing_ok=True)
   return folder / 'index.html'
 
 
@@ -95,6 +107,23 @@ def _tables_of(path: pathlib.Path) -> set[str]:
       f'{path} is a file that mecl_jax did not write; move it or choose another folder'
     )
   return set(re.findall(rf'href="{TABLES}/([a-z0-9_]+)\.csv"', page))
+
+
+def _figures_of(path: pathlib.Path) -> set[str]:
+  """Returns the names of the files of figures that a page of ours links."""
+  page = path.read_text(errors='replace') if path.exists() else ''
+  return set(re.findall(rf'href="{FIGURES}/([a-z0-9_]+\.(?:svg|png))"', page))
+
+
+def _figures(blocks: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+  """Returns the files of the figures among the blocks, by name."""
+  found: dict[str, bytes] = {}
+  for block in blocks:
+    if block['kind'] == 'figure':
+      if block['file'] in found or not re.fullmatch(r'[a-z0-9_]+\.(svg|png)', block['file']):
+        raise ValueError(f'the name of figure {block["file"]!r} must be unique, of a-z, 0-9 and _')
+      found[block['file']] = block['data']
+  return found
 
 
 def _environment() -> jinja2.Environment:
@@ -138,24 +167,25 @@ def _view(block: Block, tables: Mapping[str, Rows]) -> dict[str, Any]:
     case Text(text):
       return {'kind': 'text', 'paragraphs': re.split(r'\n\s*\n', text.strip())}
     case Drawing(figure, caption, names):
-      return _figure('image/svg+xml', _svg(figure), caption, names, tables)
-    case Picture(png, caption, names):
-      return _figure('image/png', png, caption, names, tables)
-    case Listing(table, caption, columns):
+      return _figure(str(figure.get_label()), as_svg(figure), caption, names, tables)
+    case Picture(data, caption, names, name):
+      return _figure(name, data, caption, names, tables)
+    case Listing(table, caption):
       _check(caption, (table,), tables)
-      return {'kind': 'table', 'caption': caption, 'tables': (table,)} | _cells(
-        tables[table], columns
-      )
+      shown = {'kind': 'table', 'caption': caption, 'tables': (table,)}
+      return shown | _cells(tables[table], block)
 
 
 def _figure(
-  kind: str, data: bytes, caption: str, names: Sequence[str], tables: Mapping[str, Rows]
+  name: str, data: bytes, caption: str, names: Sequence[str], tables: Mapping[str, Rows]
 ) -> dict[str, Any]:
   _check(caption, names, tables)
-  uri = f'data:{kind};base64,{base64.b64encode(data).decode()}'
+  kind, suffix = ('png', 'png') if data.startswith(b'\x89PNG') else ('svg+xml', 'svg')
+  uri = f'data:image/{kind};base64,{base64.b64encode(data).decode()}'
   # A screen reader reads the first sentence, and then the whole caption below the figure.
   alt = re.split(r'(?<=\.)\s', caption.replace('`', ''), maxsplit=1)[0]
-  return {'kind': 'figure', 'uri': uri, 'alt': alt, 'caption': caption, 'tables': names}
+  shown = {'kind': 'figure', 'uri': uri, 'alt': alt, 'caption': caption, 'tables': names}
+  return shown | {'file': f'{name}.{suffix}', 'data': data}
 
 
 def _check(caption: str, names: Sequence[str], tables: Mapping[str, Rows]) -> None:
@@ -166,23 +196,40 @@ def _check(caption: str, names: Sequence[str], tables: Mapping[str, Rows]) -> No
       raise ValueError(f'there is no table {name}, which is named by the block: {caption}')
 
 
-def _svg(figure: Figure) -> bytes:
-  file = io.BytesIO()
-  # A fixed salt for the identifiers and no date, so that equal figures are equal bytes.
-  with rc_context({'svg.hashsalt': 'mecl_jax'}):
-    figure.savefig(file, format='svg', metadata={'Date': None})
-  return file.getvalue()
-
-
-def _cells(rows: Rows, columns: tuple[str, ...] | None) -> dict[str, Any]:
+def _cells(rows: Rows, listing: Listing) -> dict[str, Any]:
   """Returns headings and cells; the bounds of an interval are part of their estimate's cell."""
   held = list(rows[0]) if rows else []
-  for column in columns or ():
+  for column in (*(listing.columns or ()), *listing.where):
     if rows and column not in held:
       raise ValueError(f'there is no column {column}; the table has {", ".join(held)}')
-  chosen = [c for c in (columns or estimates(held)) if c in held]
+  chosen = [c for c in (listing.columns or estimates(held)) if c in held]
+  kept = [row for row in rows if all(row[name] == value for name, value in listing.where.items())]
+  cells = [[show(row, column) for column in chosen] for row in kept]
+  if listing.joined in chosen:
+    cells = _joined(cells, chosen.index(listing.joined))
+  headings = [heading(column) for column in chosen]
   return {
-    'headings': [heading(column) for column in chosen],
-    'numeric': [any(is_number(row[column]) for row in rows) for column in chosen],
-    'rows': [[show(row, column) for column in chosen] for row in rows],
+    'broad': _width(headings, cells) > PHONE,
+    'headings': headings,
+    'numeric': [any(is_number(row[column]) for row in kept) for column in chosen],
+    'rows': cells,
+    'marked': [dict(zip(chosen, row, strict=True)).get('chosen') == ('yes', '') for row in cells],
   }
+
+
+def _joined(cells: list[list[Shown]], at: int) -> list[list[Shown]]:
+  """Returns the rows that are equal in all columns but `at` as one row, with a list there."""
+  found: dict[tuple[Shown, ...], list[str]] = {}
+  for row in cells:
+    found.setdefault((*row[:at], *row[at + 1 :]), []).append(row[at][0])
+  return [[*row[:at], (', '.join(names), ''), *row[at:]] for row, names in found.items()]
+
+
+def _width(headings: Sequence[str], cells: Sequence[Sequence[Shown]]) -> float:
+  """Estimates the width of a table in characters; headings wrap between words, cells do not."""
+  width = 0.0
+  for k, title in enumerate(headings):
+    words = max(map(len, title.split()), default=0)
+    inside = (max(len(row[k][0]), SMALL * len(row[k][1])) for row in cells)
+    width += max(words, *inside) + GAP if cells else words + GAP
+  return width

@@ -37,7 +37,8 @@ LEAVING = (
   ' star marks the chosen operating point.'
 )
 AREAS = (
-  'Mean test accuracy of every rule over the range of MACs that all curves cover, {low} to {high}.'
+  'Mean test accuracy of every rule, without temperature scaling, over the range of MACs that all'
+  ' curves cover, {low} to {high}.'
 )
 
 UNTIMED = """Time is not proportional to MACs: early stages take more time per MAC. The time of

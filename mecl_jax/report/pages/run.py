@@ -16,10 +16,10 @@ Blocks = list[Block]
 NETWORK, EXAMPLES = 'network', 'examples'  # pictures
 # The columns of wide tables that the page shows; the CSV files have all columns.
 EXIT_COLUMNS = (
-  *('exit', 'head', 'accuracy', 'top_5', 'nll', 'brier', 'ece', 'auroc', 'macs', 'parameters'),
+  *('exit', 'accuracy', 'top_5', 'nll', 'brier', 'ece', 'auroc', 'macs', 'parameters', 'head'),
 )
 POINT_COLUMNS = (
-  *('rule', 'thresholds', 'chosen', 'test_accuracy', 'test_drop'),
+  *('rule', 'thresholds', 'test_accuracy', 'test_drop', 'chosen'),
   *('test_macs', 'macs_saved', 'test_ms', 'ms_saved'),
 )
 CALIBRATION_COLUMNS = (
@@ -33,7 +33,7 @@ def run_sections(tables: Tables, pictures: Pictures) -> list[Section]:
 
   Args:
     tables: by name; a section without its tables, or with empty tables, is left out.
-    pictures: PNGs by name: `network`, the stages and exits, and `examples`, returned by
+    pictures: PNGs or SVGs by name: `network`, the stages and exits, and `examples`, returned by
       `exit_sheet` for the table `examples`.
 
   Raises:
@@ -72,7 +72,7 @@ def _exits(tables: Tables, pictures: Pictures) -> Blocks:
   columns = _columns(tables, 'exits', EXIT_COLUMNS)
   blocks: Blocks = [Text(prose.WORTH), Listing('exits', prose.EXITS, columns)]
   if NETWORK in pictures:
-    blocks.append(Picture(pictures[NETWORK], prose.NETWORK, ('exits',)))
+    blocks.append(Picture(pictures[NETWORK], prose.NETWORK, ('exits',), NETWORK))
   return blocks
 
 
@@ -88,7 +88,8 @@ def _early_exit(tables: Tables, pictures: Pictures) -> Blocks:
   if _has(tables, 'areas'):
     low, high = (quantity(values(tables['areas'], f'{end}_macs')[0]) for end in ('low', 'high'))
     caption = prose.AREAS.format(low=low, high=high)
-    blocks.append(Listing('areas', caption, ('rule', 'thresholds', 'calibrated', 'area')))
+    columns = ('rule', 'thresholds', 'area')
+    blocks.append(Listing('areas', caption, columns, where={'calibrated': False}))
   return blocks
 
 
@@ -100,7 +101,9 @@ def _operating_points(tables: Tables) -> Blocks:
   columns = _columns(tables, 'operating_points', POINT_COLUMNS)
   return [
     Text(text),
-    Listing('operating_points', prose.POINTS_TABLE.format(target=target), columns),
+    Listing(
+      'operating_points', prose.POINTS_TABLE.format(target=target), columns, joined='thresholds'
+    ),
     Drawing(accuracy.leaving(points), prose.LEAVING, ('operating_points',)),
   ]
 
@@ -200,4 +203,5 @@ def _training(tables: Tables, pictures: Pictures) -> Blocks:
 def _images(tables: Tables, pictures: Pictures) -> Blocks:
   if not _has(tables, 'examples') or EXAMPLES not in pictures:
     return []
-  return [Text(prose.IMAGES), Picture(pictures[EXAMPLES], prose.SHEET, ('examples',))]
+  picture = Picture(pictures[EXAMPLES], prose.SHEET, ('examples',), EXAMPLES)
+  return [Text(prose.IMAGES), picture]

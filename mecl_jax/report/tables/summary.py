@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 import math
 from typing import Any
 
-from rich.table import Table
-
 from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.models import ExitCost
 from mecl_jax.models.macs import quantity
+from mecl_jax.terminal import FittedTable
 
 
 def exit_rows(
@@ -50,17 +49,14 @@ def exit_rows(
   return rows
 
 
-def exit_table(summary: Mapping[str, Any]) -> Table:
+def exit_table(summary: Mapping[str, Any]) -> FittedTable:
   """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
   caption = '±: half the width of the 95 % bootstrap interval, in points'
-  table = Table(title=title, title_justify='left', caption=caption, caption_justify='left')
-  table.add_column('exit')
   top_5 = 'top_5' in summary['exits'][0]
-  for column in ('accuracy', *(['top-5'] if top_5 else []), 'NLL', 'ECE', 'parameters', 'MACs'):
-    table.add_column(column, justify='right')
-  for row in summary['exits']:
-    table.add_row(
+  numbers = ('accuracy', *(['top-5'] if top_5 else []), 'NLL', 'ECE', 'parameters', 'MACs')
+  rows = [
+    (
       row['name'],
       f'{row["accuracy"]:.2%}{_half(row)}',
       *([f'{row["top_5"]:.2%}'] if top_5 else []),
@@ -69,7 +65,10 @@ def exit_table(summary: Mapping[str, Any]) -> Table:
       quantity(row['parameters']),
       quantity(row['macs']),
     )
-  return table
+    for row in summary['exits']
+  ]
+  optional = ('parameters', 'ECE', 'NLL', 'top-5')
+  return FittedTable(title, ('exit', *numbers), rows, numbers, optional, caption=caption)
 
 
 def _half(row: Mapping[str, Any]) -> str:

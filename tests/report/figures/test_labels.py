@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 
+from mecl_jax.report.figures.accuracy import WIDE
 from mecl_jax.report.style import WIDTH
 from tests.report import run_rows
 from tests.report.figures.drawings import DRAWN, draw
@@ -34,7 +35,7 @@ def shown(texts):
 def test_labels_are_inside_and_do_not_overlap(name, tables):
   figure = draw(name, tables)
   figure.draw_without_rendering()
-  assert figure.get_figwidth() == WIDTH
+  assert figure.get_figwidth() == (WIDE if name.startswith('against') else WIDTH)
   ticks = [labels for axes in figure.axes for labels in visible(axes)]
   legends = [*figure.legends, *(a.get_legend() for a in figure.axes if a.get_legend())]
   around = [

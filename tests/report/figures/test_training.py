@@ -25,3 +25,9 @@ def test_missing_measurements_are_left_out():
   np.testing.assert_allclose(of_exits[0][-1], [100, 50])
   np.testing.assert_allclose(shares[1][[0, -1]], [[40, 40], [100, 100]])
   assert [t.get_text() for t in loss.texts] == ['backbone', 'heads']
+
+
+def test_a_phase_begins_where_the_one_before_ends():
+  for axes in draw('training').axes:
+    starts = [line[0, 0] for line in lines(axes) if not np.ptp(line[:, 0])]
+    assert starts == [0, 30]

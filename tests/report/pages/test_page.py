@@ -64,8 +64,9 @@ class Page(html.parser.HTMLParser):
     return [attributes for name, attributes in self.tags if name == tag]
 
 
-def figure():
+def figure(name='lines'):
   drawn = Figure(figsize=(3, 2))
+  drawn.set_label(name)
   axes = drawn.subplots()
   axes.plot([1, 2], [1, 4], color='#0072B2', linewidth=20)
   axes.set_title('$x^2$')
@@ -82,7 +83,7 @@ def sections():
   blocks = [
     Text(f'One `--mode=a<b` here.\nStill one.\n\nTwo: {NASTY}'),
     Drawing(figure(), f'Lines go up. {NASTY}', ('exits', 'latency')),
-    Picture(png(), 'A picture. It is green.', ('latency',)),
+    Picture(png(), 'A picture. It is green.', ('latency',), 'green'),
     Listing('exits', 'What they are `worth`.'),
   ]
   return [
@@ -111,7 +112,8 @@ def test_page_links_only_itself_and_its_tables(page):
       if name == 'href' and value.startswith('#'):
         assert value[1:] in ids
       elif name == 'href' and tag == 'a':
-        assert re.fullmatch(r'tables/[a-z0-9_]+\.csv', value) and (path.parent / value).is_file()
+        assert re.fullmatch(r'tables/[a-z0-9_]+\.csv|figures/[a-z0-9_]+\.(svg|png)', value)
+        assert (path.parent / value).is_file()
       elif name in ('src', 'href'):
         assert value.startswith('data:')
       else:
@@ -140,6 +142,51 @@ def test_figures_have_a_description_and_sources(page):
   links = [a['href'] for a in read.all('a') if a['href'].startswith('tables/')]
   assert links[:3] == ['tables/exits.csv', 'tables/latency.csv', 'tables/latency.csv']
   assert 'Figure 1.' in read.text and 'Figure 2.' in read.text and 'Table 2.' in read.text
+
+
+def test_figures_are_files_beside_the_page(page):
+  path, read = page
+  links = [a['href'] for a in read.all('a') if a['href'].startswith('figures/')]
+  assert links == ['figures/lines.svg', 'figures/green.png']
+  for link, image in zip(links, read.all('img'), strict=True):
+    assert (path.parent / link).read_bytes() == base64.b64decode(image['src'].partition(',')[2])
+  svg = (path.parent / links[0]).read_text()
+  assert '<dc:date>' not in svg and len(svg) < 20_000
+
+
+@pytest.mark.parametrize('name', ['', 'lines', '../x', 'Ä'])
+def test_figures_have_names_of_their_own(tmp_path, name):
+  blocks = [Drawing(figure(n), 'Made up.', ('exits',)) for n in ('lines', name)]
+  with pytest.raises(ValueError, match='must be unique'):
+    write(tmp_path, sections=[Section('All', blocks)])
+  assert not list(tmp_path.iterdir())
+
+
+def test_broad_tables_have_a_hint_for_phones(tmp_path):
+  table = [{'exit': 'stage1', 'accuracy': 0.5} | {f'column_{k}': 0.12345 for k in range(10)}]
+  narrow = Listing('exits', 'Narrow.', ('exit', 'accuracy'))
+  path = write(tmp_path, {'exits': table}, sections=[Section('All', [narrow])])
+  assert 'to see all' not in Page(path).text
+  path = write(tmp_path, {'exits': table}, sections=[Section('All', [Listing('exits', 'All.')])])
+  assert 'scroll sideways to see all 12 columns' in Page(path).text
+
+
+def test_rows_are_chosen_joined_and_marked(tmp_path):
+  table = [
+    {'rule': rule, 'way': way, 'chosen': way == 'b', 'value': area, 'calibrated': calibrated}
+    for calibrated in (False, True)
+    for rule, way, area in (('x', 'a', 1), ('x', 'b', 1), ('x', 'c', 1), ('y', 'a', 2))
+  ]
+  columns = ('rule', 'way', 'value', 'chosen')
+  block = Listing('exits', 'All.', columns, where={'calibrated': False}, joined='way')
+  path = write(tmp_path, {'exits': table}, sections=[Section('All', [block])])
+  rows = re.findall(r'<tr( class="chosen")?>\s*(.*?)\s*</tr>', Page(path).source, re.S)[1:]
+  found = [(bool(mark), re.findall(r'>([^<>]+)</t[hd]>', row)) for mark, row in rows]
+  assert found == [
+    (False, ['x', 'a, c', '1', 'no']),
+    (True, ['x', 'b', '1', 'yes']),
+    (False, ['y', 'a', '2', 'no']),
+  ]
 
 
 def test_sections_are_listed_and_code_is_marked(page):
@@ -179,13 +226,14 @@ def test_equal_pages_are_equal_bytes(tmp_path, page):
   assert again.read_bytes() == page[0].read_bytes()
 
 
-def test_tables_of_an_older_page_are_removed(tmp_path):
+def test_tables_and_figures_of_an_older_page_are_removed(tmp_path):
   write(tmp_path)
   tables = {'exits': TABLES['exits']}
   (tmp_path / 'other.csv').write_text('mine')
-  write(tmp_path, tables, sections=[])
+  block = Drawing(figure('other'), 'Made up.', ('exits',))
+  write(tmp_path, tables, sections=[Section('All', [block])])
   names = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if p.is_file())
-  assert names == ['index.html', 'other.csv', 'tables/exits.csv']
+  assert names == ['figures/other.svg', 'index.html', 'other.csv', 'tables/exits.csv']
 
 
 @pytest.mark.parametrize(
@@ -193,9 +241,10 @@ def test_tables_of_an_older_page_are_removed(tmp_path):
   [
     (Drawing(Figure(), 'Made up.', ()), 'names none.*Made up'),
     (Drawing(Figure(), 'Made up.', ('exits', 'none')), 'no table none.*Made up'),
-    (Picture(b'', 'Made up.', ('none',)), 'no table none'),
+    (Picture(b'', 'Made up.', ('none',), 'made'), 'no table none'),
     (Listing('none', 'Made up.'), 'no table none'),
     (Listing('exits', 'Made up.', ('exit', 'none')), 'no column none'),
+    (Listing('exits', 'Made up.', where={'none': 1}), 'no column none'),
   ],
 )
 def test_a_block_without_its_table_is_rejected(tmp_path, block, message):

@@ -121,7 +121,7 @@ def test_older_picture_is_replaced(tmp_path):
   path.write_text('an older picture')
   network.draw_network(path, 'small', *NETWORKS['small'])
   assert size(path)[0] == 1200
-  assert list(tmp_path.iterdir()) == [path]
+  assert sorted(tmp_path.iterdir()) == [path, path.with_suffix('.svg')]
 
 
 def test_second_row_of_boxes_comes_before_growth(tmp_path):
