@@ -74,7 +74,10 @@ class Worker:
   def start(self) -> None:
     """Starts the process with the jobs that are left."""
     self.process = subprocess.Popen(
-      self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+      self._command,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=self._errors,
       bufsize=0,
     )
     self.process.stdin.write(json.dumps(self.jobs).encode())
@@ -131,7 +134,7 @@ def main() -> int:
     kind = kinds[seed % len(kinds)]
     table[kind][outcome] += 1
     if outcome not in ('accepted', 'rejected'):
-      print(f'{kind}, seed {seed}: {outcome}: {ascii(detail)}', flush=True)
+      print(f'{kind}, seed {seed}: {outcome}: {detail!a}', flush=True)
   print(f'{"kind":<20}' + ''.join(f'{name:>10}' for name in OUTCOMES))
   total: collections.Counter[str] = sum(table.values(), collections.Counter())
   for kind, counts in (*table.items(), ('all', total)):

@@ -15,8 +15,8 @@ from rich.console import Console
 from mecl_jax import config, data, evaluation, inference, models
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty
-from mecl_jax.evaluation import deadlines
 from mecl_jax.errors import RunError, UserError
+from mecl_jax.evaluation import deadlines
 from mecl_jax.models import pretrained
 from mecl_jax.training import learning_speed, log, workdir
 from mecl_jax.training.interruption import Interruption
@@ -301,7 +301,8 @@ KINDS = {
   'identity.json': Kind(_write_run, _read_run),
   'metrics.jsonl': Kind(_write_metrics, _read_metrics),
   'difficulty.npz': Kind(
-    lambda folder: _difficulty().save(folder / 'd.npz'), functools.partial(_read_difficulty, 'd.npz')
+    lambda folder: _difficulty().save(folder / 'd.npz'),
+    functools.partial(_read_difficulty, 'd.npz'),
   ),
   'difficulty.csv': Kind(_write_csv, functools.partial(_read_difficulty, 'd.csv')),
   'difficulty.parquet': Kind(_write_parquet, functools.partial(_read_difficulty, 'd.parquet')),
@@ -313,7 +314,9 @@ KINDS = {
   'safetensors': Kind(
     _write_safetensors, functools.partial(_read_weights, 'w.safetensors', 'resnet18')
   ),
-  'weights.h5': Kind(_write_keras, functools.partial(_read_weights, 'w.weights.h5', 'mobilenet_v1')),
+  'weights.h5': Kind(
+    _write_keras, functools.partial(_read_weights, 'w.weights.h5', 'mobilenet_v1')
+  ),
 }
 ONLY = {'config.json': 'config.json', 'identity.json': 'identity.json'}  # the file that is mutated
 

@@ -7,16 +7,49 @@ import re
 import zipfile
 
 # Numbers that replace a number in a text, such as a size, a version or a threshold.
-NUMBERS = ('-1', '0', '1e999', 'NaN', 'null', '"x"', '1.5', '2147483648', '1' + '0' * 25, '[]', '{}')
+NUMBERS = (
+  '-1',
+  '0',
+  '1e999',
+  'NaN',
+  'null',
+  '"x"',
+  '1.5',
+  '2147483648',
+  '1' + '0' * 25,
+  '[]',
+  '{}',
+)
 # Expressions of Python that replace the value of a field.
 VALUES = (
-  *('None', 'True', 'False', '-1', '0', '1', '3', '2**31', '2**63', '10**18', '10**25', '-(10**25)'),
+  *(
+    'None',
+    'True',
+    'False',
+    '-1',
+    '0',
+    '1',
+    '3',
+    '2**31',
+    '2**63',
+    '10**18',
+    '10**25',
+    '-(10**25)',
+  ),
   *('0.5', '-0.5', '1e30', '1e300', 'float("nan")', 'float("inf")', '1j', 'b"x"', 'object()'),
   *('np.int64(3)', 'np.float32(0.5)', 'np.bool_(True)', 'np.arange(3)', 'np.str_("stage1")'),
   *('()', '[]', '{}', '(1,)', '(1.0, 2.0)', '[None]', '("stage1",)', '(("a",),)', '{"a": 1}'),
   *('""', '" "', '"10"', '"x" * 300', '"a/" * 200', '"[/red]"', '"$x$"', '"a\\nb"', '"a\\0b"'),
   *('"\\ud800"', '"5 steps"', '"1e25 steps"', '"1" + "0" * 25 + " epochs"', '"-5 steps"', '"0%"'),
-  *('"900%"', '"nan steps"', '"50%,25%"', '"train[50:10]"', '"train[:1%]"', '"train+test"', '"auto"'),
+  *(
+    '"900%"',
+    '"nan steps"',
+    '"50%,25%"',
+    '"train[50:10]"',
+    '"train[:1%]"',
+    '"train+test"',
+    '"auto"',
+  ),
   *('"none"', '"imagenet"', '"/"', '"."', '"stage1=vit"', '"every 0"', '"every 99"', '"1.5"'),
 )
 
