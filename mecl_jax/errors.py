@@ -1,4 +1,4 @@
-"""The two kinds of errors that a user sees as one line instead of a traceback."""
+"""The kinds of errors that a user sees as one line instead of a traceback."""
 
 
 class UserError(Exception):
@@ -7,10 +7,27 @@ class UserError(Exception):
   exit_code = 2
 
 
+class MissingFile(UserError):
+  """There is no such file."""
+
+
+class DamagedFile(UserError):
+  """The content of a file is not what was written, or the file is of another kind.
+
+  Errors of the machine, such as a missing permission or a failing disk, are plain `UserError`s: the
+  file may be whole.
+  """
+
+
 class RunError(Exception):
   """The run failed, for example because the loss became NaN (exit code 1)."""
 
   exit_code = 1
+
+
+def first_line(error: BaseException) -> str:
+  """Returns the first line of an error's message, at most 200 characters; without one, its kind."""
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def choose(what: str, value: str, choices) -> str:

@@ -19,7 +19,7 @@ from mecl_jax.evaluation.predictions import (
   predicted,
   save_predictions,
 )
-from mecl_jax.files import write_json
+from mecl_jax.files import write_checked_json
 from mecl_jax.models import exit_costs
 from mecl_jax.report.figures.training import training_curves
 from mecl_jax.report.pictures.exits import draw_exit_curve
@@ -98,7 +98,7 @@ def write_outcome(
       problem = error
   if not chosen and not brief:
     run_report.remove(run)
-  write_json(run.workdir / 'summary.json', summary)
+  write_checked_json(run.workdir / 'summary.json', summary)
   if not brief:
     run.console.print(exit_table(summary))
   if chosen:

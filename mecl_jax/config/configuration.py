@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import hashlib
-import json
 import os
-import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -13,7 +11,8 @@ import numpy as np
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.fields import FIELDS, MUTABLE_FIELDS
 from mecl_jax.config.valid import Names
-from mecl_jax.errors import UserError, choose
+from mecl_jax.errors import DamagedFile, choose, first_line
+from mecl_jax.files import read_json
 
 
 class _Config(ConfigDict):
@@ -103,19 +102,21 @@ def read(path: str | os.PathLike) -> ConfigDict:
   """Reads the config.json of a run; a field that it lacks gets its default.
 
   Raises:
-    UserError: there is no such file, or it is not a valid configuration.
+    MissingFile: there is no such file.
+    DamagedFile: it is not a valid configuration.
+    UserError: it cannot be read now.
   """
-  path, config = pathlib.Path(path), default()
-  known = dict(all_fields())
+  config, known = default(), dict(all_fields())
+  fields = read_json(path)
   try:
-    for field, value in flatten(json.loads(path.read_text())):
+    for field, value in flatten(fields):
       if field not in known:
         raise ValueError(f'there is no field {field}')
       config.update_from_flattened_dict({field: value})
-  except FileNotFoundError:
-    raise UserError(f'{path} does not exist') from None
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UserError(f'{path} is not a valid mecl_jax configuration: {error}') from None
+  except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    raise DamagedFile(
+      f'{path} is not a valid mecl_jax configuration: {first_line(error)}'
+    ) from None
   return config
 
 

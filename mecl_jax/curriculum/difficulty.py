@@ -4,12 +4,11 @@ import dataclasses
 import json
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from mecl_jax.errors import UserError
-from mecl_jax.files import write_npz
+from mecl_jax.errors import DamagedFile, MissingFile, UserError, first_line
+from mecl_jax.files import arrays_checksum, read_npz, write_npz
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +58,8 @@ class Difficulty:
       path: of a .csv or .parquet file; any other ending is read as .npz.
 
     Raises:
-      UserError: the file is missing or invalid.
+      DamagedFile: the file is invalid, or not what `save` wrote.
+      UserError: it does not exist or cannot be read.
     """
     path = pathlib.Path(path)
     columns = {'.csv': _read_csv, '.parquet': _read_parquet}.get(path.suffix, _read_npz)
@@ -70,11 +70,19 @@ class Difficulty:
         raise ValueError(f'ids of shape {ids.shape}, {score.dtype} scores of shape {score.shape}')
       score = score.astype(np.float64)
       return cls(ids=ids, score=score, **facts)
+    except UserError:
+      raise
     except FileNotFoundError:
-      raise UserError(f'difficulty file not found: {path}') from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-      reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-      raise UserError(f'{path} is not a valid difficulty file: {reason}') from None
+      raise MissingFile(f'{path} does not exist') from None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+      if getattr(error, 'errno', None):  # PyArrow raises an OSError without a number for damage
+        raise UserError(f'{path} cannot be read: {first_line(error)}') from None
+      raise DamagedFile(f'{path} is not a valid difficulty file: {first_line(error)}') from None
+
+  @property
+  def digest(self) -> str:
+    """Digest of ids and scores, 16 hexadecimal digits; another order of examples is another one."""
+    return arrays_checksum({'id': self.ids, 'score': self.score})[:16]
 
   def align(self, ids: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     """Returns the scores in the order of `ids`; examples are matched by id, not by position.
@@ -111,9 +119,9 @@ Columns = tuple[np.ndarray, np.ndarray, dict[str, str]]  # ids, score, header
 
 
 def _read_npz(path: pathlib.Path) -> Columns:
-  with np.load(path, allow_pickle=False) as file:
-    header = json.loads(str(file['header'])) if 'header' in file else {}
-    return file['id'].astype(np.str_), file['score'], header
+  file = read_npz(path)
+  header = json.loads(str(file['header'])) if 'header' in file else {}
+  return file['id'].astype(np.str_), file['score'], header
 
 
 def _read_csv(path: pathlib.Path) -> Columns:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 import hashlib
 import os
 import pathlib
-import zipfile
 
 from absl import logging
 import numpy as np
 
 from mecl_jax import files
+from mecl_jax.errors import UserError
 
 _FORMAT = 1  # increase it when the content of the files changes: older files are then ignored
 
@@ -44,18 +44,12 @@ def load_or_make(path: pathlib.Path, make: Callable[[], Arrays]) -> Arrays:
   """Returns the arrays stored at `path`; makes and stores them if they are missing or damaged."""
   if path.exists():
     try:
-      return _load(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-      logging.warning('%s is damaged (%s); decoding again', path, error)
+      return files.read_npz(path, again='decoding again')
+    except UserError as error:
+      logging.warning('%s', error)
   arrays = make()
   try:
     files.write_npz(path, arrays)
   except OSError as error:  # with a full disk or a read-only home the run can still go on
     logging.warning('decoded images could not be stored and will be decoded again: %s', error)
   return arrays
-
-
-def _load(path: pathlib.Path) -> Arrays:
-  """Reads the stored arrays; checksums inside the file detect damage."""
-  with np.load(path, allow_pickle=False) as arrays:
-    return {key: arrays[key] for key in arrays.files}

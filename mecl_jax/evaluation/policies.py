@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 import dataclasses
 import hashlib
-import json
+import itertools
 import math
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError, first_line
 from mecl_jax.evaluation.predictions import check_same_exits
 from mecl_jax.evaluation.rules import CONFIDENCES, GATE, Rule
-from mecl_jax.files import write_json
+from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax exit policy', 2
 FEATURES_1 = ('max_probability', 'entropy', 'margin', 'patience')  # of every gate of version 1
@@ -97,7 +96,7 @@ def save_policy(path: str | os.PathLike, policy: Policy, dataset: str) -> None:
     'features': policy.rule.features,
     'coefficients': policy.rule.coefficients,
   }
-  write_json(path, header | rule | {'thresholds': thresholds})
+  write_checked_json(path, header | rule | {'thresholds': thresholds})
 
 
 def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
@@ -111,13 +110,11 @@ def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
     the policy.
 
   Raises:
-    UserError: the file does not exist, is damaged, of another version or of another data set.
+    DamagedFile: the file is not what was written.
+    UserError: it does not exist, or is of another version or of another data set.
   """
-  try:
-    read = json.loads(pathlib.Path(path).read_text())
-  except (OSError, ValueError) as error:
-    raise UserError(f'{path} cannot be read: {error}') from None
-  if not isinstance(read, Mapping) or read.get('format') != FORMAT:
+  read = read_json(path)
+  if read.get('format') != FORMAT:
     raise UserError(f'{path} is not an exit policy; --mode=evaluate writes policy.json')
   if read.get('version') not in (1, VERSION):
     raise UserError(
@@ -127,8 +124,8 @@ def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
     raise UserError(f'{path} has thresholds for {read.get("dataset")}, not for {dataset}')
   try:
     return _policy(read)
-  except (KeyError, TypeError, ValueError) as error:
-    raise UserError(f'{path} is damaged: {error}') from None
+  except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    raise DamagedFile(f'{path} is damaged: {first_line(error)}') from None
 
 
 def _policy(read: Mapping[str, Any]) -> Policy:
@@ -147,4 +144,6 @@ def _policy(read: Mapping[str, Any]) -> Policy:
   expected = [len(rule.features) + 1] * read['exits'] if rule.name == GATE else []
   if [len(of_exit) for of_exit in rule.coefficients] != expected:
     raise ValueError(f'the coefficients do not fit rule {rule.name} with {read["exits"]} exits')
+  if not all(map(math.isfinite, itertools.chain(*rule.coefficients))):
+    raise ValueError('a coefficient is not a finite number')
   return Policy(rule, thresholds)

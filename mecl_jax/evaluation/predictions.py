@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.evaluation import metrics
-from mecl_jax.files import write_npz
+from mecl_jax.files import read_npz, write_npz
 
 VALIDATION, TEST = 'validation', 'test'
 
@@ -74,13 +73,14 @@ def load_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads all arrays of a file that `save_predictions` wrote.
 
   Raises:
-    UserError: the file does not exist or is damaged.
+    DamagedFile: the file is not what was written.
+    UserError: it does not exist or cannot be read.
   """
-  try:
-    with np.load(pathlib.Path(path), allow_pickle=False) as file:
-      return dict(file)
-  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-    raise UserError(f'{path} cannot be read: {error}; --mode=evaluate writes it again') from None
+  again = f'--mode=evaluate --workdir={pathlib.Path(path).parent} writes it again'
+  arrays = read_npz(path, again=again)
+  if 'exits' not in arrays:
+    raise DamagedFile(f'{path} does not hold predictions: it lacks exits; {again}')
+  return arrays
 
 
 def predicted(predictions: Mapping[str, np.ndarray], name: str) -> Predicted:

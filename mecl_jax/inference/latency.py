@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -11,8 +10,8 @@ import platform
 import jax
 import numpy as np
 
-from mecl_jax.errors import UserError
-from mecl_jax.files import write_json
+from mecl_jax.errors import DamagedFile, UserError, first_line
+from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax latency', 1
 
@@ -107,7 +106,7 @@ def device_name() -> str:
 def save_latency(path: str | os.PathLike, latency: Latency) -> None:
   """Writes latencies as JSON."""
   header = {'format': FORMAT, 'version': VERSION}
-  write_json(path, header | dataclasses.asdict(latency))
+  write_checked_json(path, header | dataclasses.asdict(latency))
 
 
 def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
@@ -121,14 +120,12 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
     the latencies; `device` is where they were measured.
 
   Raises:
-    UserError: the file does not exist, is damaged, of another version, or of other exits.
+    DamagedFile: the file is not what was written.
+    UserError: it does not exist, or is of another version or of other exits.
   """
   again = '--mode=latency measures again'
-  try:
-    read = json.loads(pathlib.Path(path).read_text())
-  except (OSError, ValueError) as error:
-    raise UserError(f'{path} cannot be read: {error}; {again}') from None
-  if not isinstance(read, Mapping) or read.get('format') != FORMAT:
+  read = read_json(path, again=again)
+  if read.get('format') != FORMAT:
     raise UserError(f'{path} is not a file of latencies; {again}')
   if read.get('version') != VERSION:
     raise UserError(f'{path} has version {read.get("version")}, not {VERSION}; {again}')
@@ -137,8 +134,8 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
     lists = ('image_shape', 'exits', 'macs')
     latency = Latency(**fields | {name: tuple(fields[name]) for name in lists})
     _check(latency)
-  except (KeyError, TypeError, ValueError) as error:
-    raise UserError(f'{path} is damaged: {error}; {again}') from None
+  except (KeyError, OverflowError, TypeError, ValueError) as error:
+    raise DamagedFile(f'{path} is damaged: {first_line(error)}; {again}') from None
   if latency.exits != tuple(exits):
     raise UserError(f'{path} has exits {", ".join(latency.exits)}, not {", ".join(exits)}; {again}')
   return latency
@@ -148,19 +145,32 @@ def _check(latency: Latency) -> None:
   """Raises TypeError or ValueError if the values cannot come from a measurement."""
   if not latency.rows or not latency.segments:
     raise ValueError('it has no times')
+  names = latency.device, latency.jax, latency.dtype, latency.policy, *latency.exits
+  for kind, values in ((str, names), (int, (*latency.image_shape, *latency.macs))):
+    if wrong := [value for value in values if type(value) is not kind]:
+      raise TypeError(f'{wrong[0]!r:.80} is not of type {kind.__name__}')
   for rows, columns in (
     (latency.rows, LATENCY),
     (latency.segments, SEGMENTS),
     (latency.savings, SAVINGS),
   ):
     for row in rows:
-      if tuple(row) != columns:
-        raise ValueError(f'a row has columns {", ".join(row)}, not {", ".join(columns)}')
+      if not isinstance(row, Mapping) or tuple(row) != columns:
+        raise ValueError(f'a row has {row!r:.80}, not the columns {", ".join(columns)}')
       if 'exit' in row and row['exit'] not in latency.exits:
         raise ValueError(f'there is no exit {row["exit"]}')
       for name, value in row.items():
-        if name.endswith('_ms') and not (isinstance(value, float) and 0 < value < math.inf):
-          raise ValueError(f'{name} is {value}')
+        if name != 'exit' and not _possible(name, value):
+          raise ValueError(f'{name} is {value!r:.80}')
+
+
+def _possible(column: str, value: object) -> bool:
+  """Returns whether a column can have this value."""
+  if column in ('batch', 'calls', 'images'):
+    return type(value) is int and value > 0
+  if column.endswith('_ms'):
+    return isinstance(value, float) and 0 < value < math.inf
+  return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def _cpu_model() -> str:

@@ -7,14 +7,13 @@ step: in training mode, of augmented images, before the update.
 
 from collections.abc import Sequence
 import pathlib
-import zipfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mecl_jax.errors import UserError
-from mecl_jax.files import write_npz
+from mecl_jax.files import read_npz, write_npz
 
 _FILE = 'learning_speed.npz'
 
@@ -72,12 +71,13 @@ def load(workdir: pathlib.Path, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray
     UserError: there is no record, or it is of other examples than `ids`.
   """
   path = workdir / _FILE
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      if not np.array_equal(file['id'], ids):
-        raise UserError(
-          f'{path} is of {len(file["id"]):,} other examples than the {len(ids):,} of this run'
-        )
-      return file['learned'], file['errors'], int(file['epochs'])
-  except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-    raise UserError(f'{path} cannot be read: {error}; choose another --workdir') from None
+  again = 'choose another --workdir'
+  record = read_npz(path, again=again)
+  missing = {'id', 'learned', 'errors', 'epochs'} - set(record)
+  if missing:
+    raise UserError(f'{path} has no array {", ".join(sorted(missing))}; {again}')
+  if not np.array_equal(record['id'], ids):
+    raise UserError(
+      f'{path} is of {record["id"].size:,} other examples than the {len(ids):,} of this run'
+    )
+  return record['learned'], record['errors'], int(record['epochs'])

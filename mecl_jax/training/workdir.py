@@ -12,19 +12,26 @@ from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
-from mecl_jax.errors import UserError
-from mecl_jax.files import write_json, write_npz
+from mecl_jax.errors import MissingFile, UserError
+from mecl_jax.files import check_types, read_json, write_checked_json, write_npz
 from mecl_jax.version import __version__
 
 if TYPE_CHECKING:
   from mecl_jax.data import Dataset
 
 FORMAT = 2  # of a work directory; mecl_jax 0.1 wrote none
-_OF_IDENTITY = {
-  *('format', 'version', 'name', 'fingerprint', 'held_out_fingerprint', 'num_classes', 'channels'),
-  *('image_shape', 'digest'),
+_OF_IDENTITY_0_1 = {'name': str, 'fingerprint': str, 'digest': str}
+_OF_IDENTITY = _OF_IDENTITY_0_1 | {
+  **{'format': int, 'version': str, 'held_out_fingerprint': str, 'num_classes': int},
+  **{'channels': int, 'image_shape': list},
 }
-_OF_IDENTITY_0_1 = {'name', 'fingerprint', 'digest'}
+_OF_SUMMARY = {
+  **{'dataset': str, 'backbone': str, 'strategy': str, 'steps': int, 'complete': bool},
+  'exits': list,
+}
+_OF_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int} | dict.fromkeys(
+  ('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), float
+)
 # Files that a run has only once it has begun to train.
 _OF_TRAINING = (
   *('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher'),
@@ -79,10 +86,12 @@ def read_config(workdir: pathlib.Path) -> ConfigDict:
     UserError: the folder is not the work directory of a run, another version made it, or the run
       has begun and its identity.json is missing.
   """
-  path = workdir / 'config.json'
-  if not path.exists():
-    raise UserError(f'{workdir} is not the work directory of a run: it has no config.json')
-  config = config_lib.read(path)
+  try:
+    config = config_lib.read(workdir / 'config.json')
+  except MissingFile:
+    raise MissingFile(
+      f'{workdir} is not the work directory of a run: it has no config.json'
+    ) from None
   if not read_identity(workdir) and has_begun(workdir):
     raise UserError(_no_identity(workdir))
   return config
@@ -117,9 +126,10 @@ def check_config(workdir: pathlib.Path, config: ConfigDict) -> None:
   Raises:
     UserError: names the fields that differ.
   """
-  if not (workdir / 'config.json').exists():
+  try:
+    differences = config_lib.differences(config, read_config(workdir))
+  except MissingFile:
     return
-  differences = config_lib.differences(config, read_config(workdir))
   if differences:
     raise UserError(
       f'{workdir} was made with another configuration: {"; ".join(differences)};'
@@ -157,16 +167,12 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
     UserError: the file is damaged, or another version of mecl_jax made the work directory.
   """
   path = workdir / 'identity.json'
-  if not path.exists():
-    return {}
   try:
-    found = json.loads(path.read_text())
-    needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
-    missing = needed - set(found)
-    if missing:
-      raise ValueError(f'it lacks {", ".join(sorted(missing))}')
-  except (ValueError, TypeError) as error:
-    raise UserError(f'{path} is damaged: {error}') from None
+    found = read_json(path, again='choose another --workdir')
+  except MissingFile:
+    return {}
+  needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
+  check_types(path, found, needed, again='choose another --workdir')
   if found.get('format') != FORMAT:
     version = found.get('version', '0.1')
     raise UserError(
@@ -180,17 +186,18 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
   """Reads summary.json; None if there is none, since the run has not ended.
 
   Raises:
-    UserError: the file is damaged.
+    DamagedFile: the file is not what was written.
+    UserError: it cannot be read now.
   """
-  path = workdir / 'summary.json'
+  path, again = workdir / 'summary.json', f'--mode=evaluate --workdir={workdir} writes it again'
   try:
-    return json.loads(path.read_text())
-  except FileNotFoundError:
+    found = read_json(path, again=again)
+  except MissingFile:
     return None
-  except ValueError as error:
-    raise UserError(
-      f'{path} is damaged ({error}); --mode=evaluate --workdir={workdir} writes it again'
-    ) from None
+  check_types(path, found, _OF_SUMMARY, again=again)
+  for row in found['exits']:
+    check_types(path, row if isinstance(row, dict) else {}, _OF_EXIT, again=again)
+  return found
 
 
 def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
@@ -213,8 +220,8 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     'image_shape': dataset.image_shape,
     'digest': digest,
   }
-  write_json(workdir / 'identity.json', identity)
-  write_json(workdir / 'config.json', json.loads(config.to_json()))
+  write_checked_json(workdir / 'identity.json', identity)
+  write_checked_json(workdir / 'config.json', json.loads(config.to_json()))
   if dataset.clean_labels is not None:
     where = dataset.clean_labels != dataset.train.labels
     flipped, clean = dataset.train.take(where), dataset.clean_labels[where]

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mecl_jax.commands.compare import compare
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import save_predictions
+from mecl_jax.files import read_npz, write_npz
 from mecl_jax.training.workdir import FORMAT
 from tests.evaluation.predictions import make
 
@@ -45,7 +47,8 @@ def write(toy_config, tmp_path):
     facts = {'dataset': 'toy', 'backbone': 'resnet8', 'strategy': c.strategy, 'steps': 24}
     costs = [1000 * (k + 1) for k in range(len(exits))]
     rows = [
-      {'name': name, 'macs': macs, 'dynamic_macs': macs}
+      dict.fromkeys(('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), 0.5)
+      | {'name': name, 'macs': macs, 'dynamic_macs': macs, 'parameters': macs}
       for name, macs in zip(exits, costs, strict=True)
     ]
     written = facts | {'complete': True, 'exits': rows} | dict(summary)
@@ -115,9 +118,11 @@ def test_macs_are_those_of_the_summary(write, tmp_path):
 
 def test_runs_without_validation_have_no_curve(write, tmp_path):
   runs = [write('easy'), write('anti', **ANTI)]
-  with np.load(runs[1] / 'predictions.npz') as file:
-    arrays = {n: a[:0] if n.startswith('validation') else a for n, a in file.items()}
-  np.savez(runs[1] / 'predictions.npz', **arrays)
+  arrays = {
+    n: a[:0] if n.startswith('validation') else a
+    for n, a in read_npz(runs[1] / 'predictions.npz').items()
+  }
+  write_npz(runs[1] / 'predictions.npz', arrays)
   page = compare(runs, tmp_path / 'page', console=QUIET)
   assert {row['directory'] for row in rows_of(page, 'curves')} == {str(runs[0])}
   assert 'no validation predictions' in page.read_text()
@@ -143,8 +148,8 @@ def test_run_without_summary_is_rejected(write, tmp_path):
 
 
 def test_summary_of_other_exits_is_rejected(write, tmp_path):
-  rows = [{'name': 'final', 'macs': 1}]
-  runs = [write('easy'), write('anti', summary={'exits': rows}, **ANTI)]
+  runs = [write('easy'), write('anti', exits=EXITS[1:], **ANTI)]
+  shutil.copy(runs[0] / 'predictions.npz', runs[1])
   with pytest.raises(UserError, match='anti have different exits; --mode=evaluate'):
     compare(runs, tmp_path / 'page')
 
@@ -152,10 +157,9 @@ def test_summary_of_other_exits_is_rejected(write, tmp_path):
 @pytest.mark.parametrize('key', ['test_ids', 'test_labels'])
 def test_other_test_images_are_rejected(write, tmp_path, key):
   runs = [write('easy'), write('anti', **ANTI)]
-  with np.load(runs[1] / 'predictions.npz') as file:
-    arrays = dict(file)
+  arrays = read_npz(runs[1] / 'predictions.npz')
   arrays[key] = arrays[key][::-1]
-  np.savez(runs[1] / 'predictions.npz', **arrays)
+  write_npz(runs[1] / 'predictions.npz', arrays)
   with pytest.raises(UserError, match=rf'easy and .*anti were not tested on the same .*{key}'):
     compare(runs, tmp_path / 'page')
 

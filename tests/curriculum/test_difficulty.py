@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.curriculum import Difficulty
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError
 
 IDS = np.array(['a', 'b', 'c', 'd'])
 
@@ -38,7 +38,7 @@ def test_align_counts_mismatches():
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut short', b'no zip at all'])
 def test_damaged_file_is_rejected(tmp_path, content):
   (tmp_path / 'd.npz').write_bytes(content)
-  with pytest.raises(UserError, match='is not a valid difficulty file'):
+  with pytest.raises(UserError, match=r'd\.npz is not a \.npz file'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
@@ -50,13 +50,32 @@ def test_npz_without_ids_is_rejected(tmp_path):
 
 def test_pickled_arrays_are_rejected(tmp_path):
   np.savez(tmp_path / 'd.npz', header=np.array({'a': object}, dtype=object))
-  with pytest.raises(UserError, match='is not a valid difficulty file'):
+  with pytest.raises(UserError, match=r'd\.npz is not a \.npz file'):
     Difficulty.load(tmp_path / 'd.npz')
 
 
 def test_missing_file_is_rejected(tmp_path):
-  with pytest.raises(UserError, match='difficulty file not found'):
+  with pytest.raises(UserError, match=r'd\.npz does not exist'):
     Difficulty.load(tmp_path / 'd.npz')
+
+
+def test_scores_in_another_order_are_rejected(tmp_path):
+  """Every array is whole, and the ids and the fingerprint fit."""
+  path = tmp_path / 'd.npz'
+  example().save(path)
+  with np.load(path) as file:
+    arrays = dict(file)
+  np.savez(path, **arrays | {'score': arrays['score'][::-1]})
+  with pytest.raises(DamagedFile, match=r'd\.npz is damaged: its checksum differs'):
+    Difficulty.load(path)
+
+
+def test_digest_is_of_ids_and_scores(tmp_path):
+  example().save(tmp_path / 'd.npz')
+  assert Difficulty.load(tmp_path / 'd.npz').digest == example().digest
+  for change in ({'score': example().score[::-1]}, {'ids': IDS[::-1]}):
+    assert dataclasses.replace(example(), **change).digest != example().digest
+  assert dataclasses.replace(example(), teacher='x').digest == example().digest
 
 
 def write(path, ids, score):

@@ -58,12 +58,19 @@ def test_saved_policy_is_read_bit_for_bit(name, tmp_path):
   np.testing.assert_array_equal(back.leaves_at(test.logits), policy.leaves_at(test.logits))
 
 
+def edited(path):
+  """Returns the fields of a file, to write them again with changes."""
+  file = json.loads(path.read_text())
+  del file['checksum']
+  return file
+
+
 @pytest.mark.parametrize('name', rules.RULES)
 def test_file_of_version_1_is_read(name, tmp_path):
   policy = thresholds.budgeted(rules.fit_rule(name, SPLIT), SPLIT)[20]
   path = tmp_path / 'policy.json'
   policies.save_policy(path, policy, 'digits')
-  file = json.loads(path.read_text()) | {'version': 1}
+  file = edited(path) | {'version': 1}
   del file['features']
   path.write_text(json.dumps(file | {'learnt': file.pop('coefficients')}))
   back = policies.load_policy(path, 'digits')
@@ -89,7 +96,9 @@ def test_file_is_plain_json(tmp_path):
   def refuse(constant):
     raise AssertionError(f'{constant} is no JSON')
 
-  assert json.loads(path.read_text(), parse_constant=refuse) == {
+  file = json.loads(path.read_text(), parse_constant=refuse)
+  assert len(file.pop('checksum')) == 64
+  assert file == {
     'format': 'mecl_jax exit policy',
     'version': 2,
     'dataset': 'cifar10',
@@ -111,6 +120,9 @@ def test_file_is_plain_json(tmp_path):
     ({'rule': 'gate'}, 'damaged'),
     ({'coefficients': [[1.0]]}, 'damaged'),
     ({'coefficients': None}, 'damaged'),
+    ({'rule': 'gate', 'coefficients': [[10**400]] * 3}, 'damaged'),
+    ({'rule': 'gate', 'coefficients': [['nan']] * 3}, 'damaged: a coefficient'),
+    ({'thresholds': [0.5, 10**400]}, 'damaged'),
     ({'features': None}, 'damaged'),
     ({'features': ['astrology']}, 'damaged: unknown features'),
     ({'exits': 4}, 'damaged'),
@@ -123,7 +135,7 @@ def test_file_is_plain_json(tmp_path):
 def test_bad_file_is_rejected_in_one_line(change, message, tmp_path):
   path = tmp_path / 'policy.json'
   policies.save_policy(path, Policy(Rule('margin'), np.array([0.5, 0.6])), 'digits')
-  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  path.write_text(json.dumps(edited(path) | change))
   with pytest.raises(UserError, match=message) as caught:
     policies.load_policy(path, 'digits')
   assert '\n' not in str(caught.value)
@@ -132,8 +144,8 @@ def test_bad_file_is_rejected_in_one_line(change, message, tmp_path):
 @pytest.mark.parametrize('text', ['', '{', '[1]', '\ufeff'])
 def test_other_file_is_rejected(text, tmp_path):
   path = tmp_path / 'policy.json'
-  with pytest.raises(UserError, match='cannot be read'):
+  with pytest.raises(UserError, match='does not exist'):
     policies.load_policy(path, 'digits')
   path.write_text(text)
-  with pytest.raises(UserError, match=r'cannot be read|not an exit policy'):
+  with pytest.raises(UserError, match=r'policy\.json is not a JSON file'):
     policies.load_policy(path, 'digits')

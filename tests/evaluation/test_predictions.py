@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.evaluation import predictions
+from mecl_jax.files import write_npz
 from tests.evaluation.predictions import make
 
 
@@ -13,6 +14,12 @@ def test_split_is_read_from_saved_arrays():
   assert split.name == 'validation' and split.exits == 4 and split.logits is validation.logits
   with pytest.raises(UserError, match='no test split'):
     predictions.predicted(file, 'test')
+
+
+def test_file_of_other_arrays_is_rejected(tmp_path):
+  write_npz(tmp_path / 'predictions.npz', {'test_logits': np.zeros(3)})
+  with pytest.raises(DamagedFile, match='it lacks exits; --mode=evaluate --workdir='):
+    predictions.load_predictions(tmp_path / 'predictions.npz')
 
 
 def test_right_agrees_with_argmax():

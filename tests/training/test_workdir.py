@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError
+from mecl_jax.files import read_json, write_checked_json
 from mecl_jax.training import learning_speed
 from mecl_jax.training.workdir import claim, read_identity, read_summary
 
@@ -14,16 +17,44 @@ def test_workdir_that_cannot_be_made_is_rejected(tmp_path):
     pass
 
 
-@pytest.mark.parametrize(('text', 'message'), [('{', 'damaged'), ('{"name": "a"}', 'it lacks dig')])
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('{', 'is not a JSON file: .*; choose another --workdir'),
+    ('{"name": "a"}', 'it lacks fingerprint'),
+    ('{"name": 1, "fingerprint": "b", "digest": "c"}', 'damaged: name is 1; choose'),
+  ],
+)
 def test_damaged_identity_is_rejected(own, text, message):
   (own / 'identity.json').write_text(text)
   with pytest.raises(UserError, match=message):
     read_identity(own)
 
 
-def test_damaged_summary_is_rejected(own):
-  (own / 'summary.json').write_text('{')
-  with pytest.raises(UserError, match=r'damaged .*--mode=evaluate --workdir=.*own writes it again'):
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('{', 'is not a JSON file'),
+    ('{"dataset": "a"}', 'it lacks backbone'),
+    (None, 'damaged: steps is None'),
+  ],
+)
+def test_damaged_summary_is_rejected(own, text, message):
+  path = own / 'summary.json'
+  fields = json.loads(path.read_text()) | {'steps': None}
+  del fields['checksum']
+  path.write_text(text or json.dumps(fields))
+  with pytest.raises(
+    DamagedFile, match=f'{message}.*; --mode=evaluate --workdir=.*own writes it again'
+  ):
+    read_summary(own)
+
+
+@pytest.mark.parametrize('row', [None, {}, {'name': 3}])
+def test_damaged_row_of_a_summary_is_rejected(own, row):
+  fields = read_json(own / 'summary.json') | {'exits': [row]}
+  write_checked_json(own / 'summary.json', fields)
+  with pytest.raises(DamagedFile, match=r'summary\.json is damaged: (it lacks name|name is 3)'):
     read_summary(own)
 
 
