@@ -5,6 +5,8 @@ import re
 
 from mecl_jax.errors import UserError
 
+# Steps of a phase: a learning rate for each of them takes 400 MB.
+MOST_STEPS = 10**8
 _FORM = re.compile(r'\s*([0-9]*\.?[0-9]+)\s*(steps?|epochs?|%)\s*')
 
 
@@ -33,13 +35,15 @@ def to_steps(
     field: name of the field, for the message.
 
   Raises:
-    UserError: the text has no such form, or '%' is not allowed.
+    UserError: the text has no such form, its number is above 100,000,000, or '%' is not allowed.
   """
-  match = _FORM.fullmatch(str(text))
+  match = _FORM.fullmatch(text) if isinstance(text, str) and len(text) <= 100 else None
   if not match:
     forms = "'300 steps' or '20 epochs'" if phase is None else "'300 steps', '20 epochs' or '8%'"
-    raise UserError(f'{field} is {text!r}; write it as {forms}')
+    raise UserError(f'{field} is {str(text)[:100]!r}; write it as {forms}')
   number, unit = float(match[1]), match[2]
+  if number > MOST_STEPS:
+    raise UserError(f'{field} is {text!r}; it must be at most {MOST_STEPS:,}')
   if unit == '%' and phase is None:
     raise UserError(f'{field} is {text!r}; it must be in steps or epochs')
   per_unit = {'s': 1, 'e': epoch, '%': (phase or 0) / 100}[unit[0]]

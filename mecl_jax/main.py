@@ -25,6 +25,7 @@ from ml_collections import config_flags
 
 from mecl_jax import config as config_lib
 from mecl_jax.commands import program
+from mecl_jax.config.valid import is_path, shown
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
@@ -34,8 +35,12 @@ GIVE_CONFIG = (
   ' or the --workdir=DIR of an existing run'
 )
 OF_RUN = pathlib.Path(__file__).parent / 'commands' / 'config_of_run.py'
+OF_FILE = pathlib.Path(__file__).parent / 'commands' / 'config_of_file.py'
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='Name or file of a configuration.')
+_ARGV: list[str] = []  # set before flags are parsed; the fields that are set are found in it
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', help_string='Name or file of a configuration.', sys_argv=_ARGV
+)
 _WORKDIR = flags.DEFINE_string('workdir', '', 'Work directory; default: runs/<config name>.')
 _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work directory.')
 _PROFILE = flags.DEFINE_bool(
@@ -52,7 +57,8 @@ def _workdir() -> pathlib.Path:
     if _MODE.value != 'train' and _WORKDIR.value:
       return pathlib.Path(_WORKDIR.value)  # the command reports what is missing there
     raise UserError(GIVE_CONFIG)
-  file, _, variant = config_flags.get_config_filename(flags.FLAGS['config']).partition(':')
+  source = config_flags.get_config_filename(flags.FLAGS['config']).removeprefix(f'{OF_FILE}:')
+  file, _, variant = source.partition(':')
   name = '-'.join(filter(None, (pathlib.Path(file).stem, variant)))
   return pathlib.Path(_WORKDIR.value or f'runs/{name}')
 
@@ -93,15 +99,31 @@ def _find(argv: list[str], name: str) -> tuple[slice, str | None]:
 
 
 def _parse(argv: list[str]) -> list[str]:
-  """Parses flags, after the name of a configuration is replaced by its file."""
-  place, name = _find(argv, 'config')
+  """Parses flags, after the files of flags are read and --config is replaced by its loader.
+
+  The loader comes first, so that fields may be set before --config too.
+  """
+  try:
+    argv = [argv[0], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
+  except (flags.Error, OSError, ValueError) as error:
+    reason = ' '.join(str(error).removeprefix('ERROR:: ').split())
+    raise UserError(f'--flagfile cannot be read: {reason}') from None
+  name = None
+  while (found := _find(argv, 'config'))[1] is not None:  # the last one holds
+    place, name = found
+    argv = [*argv[: place.start], *argv[place.stop :]]
   _, workdir = _find(argv, 'workdir')
+  for flag in ('workdir', 'runs'):
+    for path in listed(_find(argv, flag)[1] or ''):
+      if not is_path(path):
+        raise UserError(f'--{flag} is {shown(path)}; it must be the path of a folder')
   if name == '':
     raise UserError(GIVE_CONFIG)
   if name:
-    argv = [*argv[: place.start], f'--config={config_lib.find_config(name)}', *argv[place.stop :]]
-  elif name is None and workdir and pathlib.Path(workdir, 'config.json').exists():
-    argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]  # before the flags of its fields
+    argv = [argv[0], f'--config={OF_FILE}:{config_lib.find_config(name)}', *argv[1:]]
+  elif workdir and pathlib.Path(workdir, 'config.json').exists():
+    argv = [argv[0], f'--config={OF_RUN}:{workdir}', *argv[1:]]
+  _ARGV[:] = argv
   return program.parse(argv, explain=_explain)
 
 

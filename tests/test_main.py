@@ -42,6 +42,10 @@ def main(*arguments):
       ['--mode=evaluate', '--config.evaluation.target_macs=1e6'],
       '--config.evaluation.target_macs=1e6 sets a field, but there is no configuration; give',
     ),
+    (['--flagfile=/nothing'], '--flagfile cannot be read: Unable to open flagfile'),
+    (['--flagfile=/', DIGITS], '--flagfile cannot be read: Unable to open flagfile'),
+    ([DIGITS, '--runs=' + 'x' * 300], 'it must be the path of a folder'),
+    (['--config.seed=1', DIGITS, '--config=nothing.py'], 'no configuration file nothing.py'),
     ([DIGITS, 'stray'], "'stray' is not a flag"),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
     pytest.param(
@@ -60,6 +64,17 @@ def test_wrong_flag_is_one_line_and_exit_code_2(tmp_path, arguments, message):
   assert not (tmp_path / 'w').exists()
 
 
+def test_flags_may_come_from_a_file_and_in_any_order(tmp_path):
+  """Their errors are those of the command line."""
+  for text, message in (
+    ('--config.seed=x\n--config=digits\n', 'flag --config.seed=x: invalid literal for int()'),
+    ('--config.seed=1\n--config=nothing.py\n', 'no configuration file nothing.py'),
+  ):
+    (tmp_path / 'flags').write_text(text)
+    done = main(f'--flagfile={tmp_path / "flags"}')
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and message in done.stderr
+
+
 def test_named_configuration_is_found_from_any_folder(tmp_path):
   """Also shows the default work directory."""
   done = subprocess.run(
@@ -72,7 +87,9 @@ def test_named_configuration_is_found_from_any_folder(tmp_path):
 
 def test_command_shows_the_same_help_as_the_module():
   command = [sys.executable, '-c', 'from mecl_jax.main import run; run()', '--help']
-  shown = subprocess.run(command, cwd=ROOT, text=True, capture_output=True).stdout
+  done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+  shown = done.stdout
+  assert done.returncode == 0
   assert 'mecl-jax --config=cifar10' in shown and '--workdir: Work directory' in shown
   assert shown.replace('-c:', f'{ROOT}/mecl_jax/main.py:') == main('--help').stdout
 

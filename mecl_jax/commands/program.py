@@ -28,7 +28,11 @@ def parse(argv: list[str], explain: Callable[[list[str]], str | None] = lambda _
   """
   try:
     return flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+  except SystemExit:  # --help has been printed, for which absl exits with 1
+    sys.exit(0)
+  except UserError:
+    raise
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
     raise UserError(explain(argv) or ' '.join(str(error).split())) from None
 
 

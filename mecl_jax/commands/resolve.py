@@ -28,13 +28,15 @@ def resolve(config: ConfigDict) -> ConfigDict:
   Raises:
     UserError: a value is not valid; the message says what is.
   """
+  config_lib.check_structure(config)
   config = config.copy_and_resolve_references()
   data = config.data
-  with config.unlocked():
+  with config.unlocked(), config.ignore_type():
     config.model.exits = config_lib.parse_items(config.model.exits)
     config.exit_weights = config_lib.parse_items(config.exit_weights)
     curriculum = config.curriculum
     curriculum.exit_factors = config_lib.parse_items(curriculum.exit_factors)
+    config_lib.check_fields(config, NAMES)
     if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
       curriculum.teacher = 'self_taught'
     if curriculum.measure == 'auto' and curriculum.teacher in MEASURES_OF_TEACHER:
@@ -42,10 +44,10 @@ def resolve(config: ConfigDict) -> ConfigDict:
     if config.model.preprocessing == 'auto':
       model = config.model
       model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
-  config_lib.check_fields(config, NAMES)
-  facts = known(data.name, data.label, data.train_split, data.test_split)
-  if facts and not data.arrays:
-    data.validation_size = validation_count(data.validation_size, facts.train)
+  with config.unlocked(), config.ignore_type():
+    facts = known(data.name, data.label, data.train_split, data.test_split)
+    if facts and not data.arrays:
+      data.validation_size = validation_count(data.validation_size, facts.train)
   initial_weights.check(config)
   scoring.check(config)
   strategies.check(config)

@@ -3,6 +3,7 @@
 from mecl_jax.config.configuration import (
   all_fields,
   check_fields,
+  check_structure,
   check_variant,
   default,
   differences,
@@ -25,6 +26,7 @@ __all__ = [
   'MUTABLE_FIELDS',
   'all_fields',
   'check_fields',
+  'check_structure',
   'check_variant',
   'config_names',
   'default',

@@ -6,12 +6,27 @@ import os
 from typing import Any
 
 from ml_collections import ConfigDict
+import numpy as np
 
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.fields import FIELDS, MUTABLE_FIELDS
 from mecl_jax.config.valid import Names
 from mecl_jax.errors import DamagedFile, choose, first_line
 from mecl_jax.files import read_json
+
+
+class _Config(ConfigDict):
+  """A configuration that takes numbers of NumPy as those of Python."""
+
+  def __setitem__(self, key: str, value: Any) -> None:
+    super().__setitem__(key, _of_python(value))
+
+
+def _of_python(value: Any) -> Any:
+  """Returns numbers and text of NumPy, also in a list or tuple, as those of Python."""
+  if isinstance(value, np.generic):
+    return value.item()
+  return type(value)(map(_of_python, value)) if type(value) in (list, tuple) else value
 
 
 def default() -> ConfigDict:
@@ -24,7 +39,7 @@ def default() -> ConfigDict:
 
 
 def _defaults(group: Group) -> ConfigDict:
-  return ConfigDict(
+  return _Config(
     {
       name: _defaults(entry) if isinstance(entry, Group) else entry.default
       for name, entry in group.fields.items()
@@ -48,6 +63,24 @@ def flatten(config: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, 
       yield from flatten(value, f'{prefix}{key}.')
     else:
       yield prefix + key, tuple(value) if isinstance(value, list) else value
+
+
+def check_structure(config: Any) -> None:
+  """Checks that a configuration has every field, and no other.
+
+  Raises:
+    UserError: it has not, or is none.
+  """
+  remedy = 'start from mecl_jax.default_config(), and change its fields'
+  if not isinstance(config, ConfigDict):
+    raise UserError(f'the configuration is {type(config).__name__}; {remedy}')
+  given, fields = {name for name, _ in flatten(config)}, {name for name, _ in all_fields()}
+  for names, problem in (
+    (fields - given, 'lacks the field'),
+    (given - fields, 'cannot have the field'),
+  ):
+    if names:
+      raise UserError(f'the configuration {problem} {min(names)}; {remedy}')
 
 
 def check_fields(config: ConfigDict, names: Names) -> None:
@@ -137,7 +170,9 @@ def parse_items(values: Any) -> tuple[str | float, ...]:
   >>> parse_items(('stage1,0.5',))
   ('stage1', 0.5)
   """
-  values = values if isinstance(values, list | tuple) else (values,)
+  values = tuple(values) if isinstance(values, list | tuple) else (values,)
+  if not all(isinstance(value, str | int | float) for value in values):
+    return values  # `check_fields` rejects them
   parts = [part.strip() for value in values for part in str(value).strip('()[] ').split(',')]
   return tuple(_number(part.strip('\'" ')) for part in parts if part)
 

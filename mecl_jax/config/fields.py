@@ -15,23 +15,28 @@ from mecl_jax.config.valid import (
   duration,
   flag,
   free,
+  items,
   name_in,
   number,
   numbers,
   one_of,
+  path,
   whole,
   whole_or_zero,
 )
+
+LAST_SEED = 2**32 - 1
+LARGEST = 2**31 - 1  # of a count of images: an index of an array in XLA
 
 _DATA = Group(
   'The data set, and how it is cut.',
   {
     'name': Field('cifar10', NAME, 'TFDS set of labelled images, as `name` or `name/config`'),
     'data_dir': Field(
-      '', free('a folder'), 'prepared TFDS data; empty: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`'
+      '', path('a folder'), 'prepared TFDS data; empty: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`'
     ),
     'arrays': Field(
-      '', free('a .npz file'), 'arrays `{train,test}_{images,labels}`, read instead of TFDS'
+      '', path('a .npz file'), 'arrays `{train,test}_{images,labels}`, read instead of TFDS'
     ),
     'label': Field('label', NAME, 'feature to predict, as `coarse_label` of CIFAR-100'),
     'train_split': Field('train', NAME, 'TFDS split to train on'),
@@ -43,14 +48,16 @@ _DATA = Group(
       ' share',
     ),
     'split_seed': Field(
-      0, whole(0), 'seed of that cut; separate from `seed`, so that compared runs share the cut'
+      0,
+      whole(0, LAST_SEED),
+      'seed of that cut; separate from `seed`, so that compared runs share the cut',
     ),
     'label_noise': Field(
       0.0,
       number('a share from 0 up to, not including, 1', lambda v: 0 <= v < 1),
       'share of the training labels that are flipped on purpose, evenly over the other classes',
     ),
-    'noise_seed': Field(0, whole(0), 'seed of the flipped labels'),
+    'noise_seed': Field(0, whole(0, LAST_SEED), 'seed of the flipped labels'),
     'train_labels': Field(
       '',
       free('an .npz or .csv file, or FILE:NAME'),
@@ -62,7 +69,9 @@ _DATA = Group(
       'with `train_labels`: the labels of the validation split, those of the file or the official',
     ),
     'image_size': Field(
-      0, whole_or_zero(8), 'side in pixels that images are resized to on the device; 0: unchanged'
+      0,
+      whole_or_zero(8, 4096),
+      'side in pixels that images are resized to on the device; 0: unchanged',
     ),
     'placement': Field(
       'auto',
@@ -75,7 +84,7 @@ _DATA = Group(
 _AUGMENT = Group(
   'Augmentation of the training images, on the device.',
   {
-    'crop': Field(4, whole(0), 'pixels of padding before the random crop; 0: none'),
+    'crop': Field(4, whole(0, 4096), 'pixels of padding before the random crop; 0: none'),
     'flip': Field(True, flag(), 'mirror left to right with probability 1/2'),
     'flip_alternates': Field(
       False,
@@ -83,7 +92,7 @@ _AUGMENT = Group(
       'with `flip`: an image that is mirrored in one pass over the visible images is not mirrored'
       ' in the next; the first is random',
     ),
-    'cutout': Field(0, whole(0), 'side of the erased square in pixels; 0: none'),
+    'cutout': Field(0, whole(0, 4096), 'side of the erased square in pixels; 0: none'),
   },
 )
 
@@ -96,20 +105,20 @@ _MODEL = Group(
       one_of('auto', 'cifar', 'imagenet'),
       'first layers: for small or large images; `auto`: as published',
     ),
-    'width': Field(16, whole(1), 'channels of the backbone: 16 as published, 8 half as many'),
+    'width': Field(16, whole(1, 4096), 'channels of the backbone: 16 as published, 8 half as many'),
     'input_channels': Field(
-      0, whole(0), 'channels that the backbone takes; 0: as many as the images have'
+      0, whole(0, 4096), 'channels that the backbone takes; 0: as many as the images have'
     ),
     'exits': Field(
       ('stage1', 'stage2'),
-      free('stage names, shares of MACs, `every N`, `groups`'),
+      items('stage names, shares of MACs, `every N`, `groups`'),
       'places of the early exits; `stage1=vit` gives one exit a head of its own',
     ),
     'head': Field('conv', name_in('heads', 'networks.md'), 'kind of the early exit heads'),
-    'head_width': Field(64, whole(1), 'channels inside a head'),
+    'head_width': Field(64, whole(1, 65536), 'channels inside a head'),
     'pretrained': Field(
       '',
-      free('`imagenet`, a .weights.h5 or .safetensors file, a work directory'),
+      path('`imagenet`, a .weights.h5 or .safetensors file, a work directory'),
       'initial weights; empty: random',
     ),
     'pretrained_skip': Field(
@@ -148,7 +157,7 @@ _CHECKPOINTS = Group(
   'Checkpoints.',
   {
     'every_seconds': Field(60.0, SECONDS, 'seconds between two saves; inf: only after each phase'),
-    'keep': Field(2, whole(1), 'newest checkpoints that are kept'),
+    'keep': Field(2, whole(1, 10**6), 'newest checkpoints that are kept'),
   },
 )
 
@@ -181,14 +190,16 @@ _EVALUATION = Group(
       'target: the most accurate policy with at most this many milliseconds per image, as measured;'
       ' 0: unused',
     ),
-    'policy_file': Field('', free('a policy.json'), 'policy to use instead of choosing one'),
+    'policy_file': Field('', path('a policy.json'), 'policy to use instead of choosing one'),
     'latency_file': Field(
-      '', free('a latency.json'), 'latencies of another device; empty: those of the work directory'
+      '', path('a latency.json'), 'latencies of another device; empty: those of the work directory'
     ),
     'deadlines_file': Field(
-      '', free('a CSV file'), 'deadlines in milliseconds, one per line, to evaluate at'
+      '', path('a CSV file'), 'deadlines in milliseconds, one per line, to evaluate at'
     ),
-    'batch_sizes': Field((1, 16, 64, 256), counts(), 'batch sizes that `--mode=latency` measures'),
+    'batch_sizes': Field(
+      (1, 16, 64, 256), counts(10**6), 'batch sizes that `--mode=latency` measures'
+    ),
   },
 )
 
@@ -208,9 +219,11 @@ FIELDS = Group(
   'The run as a whole',
   {
     'seed': Field(
-      0, whole(0, 2**32 - 1), 'seed of the initial parameters, the batches and the augmentation'
+      0, whole(0, LAST_SEED), 'seed of the initial parameters, the batches and the augmentation'
     ),
-    'batch_size': Field(128, whole(1), 'images per optimiser step, over all devices together'),
+    'batch_size': Field(
+      128, whole(1, 10**6), 'images per optimiser step, over all devices together'
+    ),
     'strategy': Field(
       'classifier_wise',
       one_of('joint', 'classifier_wise', 'layer_wise', 'mixed'),
@@ -249,7 +262,7 @@ FIELDS = Group(
     'curriculum': CURRICULUM,
     'distillation': DISTILLATION,
     'steps_per_dispatch': Field(
-      0, whole(0), 'optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16'
+      0, whole(0, 10**4), 'optimiser steps per call to the device; 0: 1 on a CPU, else 8 to 16'
     ),
     'checkpoints': _CHECKPOINTS,
     'logging': _LOGGING,

@@ -18,6 +18,7 @@ from mecl_jax.config.valid import (
   number,
   numbers,
   one_of,
+  path,
   whole,
 )
 
@@ -63,7 +64,7 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
       0.1, number('above 0, at most 1', lambda v: 0 < v <= 1), '`step`: factor at milestones'
     ),
     'lookahead': Field(
-      0, whole(0), 'steps after which weights are pulled back to slow weights; 0: never'
+      0, whole(0, 10**8), 'steps after which weights are pulled back to slow weights; 0: never'
     ),
     'lookahead_share': Field(
       0.77, BELOW_1, '`lookahead`: share of the slow weights, at the end of the phase'
@@ -179,19 +180,21 @@ CURRICULUM = Group(
       'difficulty measure; `auto`: the one of the paper behind the teacher',
     ),
     'teacher_workdir': Field(
-      '', free('a work directory'), 'run that scores (`checkpoint`, `transfer`, `prediction_depth`)'
+      '', path('a work directory'), 'run that scores (`checkpoint`, `transfer`, `prediction_depth`)'
     ),
     'teacher_exit': Field('final', free('an exit'), '`checkpoint`: exit of that run that scores'),
     'difficulty_file': Field(
-      '', free('.npz, .csv or .parquet'), '`file`: columns `id` and `score`, larger is harder'
+      '', path('.npz, .csv or .parquet'), '`file`: columns `id` and `score`, larger is harder'
     ),
     'classifier': Field(
       'auto',
       one_of('auto', 'svc', 'logistic_regression'),
       '`transfer`: classifier on the features; `auto`: `svc` up to 10,000 images',
     ),
-    'folds': Field(4, whole(2), '`cross_validated`: parts, each scored by training on the rest'),
-    'repeats': Field(10, whole(1), '`cross_validated`: times that the split is cut anew'),
+    'folds': Field(
+      4, whole(2, 1000), '`cross_validated`: parts, each scored by training on the rest'
+    ),
+    'repeats': Field(10, whole(1, 1000), '`cross_validated`: times that the split is cut anew'),
   },
 )
 

@@ -3,12 +3,19 @@
 from collections.abc import Callable, Collection, Mapping
 import dataclasses
 import math
+import os
 from typing import Any
+import unicodedata
 
 from mecl_jax.durations import listed, to_steps
 from mecl_jax.errors import UserError, choose
 
 Names = Mapping[str, Collection[str]]  # registry -> the names in it
+
+# Characters of a name and of a part of a path: the limit of the file systems in common use.
+LONGEST_NAME = 255
+LONGEST_TEXT = 4095  # characters of a path or of a list in one text: the limit of a path in Linux
+MOST_ITEMS = 1000  # entries of a list, such as exits or milestones
 
 # Steps of a phase and of an epoch: long enough that only a duration of 0 has no step.
 _LONG = 10**9
@@ -38,7 +45,30 @@ class Valid:
       UserError: the value is not valid; the message says what is.
     """
     if not self.test(value):
-      raise UserError(f'{name} is {value!r}; it must be {self.text}')
+      raise UserError(f'{name} is {shown(value)}; it must be {self.text}')
+
+
+def shown(value: Any) -> str:
+  """Returns a value for a message: one line of at most about 100 characters."""
+  text = ascii(value) if isinstance(value, str) and not is_text(value) else repr(value)
+  text = ' '.join(text.split())
+  return text if len(text) <= 100 else f'{text[:80]}.. ({len(text)} characters)'
+
+
+def is_text(value: Any, longest: int = LONGEST_TEXT) -> bool:
+  """Returns whether a value is text that can be printed, and written to a file.
+
+  Control characters and lone surrogates, of which a terminal or a file system accepts only some,
+  are no text here.
+  """
+  if not isinstance(value, str) or len(value) > longest:
+    return False
+  return not any(unicodedata.category(character) in ('Cc', 'Cs') for character in value)
+
+
+def is_path(value: Any) -> bool:
+  """Returns whether a value is text, each part of which can be the name of a file."""
+  return is_text(value) and all(len(os.fsencode(part)) <= LONGEST_NAME for part in value.split('/'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +78,7 @@ class OneOf(Valid):
   choices: tuple[str, ...] = ()
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    choose(name, value, self.choices)
+    choose(name, value if isinstance(value, str) else shown(value), self.choices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +88,7 @@ class NameIn(Valid):
   registry: str = ''
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    choose(name, value, names[self.registry])
+    choose(name, value if isinstance(value, str) else shown(value), names[self.registry])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +106,11 @@ class Duration(Valid):
   several: bool = False
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    texts: tuple[Any, ...] = (value,)
+    texts = (value,)
     if self.several:
-      texts = value if isinstance(value, tuple) else listed(value)
+      texts = listed(value) if isinstance(value, str) else value
+    if not isinstance(texts, tuple) or len(texts) > MOST_ITEMS:
+      raise UserError(f'{name} is {shown(value)}; it must be {self.text}')
     for text in texts:
       steps = to_steps(text, epoch=_LONG, phase=_LONG if self.share else None, field=name)
       if not steps and not self.zero:
@@ -111,16 +143,15 @@ def durations() -> Valid:
   return Duration('a list in steps, epochs or %', several=True)
 
 
-def whole(low: int, high: int | None = None) -> Valid:
+def whole(low: int, high: int) -> Valid:
   """Returns the kind of a field that holds a whole number from `low` to `high`."""
-  text = f'a whole number, at least {low}' if high is None else f'a whole number, {low} to {high}'
-  return Valid(text, lambda v: _is_whole(v) and low <= v and (high is None or v <= high))
+  return Valid(f'a whole number, {low} to {high}', lambda v: _is_whole(v) and low <= v <= high)
 
 
-def whole_or_zero(low: int) -> Valid:
-  """Returns the kind of a field that holds 0, or a whole number from `low` on."""
+def whole_or_zero(low: int, high: int) -> Valid:
+  """Returns the kind of a field that holds 0, or a whole number from `low` to `high`."""
   return Valid(
-    f'a whole number, 0 or at least {low}', lambda v: _is_whole(v) and (v == 0 or v >= low)
+    f'a whole number, 0 or {low} to {high}', lambda v: _is_whole(v) and (v == 0 or low <= v <= high)
   )
 
 
@@ -137,26 +168,36 @@ def count_or_share() -> Valid:
 
 def number(text: str, test: Callable[[float], bool]) -> Valid:
   """Returns the kind of a field that holds a finite number for which `test` is true."""
-  return Valid(text, lambda v: isinstance(v, int | float) and math.isfinite(v) and test(v))
+  return Valid(text, lambda v: _is_number(v) and test(v))
 
 
 def numbers(text: str, test: Callable[[tuple[float, ...]], bool]) -> Valid:
   """Returns the kind of a field that holds finite numbers, one for each exit or one for all."""
 
   def holds(values: Any) -> bool:
-    return all(isinstance(v, float) and math.isfinite(v) for v in values) and test(values)
+    return _is_list(values) and all(_is_number(v) for v in values) and test(values)
 
   return Valid(text, holds)
 
 
-def counts() -> Valid:
-  """Returns the kind of a field that holds different whole numbers from 1 on."""
+def counts(high: int) -> Valid:
+  """Returns the kind of a field that holds different whole numbers from 1 to `high`."""
 
   def holds(values: Any) -> bool:
-    positive = bool(values) and all(_is_whole(v) and v >= 1 for v in values)
-    return positive and len(set(values)) == len(values)
+    if not _is_list(values) or not all(_is_whole(v) and 1 <= v <= high for v in values):
+      return False
+    return 0 < len(set(values)) == len(values)
 
-  return Valid('whole numbers, at least 1, each once', holds)
+  return Valid(f'whole numbers, 1 to {high}, each once', holds)
+
+
+def items(text: str) -> Valid:
+  """Returns the kind of a field that holds names and finite numbers."""
+
+  def holds(values: Any) -> bool:
+    return _is_list(values) and all(_is_number(v) or is_text(v, LONGEST_NAME) for v in values)
+
+  return Valid(text, holds)
 
 
 def flag() -> Valid:
@@ -165,8 +206,13 @@ def flag() -> Valid:
 
 
 def free(text: str) -> Valid:
-  """Returns the kind of a field whose values are described and not checked here."""
-  return Valid(text)
+  """Returns the kind of a field that holds text which is not checked further here."""
+  return Valid(text, is_text)
+
+
+def path(text: str) -> Valid:
+  """Returns the kind of a field that holds a path, or nothing."""
+  return Valid(f'{text} (each name in the path at most {LONGEST_NAME} bytes)', is_path)
 
 
 SHARE = number('a share above 0, at most 1', lambda v: 0 < v <= 1)
@@ -174,9 +220,23 @@ FROM_0_TO_1 = number('from 0 to 1', lambda v: 0 <= v <= 1)
 BELOW_1 = number('from 0 up to, not including, 1', lambda v: 0 <= v < 1)
 NOT_NEGATIVE = number('at least 0, finite', lambda v: v >= 0)
 ABOVE_0 = number('above 0, finite', lambda v: v > 0)
-SECONDS = Valid('at least 0, or inf', lambda v: isinstance(v, int | float) and v >= 0)
-NAME = Valid('a name', lambda v: isinstance(v, str) and bool(v.strip()))
+SECONDS = Valid('at least 0, or inf', lambda v: (_is_number(v) or v == math.inf) and v >= 0)
+NAME = Valid(
+  f'a name, at most {LONGEST_NAME} characters',
+  lambda v: is_text(v, LONGEST_NAME) and is_path(v) and bool(v.strip()),
+)
 
 
 def _is_whole(value: Any) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+  """Returns whether a value is a finite number; a larger integer than any float is not."""
+  if _is_whole(value):
+    return abs(value) < 10**300
+  return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_list(value: Any) -> bool:
+  return isinstance(value, tuple) and len(value) <= MOST_ITEMS

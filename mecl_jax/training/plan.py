@@ -9,7 +9,7 @@ import numpy as np
 
 from mecl_jax.curriculum import pacing, visible_count
 from mecl_jax.curriculum.pacing import Pacing
-from mecl_jax.durations import is_zero, to_steps
+from mecl_jax.durations import MOST_STEPS, is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 from mecl_jax.training.exit_pacings import make_pacings, spread
@@ -104,6 +104,11 @@ def make_plan(
     if steps < 1:
       raise UserError(
         f'{field}.duration is {settings.duration!r}, less than one step of phase {phase.name}'
+      )
+    if steps > MOST_STEPS:
+      raise UserError(
+        f'{field}.duration is {settings.duration!r}, {steps:,} steps; at most {MOST_STEPS:,} are'
+        ' possible'
       )
     order = config.curriculum.order if phase.curriculum else 'none'
     pacings = _pacings(config, order, exits, steps, epoch)

@@ -1,3 +1,7 @@
+import contextlib
+
+from ml_collections import ConfigDict
+import numpy as np
 import pytest
 
 from mecl_jax import config
@@ -6,6 +10,9 @@ from mecl_jax.curriculum import ORDERS, scores
 from mecl_jax.errors import UserError
 from mecl_jax.models import DTYPES, STEMS
 from mecl_jax.models.pretrained import PREPROCESSING
+
+LISTS = [name for name, field in config.all_fields() if isinstance(field.default, tuple)]
+LISTS += ['curriculum.boundaries']
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,45 @@ from mecl_jax.models.pretrained import PREPROCESSING
 )
 def test_valid_values_are_those_of_the_room(field, names):
   assert set(dict(config.all_fields())[field].valid.choices) == set(names)
+
+
+@pytest.mark.parametrize('value', [None, (), [1], {'a': 1}, object(), b'x', 1j])
+@pytest.mark.parametrize('field', [name for name, _ in config.all_fields()])
+def test_value_of_no_known_type_is_one_line(field, value):
+  c = config.default()
+  with c.unlocked(), c.ignore_type():
+    c.update_from_flattened_dict({field: value})
+  if field in LISTS and isinstance(value, tuple | list):
+    with contextlib.suppress(UserError):
+      resolve(c)
+    return
+  with pytest.raises(UserError) as error:
+    resolve(c)
+  assert field in str(error.value) and '\n' not in str(error.value)
+
+
+def test_numbers_of_numpy_are_taken_as_those_of_python():
+  c = config.default()
+  c.batch_size, c.curriculum.start = np.int64(20), np.float32(0.5)
+  c.evaluation.batch_sizes, c.augment.flip = (np.int32(4),), np.bool_(False)
+  c.exit_weights = [np.float64(0.5)]
+  resolved = resolve(c)
+  assert type(resolved.batch_size) is int and resolved.batch_size == 20
+  assert type(resolved.curriculum.start) is float and resolved.augment.flip is False
+  assert resolved.evaluation.batch_sizes == (4,) and resolved.exit_weights == (0.5,)
+
+
+@pytest.mark.parametrize(
+  ('config', 'message'),
+  [
+    ({'seed': 1}, 'the configuration is dict; start from mecl_jax.default_config'),
+    (ConfigDict({'seed': 1}), 'lacks the field augment.crop; start from'),
+    (ConfigDict({**config.default(), 'sed': 1}), 'cannot have the field sed; start from'),
+  ],
+)
+def test_other_configuration_is_rejected(config, message):
+  with pytest.raises(UserError, match=message):
+    resolve(config)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +126,11 @@ def test_validation_size_is_a_number_or_a_share(size):
     ('curriculum.start', 1.5, 'a share above 0, at most 1'),
     ('curriculum.start', 0.0, 'a share above 0, at most 1'),
     ('curriculum.increase', 1.0, 'above 1'),
-    ('batch_size', 0, 'at least 1'),
+    ('batch_size', 0, 'a whole number, 1 to'),
     ('data.name', ' ', 'a name'),
     ('evaluation.target_macs', float('inf'), 'at least 0, finite'),
     ('seed', -1, '0 to'),
-    ('data.split_seed', -1, 'a whole number, at least 0'),
+    ('data.split_seed', -1, 'a whole number, 0 to'),
     ('phases.heads.learning_rate', 0.0, 'above 0'),
     ('phases.heads.label_smoothing', 1.0, 'from 0 up to'),
     ('phases.heads.duration', '20', "'300 steps' or '20 epochs'"),
@@ -107,13 +153,25 @@ def test_validation_size_is_a_number_or_a_share(size):
     ('curriculum.max_share', 0.0, 'a share above 0'),
     ('curriculum.exit_factors', (0.0, 1.0), 'above 0'),
     ('curriculum.easy_strength', 1.5, 'from 0 to 1'),
-    ('curriculum.folds', 1, 'at least 2'),
-    ('curriculum.repeats', 0, 'at least 1'),
+    ('curriculum.folds', 1, '2 to 1000'),
+    ('curriculum.repeats', 0, '1 to 1000'),
     ('data.label_noise', 1.0, 'a share from 0'),
     ('distillation.weight', 1.1, 'from 0 to 1'),
     ('distillation.temperature', 0.0, 'above 0'),
     ('distillation.growth', 0.9, 'at least 1'),
     ('distillation.growth_above', 0.0, 'above 0'),
+    ('model.width', 2**31, 'a whole number, 1 to 4096'),
+    ('model.head_width', 10**25, 'a whole number, 1 to 65536'),
+    ('model.input_channels', 2**31, 'a whole number, 0 to 4096'),
+    ('data.image_size', 10**18, 'a whole number, 0 or 8 to 4096'),
+    ('phases.heads.duration', f'1{"0" * 25} steps', 'at most 100,000,000'),
+    ('phases.heads.milestones', (f'1{"0" * 400}%',), "'300 steps', '20 epochs'"),
+    ('phases.heads.lookahead', 10**25, 'a whole number, 0 to'),
+    ('data.name', 'x' * 256, 'a name, at most 255 characters'),
+    ('data.arrays', 'a/' + 'x' * 256, 'each name in the path at most 255 bytes'),
+    ('data.data_dir', 'a\0b', 'a folder'),
+    ('model.exits', ('\ud800',), 'stage names'),
+    ('curriculum.measure', '\ud800', 'a measure'),
   ],
 )
 def test_invalid_value_is_rejected_by_name(field, value, message):

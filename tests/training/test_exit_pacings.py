@@ -106,7 +106,7 @@ def test_new_argument_needs_only_a_factory_and_a_field(monkeypatch):
   monkeypatch.setitem(pacing._FACTORIES, 'stairs', lambda start, cycles: lambda step: start)
   monkeypatch.setattr(exit_pacings, 'PACINGS', (*pacing.PACINGS, 'stairs'))
   monkeypatch.setattr(pacing, 'PACINGS', (*pacing.PACINGS, 'stairs'))
-  monkeypatch.setitem(exit_pacings._KINDS, 'cycles', whole(1))
+  monkeypatch.setitem(exit_pacings._KINDS, 'cycles', whole(1, 9))
   name, values = exit_pacings._parse('stairs start=0.5 cycles=3')
   assert (name, values) == ('stairs', {'start': 0.5, 'cycles': 3})
   with pytest.raises(UserError, match=r'cycles .* is 0\.5; it must be a whole number'):
