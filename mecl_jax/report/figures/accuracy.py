@@ -23,6 +23,7 @@ KINDS = {  # of thresholds
   'per_exit': 'one threshold per exit',
   'given': 'given thresholds',
 }
+FIXED = 'fixed'  # rule of the operating points at which all images stop at one exit
 STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 4, 'linestyle': ''}
 MARKS = 8  # markers along a line
 TIGHT = 0.04  # least share of a bar that has room for a number
@@ -74,7 +75,8 @@ def _against(
     column: of `curve` and `points`, with the cost in the unit of `costs`.
     label: of the x axis.
   """
-  plain = [row for row in curve if not row['calibrated']] or curve
+  ruled = [row for row in curve if row['rule'] != FIXED]
+  plain = [row for row in ruled if not row['calibrated']] or ruled
   rules = list(dict.fromkeys(texts(plain, 'rule')))
   looks = {rule: style.look(k) for k, rule in enumerate(rules)}
   kinds = groups(plain, 'thresholds')
@@ -84,7 +86,9 @@ def _against(
     for (rule,), line in groups(rows, 'rule').items():
       _draw_line(axes, line, column, looks[rule])
     for row in points:
-      if row['thresholds'] == kind:
+      if row['rule'] == FIXED and row['chosen']:
+        _mark(axes, row, column, STATIC)
+      elif row['thresholds'] == kind:
         _mark(axes, row, column, looks[str(row['rule'])])
     axes.set_title(KINDS.get(kind, kind), size='medium')
   style.write_key(figure, texts(exits, 'exit'))

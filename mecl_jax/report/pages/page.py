@@ -35,6 +35,8 @@ def write_page(
   notes: Sequence[str],
   sections: Sequence[Section],
   tables: Mapping[str, Rows],
+  *,
+  verdict: str = '',
 ) -> pathlib.Path:
   """Writes folder/index.html, and folder/tables/NAME.csv of every table.
 
@@ -49,6 +51,7 @@ def write_page(
     sections: in order.
     tables: by name, of lower-case letters, digits and underscores. All rows of a table have the
       same keys in the same order.
+    verdict: a sentence before everything else, or ''.
 
   Returns:
     the path of the page.
@@ -66,7 +69,9 @@ def write_page(
   ]
   sizes = {name: len(rows) for name, rows in tables.items()}
   template = _environment().get_template('page.html')
-  page = template.render(title=title, facts=facts, notes=notes, sections=shown, sizes=sizes)
+  page = template.render(
+    title=title, verdict=verdict, facts=facts, notes=notes, sections=shown, sizes=sizes
+  )
   earlier = _tables_of(folder / 'index.html')
   for name, text in files.items():
     write_text(folder / TABLES / f'{name}.csv', text)

@@ -17,7 +17,7 @@ def exit_rows(
 ) -> list[dict[str, Any]]:
   """Returns the rows of a summary, one per exit, earliest first.
 
-  `accuracy` has the ends of its 95 % bootstrap interval; `auroc` is None at an exit that is always
+  `accuracy` has the ends of its 95 % interval; `auroc` is None at an exit that is always
   right or always wrong.
 
   Args:
@@ -53,7 +53,7 @@ def exit_rows(
 def exit_table(summary: Mapping[str, Any]) -> Table:
   """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
-  caption = '±: half the width of the 95 % bootstrap interval, in points'
+  caption = '±: half the width of the 95 % interval, in points; ECE: debiased'
   table = Table(title=title, title_justify='left', caption=caption, caption_justify='left')
   table.add_column('exit')
   top_5 = 'top_5' in summary['exits'][0]
