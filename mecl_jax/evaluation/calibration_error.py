@@ -14,7 +14,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
 from mecl_jax.evaluation.intervals import LEVEL, Interval
 
-DRAWS, HALVINGS = 4000, 30
+DRAWS, HALVINGS = 4000, 14
 SURE = 3.5  # standard deviations from which the sign of a gap is taken as known
 
 
@@ -24,10 +24,14 @@ class Gaps(NamedTuple):
   Attributes:
     size: float64 [exits, bins], absolute value of the gap.
     error: float64 [exits, bins], its standard error; 0 in an empty bin.
+    share: float64 [exits, bins], share of the examples.
+    confidence: float64 [exits, bins], mean confidence; nan in an empty bin.
   """
 
   size: np.ndarray
   error: np.ndarray
+  share: np.ndarray
+  confidence: np.ndarray
 
 
 def gaps(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS) -> Gaps:
@@ -52,7 +56,7 @@ def gaps(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS) -> Ga
   right = (np.nan_to_num(found.accuracy) * found.examples + 0.5) / (found.examples + 1)
   share = found.examples / n
   variance = share * (right * (1 - right) + (1 - share) * gap**2) / n
-  return Gaps(share * gap, np.sqrt(variance))
+  return Gaps(share * gap, np.sqrt(variance), share, found.confidence)
 
 
 class Reliability(NamedTuple):
@@ -110,9 +114,12 @@ def ece_interval(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BIN
 
   - Lower end: t <= ECE + sum |e_b| for any gaps, so it is t minus the 97.5 % quantile of that sum;
     |e_b| is e_b where the sign of the gap is sure.
-  - Upper end: the largest ECE whose plug-in estimate is at most t in 2.5 % of the draws. The ECE is
-    spread over the bins in proportion to their standard errors; of all ways to spread it, this
-    gives about the smallest plug-in estimates, and so the largest end.
+  - Upper end: the largest ECE whose plug-in estimate is at most t + 1 / 2N in 2.5 % of the draws.
+    The ECE is spread over the bins in proportion to their standard errors; of all ways to spread
+    it, this gives about the smallest plug-in estimates, and so the largest end. The standard errors
+    are at least those of the accuracy that this ECE implies: a bin that is right on all examples
+    may be wrong on others. N is the number of examples, and 1 / 2N corrects for whole numbers of
+    right examples.
 
   It covers 95 % or a little more; `experiments/coverage.py` simulates it.
 
@@ -128,7 +135,7 @@ def ece_interval(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BIN
     UserError: as `gaps`.
   """
   found = gaps(logits, labels, bins)
-  ends = np.array([_ends(size, error) for size, error in zip(*found, strict=True)])
+  ends = np.array([_ends(Gaps(*of_exit), len(labels)) for of_exit in zip(*found, strict=True)])
   estimate = _debiased(found)
   low, high = ends.T
   return Interval(estimate, np.minimum(low, estimate), np.maximum(high, estimate))
@@ -138,27 +145,32 @@ def _debiased(found: Gaps) -> np.ndarray:
   """Returns 2 * plug-in - mean of the plug-in with more noise, not below 0, float64 [exits]."""
   from scipy.special import ndtr  # imported here: it takes a second
 
-  size, error = found
+  size, error, *_ = found
   z = size / np.where(error > 0, error, np.inf)
   # Mean of |size + error * Z|, with Z standard normal.
   noisy = error * np.sqrt(2 / np.pi) * np.exp(-(z**2) / 2) + size * (1 - 2 * ndtr(-z))
   return np.maximum(0, (2 * size - noisy).sum(axis=-1) * (error > 0).any(axis=-1))
 
 
-def _ends(size: np.ndarray, error: np.ndarray) -> tuple[float, float]:
-  """Returns the ends of the interval of one exit from the gaps [bins] and their errors."""
+def _ends(found: Gaps, examples: int) -> tuple[float, float]:
+  """Returns the ends of the interval of one exit from its gaps, [bins] each."""
   tail = (1 - LEVEL) / 2
-  size, error = size[error > 0], error[error > 0]
+  size, error, share, confidence = (part[found.error > 0] for part in found)
   noise = np.random.default_rng(0).normal(size=(DRAWS, len(size)))
+  plug_in, part = size.sum(), error / error.sum()
   known = size > SURE * error
-  plug_in, scale = size.sum(), error.sum()
   low = plug_in - np.quantile(np.where(known, noise, np.abs(noise)) @ error, 1 - tail)
 
   def is_contradicted(ece: float) -> bool:
-    return np.quantile(np.abs(noise + ece / scale) @ error, tail) > plug_in
+    # Accuracies nearer to 1/2 are less certain.
+    apart = part * ece / share * np.where(confidence > 0.5, -1, 1)
+    accuracy = np.clip(confidence + apart, 0, 1)
+    implied = np.sqrt(share * accuracy * (1 - accuracy) / examples)
+    drawn = np.abs(noise * np.maximum(error, implied) + part * ece).sum(axis=1)
+    return np.quantile(drawn, tail) > plug_in + 0.5 / examples
 
-  least, most = 0.0, float(plug_in + 5 * scale)
+  least, most = 0.0, 1.0
   for _ in range(HALVINGS):
     middle = (least + most) / 2
     least, most = (least, middle) if is_contradicted(middle) else (middle, most)
-  return max(0.0, float(low)), min(1.0, most)
+  return max(0.0, float(low)), most

@@ -53,7 +53,7 @@ def exit_rows(
 def exit_table(summary: Mapping[str, Any]) -> Table:
   """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
-  caption = '±: half the width of the 95 % interval, in points; ECE: debiased'
+  caption = '±: half the 95 % interval, in points; ECE: debiased'
   table = Table(title=title, title_justify='left', caption=caption, caption_justify='left')
   table.add_column('exit')
   top_5 = 'top_5' in summary['exits'][0]

@@ -136,7 +136,9 @@ def test_operating_points_have_costs_and_savings(choice, tables):
       assert row['test_drop_low'] == pytest.approx(paired.low)
       assert row['test_drop_high'] == pytest.approx(paired.high)
     assert row['test_macs'] == pytest.approx(macs)
-    assert row['validation_macs'] == pytest.approx(accuracy_and_cost(policy, VALIDATION, BY_MACS.macs)[1])
+    assert row['validation_macs'] == pytest.approx(
+      accuracy_and_cost(policy, VALIDATION, BY_MACS.macs)[1]
+    )
     assert row['macs_saved'] == pytest.approx(1 - macs / 32)
     assert row['ms_saved'] == pytest.approx(1 - row['test_ms'] / 3.5)
     assert [row['threshold:stage1'], row['threshold:stage2']] == policy.thresholds.tolist()
@@ -166,4 +168,6 @@ def test_a_given_policy_is_the_only_row():
     *('given', True, None, None),
   )
   assert row['threshold:stage1'] == np.inf and row['leave:stage1'] == 0
-  assert row['macs_saved'] == pytest.approx(1 - accuracy_and_cost(policy, TEST, BY_MACS.macs)[1] / 32)
+  assert row['macs_saved'] == pytest.approx(
+    1 - accuracy_and_cost(policy, TEST, BY_MACS.macs)[1] / 32
+  )
