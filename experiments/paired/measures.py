@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.paired.table import places
 from mecl_jax.evaluation import budgeted, curve, dynamic_macs
+from mecl_jax.evaluation.costs import unit_costs
 from mecl_jax.evaluation.curves import areas
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import Rule
@@ -44,7 +45,7 @@ def _area(costs: np.ndarray, validation: Predicted, test: Predicted) -> float:
   """Returns the area over the whole range of costs; beyond its ends the curve is level."""
   policies = budgeted(Rule('max_probability'), validation)
   points = curve(policies, validation, test).test
-  macs = np.append(points.mean(costs), (costs[0], costs[-1]))
+  macs = np.append(points.mean(unit_costs(costs, costs)), (costs[0], costs[-1]))
   ends = points.accuracy[[macs[:-2].argmin(), macs[:-2].argmax()]]
   found, _ = areas({'curve': (macs, np.append(points.accuracy, ends))})
   return found['curve']

@@ -14,13 +14,18 @@ from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
 from mecl_jax.evaluation.costs import Costs, make_costs
 from mecl_jax.evaluation.deadlines import read_trace
 from mecl_jax.evaluation.intervals import Interval
-from mecl_jax.evaluation.operating_points import TARGET_LATENCY_MS, Target, check_reachable
+from mecl_jax.evaluation.operating_points import (
+  TARGET_LATENCY_MS,
+  Target,
+  check_reachable,
+  limits_nothing,
+)
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
 from mecl_jax.models import ExitCost, exit_costs
-from mecl_jax.report.cells import below_or_above, curriculum_name
+from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
 from mecl_jax.report.pages.page import check_page, write_page
 from mecl_jax.report.pictures.examples import exit_sheet
@@ -30,12 +35,11 @@ from mecl_jax.report.tables.dynamic import dynamic_tables
 from mecl_jax.report.tables.examples import examples_rows
 from mecl_jax.report.tables.exits import exit_tables
 from mecl_jax.report.tables.training import training_rows
+from mecl_jax.report.verdict import verdict
 from mecl_jax.training.log import read_metrics
 from mecl_jax.training.run import Run, costs_without_data
 
-NOT_WORTH = 'the early heads cost more than they save, so that the final exit alone is better'
-
-ONE_EXIT = 'this network has one exit, so that no image leaves early'
+ONE_EXIT = 'This network has one exit, so that no image leaves early.'
 
 
 class Exits(NamedTuple):
@@ -102,7 +106,7 @@ def write(
     workdir: to write to; its report/ has the pictures of the run.
 
   Returns:
-    the operating point in one line.
+    the verdict in one sentence, with which the page begins.
   """
   latency, folder, test = find_latency(run), workdir / 'report', run.dataset.test
   tables = _tables(run, predictions, found, latency)
@@ -112,6 +116,9 @@ def write(
     save_policy(workdir / 'policy.json', policy, run.dataset.name)
     tables |= _tables_of_choice(run, choice, predictions, latency)
     pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids)
+    sentence = verdict(tables['operating_points'], tables['exits'])
+  else:
+    sentence = ONE_EXIT
   write_page(
     folder,
     f'{summary["dataset"]}, {summary["backbone"]}: {summary["strategy"]}',
@@ -119,8 +126,9 @@ def write(
     _notes(run, summary, tables, latency),
     run_page.run_sections(tables, pictures),
     tables,
+    verdict=sentence,
   )
-  return _sentence(tables['operating_points']) if choice else ONE_EXIT
+  return sentence
 
 
 def has_early_exits(run: Run) -> bool:
@@ -214,22 +222,14 @@ def _deadlines(settings: ConfigDict) -> np.ndarray | None:
   return read_trace(path) if path else None
 
 
-def _sentence(points: Rows) -> str:
-  """Returns the chosen operating point in one line."""
-  chosen = _chosen(points)
-  drop, low, high = (chosen[name] for name in ('test_drop', 'test_drop_low', 'test_drop_high'))
-  ends = (100 * low, 100 * high) if drop >= 0 else (0.0 - 100 * high, 0.0 - 100 * low)
-  saved = chosen['macs_saved']
-  worth = '' if saved > 0 else f': {NOT_WORTH}'
-  return (
-    f'early exit by {chosen["rule"]}, {chosen["thresholds"]} thresholds: accuracy'
-    f' {chosen["test_accuracy"]:.2%}, {below_or_above(drop)} the final exit ({ends[0]:.2f} to'
-    f' {ends[1]:.2f}), with {abs(saved):.1%} {"fewer" if saved >= 0 else "more"} MACs{worth}'
-  )
-
-
 def _chosen(points: Rows) -> dict[str, Any]:
   return next(row for row in points if row['chosen'])
+
+
+def _takes_more(point: Mapping[str, Any]) -> bool:
+  """Returns whether a point saves neither MACs nor, where it is measured, time."""
+  saved = [point[name] for name in ('macs_saved', 'ms_saved') if point.get(name) is not None]
+  return max(saved) <= 0 and min(saved) < 0
 
 
 def _costs(run: Run, latency: Latency | None) -> Costs:
@@ -237,11 +237,7 @@ def _costs(run: Run, latency: Latency | None) -> Costs:
 
 
 def _make_costs(exits: Sequence[ExitCost], latency: Latency | None) -> Costs:
-  if latency is None:
-    return make_costs(exits)
-  batch = latency.smallest_batch
-  whole = latency.prefix_ms(batch)[-1] / batch
-  return make_costs(exits, latency.segment_ms(batch) / batch, whole)
+  return make_costs(exits, latency.per_image() if latency else None)
 
 
 def _tables(
@@ -325,10 +321,22 @@ def _notes(
   if ends:
     notes.append(f'The temperature of {", ".join(ends)} is at an end of the searched range.')
   if not has_early_exits(run):
-    return [*notes, f'{ONE_EXIT[0].upper()}{ONE_EXIT[1:]}.']
-  chosen = _chosen(tables['operating_points'])
-  if chosen['macs_saved'] <= 0:
-    notes.append(f'Early exit does not pay here: {NOT_WORTH}.')
+    return notes
+  chosen, costs = _chosen(tables['operating_points']), _costs(run, latency)
+  if chosen['target']:
+    target = Target(chosen['target'], chosen['target_value'])
+    if sentence := limits_nothing(costs, target):
+      notes.append(f'{sentence}.')
+  if chosen['test_drop'] >= 0 and _takes_more(chosen):
+    notes.append(
+      'Early exit does not pay here: it takes more than the final exit, and is not more accurate on'
+      ' the test split, so that the final exit alone is better.'
+    )
+  if latency and costs.ms is None:
+    notes.append(
+      'The latencies were measured by an earlier version, without the time of early exit;'
+      ' --mode=latency measures it.'
+    )
   if chosen['target'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['target_value']:
     lost, most = 100 * chosen['test_drop'], 100 * chosen['target_value']
     notes.append(

@@ -6,6 +6,7 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import metrics
+from mecl_jax.evaluation.calibration_error import ece
 from mecl_jax.evaluation.predictions import Predicted
 
 LOWEST, HIGHEST = 0.05, 20.0  # range of the search
@@ -66,7 +67,7 @@ def scaled(temperatures: np.ndarray, split: Predicted) -> Predicted:
 
 
 class Effect(NamedTuple):
-  """Metrics before and after temperatures, float64 [exits] each; NLL in nats, ECE in 15 bins."""
+  """Metrics before and after temperatures, float64 [exits] each; NLL in nats, debiased ECE."""
 
   nll_before: np.ndarray
   nll_after: np.ndarray
@@ -93,43 +94,10 @@ def effect(temperatures: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> 
   return Effect(
     *(
       np.array([metric(z[:, k], labels) for k in range(z.shape[1])])
-      for metric in (metrics.nll, metrics.ece, metrics.brier, metrics.auroc)
+      for metric in (metrics.nll, ece, metrics.brier, metrics.auroc)
       for z in before_and_after
     )
   )
-
-
-class Reliability(NamedTuple):
-  """Confidence and accuracy in equally wide bins of confidence from 0 to 1, [exits, bins] each."""
-
-  examples: np.ndarray  # int
-  confidence: np.ndarray  # float64, mean; nan in an empty bin, as the accuracy
-  accuracy: np.ndarray  # float64
-
-
-def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = metrics.BINS) -> Reliability:
-  """Computes mean confidence and accuracy in each bin of the largest probability.
-
-  Args:
-    logits: float [N, exits, classes].
-    labels: int [N].
-    bins: number of bins; a bin contains its upper edge.
-
-  Raises:
-    UserError: a logit is not a finite number.
-  """
-  confidence, right = metrics.confidence(logits), metrics.correct(logits, labels)
-  exits = confidence.shape[1]
-  cell = (metrics.bin_of(confidence, bins) + bins * np.arange(exits)).ravel()
-
-  def per_bin(values: np.ndarray | None) -> np.ndarray:
-    return np.bincount(cell, values, exits * bins).reshape(exits, bins)
-
-  examples = per_bin(None)
-  with np.errstate(invalid='ignore'):
-    return Reliability(
-      examples, per_bin(confidence.ravel()) / examples, per_bin(right.ravel()) / examples
-    )
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:

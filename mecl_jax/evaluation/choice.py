@@ -1,4 +1,4 @@
-"""Choice of a policy: candidates of every exit rule, chosen on validation, reported on test."""
+"""Choice of a policy: fixed exits and exit rules, chosen on validation, reported on test."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mecl_jax.evaluation import thresholds
-from mecl_jax.evaluation.costs import Costs
-from mecl_jax.evaluation.curves import Curve, curve, joined
+from mecl_jax.evaluation.costs import Costs, UnitCosts
+from mecl_jax.evaluation.curves import Curve, Points, curve, joined
 from mecl_jax.evaluation.operating_points import (
   MAX_ACCURACY_DROP,
   OperatingPoint,
@@ -16,18 +16,27 @@ from mecl_jax.evaluation.operating_points import (
   operating_point,
   point_at,
 )
-from mecl_jax.evaluation.policies import Policy, first_reached
+from mecl_jax.evaluation.policies import Policy, first_reached, fixed
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.evaluation.rules import PATIENCE, RULES, Rule, confidence_of, fit_rule
+from mecl_jax.evaluation.rules import FIXED, PATIENCE, RULES, Rule, confidence_of, fit_rule
 
 GIVEN = 'given'  # thresholds from a file
+# Ways to find thresholds, the simplest first: equal policies are chosen in this order.
+WAYS = ('shared', 'budgeted', 'per_exit')
 
 
 class Line(NamedTuple):
-  """Policies of one rule whose thresholds were found in one way, from cheap to expensive."""
+  """Policies of one rule whose thresholds were found in one way, from cheap to expensive.
+
+  Attributes:
+    rule: name of the exit rule.
+    thresholds: 'shared', 'budgeted', 'per_exit' or 'given'; 'fixed' for the fixed exits, which are
+      a line of their own.
+    curve: the policies.
+  """
 
   rule: str
-  thresholds: str  # 'budgeted', 'shared', 'per_exit' or 'given'
+  thresholds: str
   curve: Curve
 
 
@@ -44,7 +53,8 @@ class Choice:
 
   Attributes:
     lines: all candidates.
-    options: the operating points of all lines with a policy that meets the target.
+    options: the operating points of all lines with a policy that meets the target; of the fixed
+      exits, every one that meets it.
     chosen: the best option on validation.
     target: the target that the policy was chosen for; None for a policy from a file.
   """
@@ -56,7 +66,11 @@ class Choice:
 
 
 def choose_policy(validation: Predicted, test: Predicted, costs: Costs, target: Target) -> Choice:
-  """Chooses a policy over all rules for a target, on validation; test is only measured.
+  """Chooses a policy over fixed exits and all rules, on validation; test is only measured.
+
+  Fixed exits are the first candidates, so that among equal policies the simplest is chosen. Where
+  times are known, a rule is chosen only if it is faster than every fixed exit that meets the target
+  and is as accurate, whatever the unit of the target.
 
   The best of some hundred policies on validation is a little worse on other examples, most of all
   one with 'per_exit' thresholds. Its test accuracy is the value to report.
@@ -77,15 +91,18 @@ def choose_policy(validation: Predicted, test: Predicted, costs: Costs, target: 
   """
   unit = target.relevant_costs(costs)
   lines = candidates(validation, test, unit, target)
-  best = operating_point(joined([line.curve for line in lines]), unit, target).index
+  together = joined([line.curve for line in lines])
+  allowed = _as_fast_as_fixed(together.validation, costs, target)
+  best = operating_point(together, unit, target, allowed).index
   options, chosen, before = list[Option](), None, 0
   for line in lines:
-    if target.meets(line.curve.validation, unit).any():
-      point = operating_point(line.curve, unit, target)
+    met = np.flatnonzero(target.meets(line.curve.validation, unit)).tolist()
+    if met:
+      found = met if line.rule == FIXED else [operating_point(line.curve, unit, target).index]
       if 0 <= best - before < len(line.curve.policies):
-        point = point_at(line.curve, unit, best - before)
-        chosen = len(options)
-      options.append(Option(line, point))
+        found = found if line.rule == FIXED else [best - before]
+        chosen = len(options) + found.index(best - before)
+      options += [Option(line, point_at(line.curve, unit, index)) for index in found]
     before += len(line.curve.policies)
   assert chosen is not None  # the best policy meets the target, so its line is an option
   return Choice(lines, tuple(options), options[chosen], target)
@@ -107,25 +124,41 @@ def given_policy(policy: Policy, validation: Predicted, test: Predicted, costs: 
 
 
 def candidates(
-  validation: Predicted, test: Predicted, costs: np.ndarray, target: Target | None = None
+  validation: Predicted, test: Predicted, costs: UnitCosts, target: Target | None = None
 ) -> tuple[Line, ...]:
-  """Fits every rule, with thresholds found in every suitable way.
+  """Makes the fixed exits, and fits every rule with thresholds found in every suitable way.
 
   Args:
     validation: predictions of the validation split, which thresholds come from.
     test: predictions of the test split, on which policies are measured as well.
-    costs: float [exits], in the unit of the target, for 'per_exit' thresholds.
+    costs: in the unit of the target, for 'per_exit' thresholds.
     target: adds a policy with 'per_exit' thresholds for this target; None adds none.
 
   Returns:
-    a line for each rule and way.
+    a line of the fixed exits, then a line for each way and rule, the simplest way first.
   """
-  found = []
+  exits = [fixed(number, validation.exits) for number in range(validation.exits)]
+  found = [Line(FIXED, FIXED, curve(exits, validation, test))]
   for name in RULES:
     rule = fit_rule(name, validation)
-    for way, policies in _ways(rule, validation, costs, target):
+    for way, policies in _ways(rule, validation, costs.of(name), target):
       found.append(Line(name, way, curve(policies, validation, test)))
-  return tuple(found)
+  return (found[0], *sorted(found[1:], key=lambda line: WAYS.index(line.thresholds)))
+
+
+def _as_fast_as_fixed(points: Points, costs: Costs, target: Target) -> np.ndarray:
+  """Returns whether no fixed exit that meets the target is as accurate and as fast.
+
+  Returns:
+    bool [policies], True for all fixed exits, and for all policies without measured times.
+  """
+  allowed = np.ones(len(points.accuracy), bool)
+  if costs.ms is None:
+    return allowed
+  ms, at_exit = points.mean(costs.ms), np.array([rule == FIXED for rule in points.rules])
+  for k in np.flatnonzero(at_exit & target.meets(points, target.relevant_costs(costs))):
+    allowed &= at_exit | (points.accuracy > points.accuracy[k]) | (ms < ms[k])
+  return allowed
 
 
 def _ways(

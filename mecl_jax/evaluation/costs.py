@@ -1,11 +1,12 @@
-"""Costs of dynamic inference: what an example costs that leaves at each exit."""
+"""Costs of an image that leaves at each exit, in MACs and in measured time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 
 import numpy as np
 
 from mecl_jax.evaluation.predictions import check_same_exits
+from mecl_jax.evaluation.rules import FIXED, RULES
 from mecl_jax.models import ExitCost
 from mecl_jax.models.registry import CASCADE
 
@@ -32,41 +33,68 @@ def dynamic_macs(costs: Sequence[ExitCost]) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Costs:
-  """Costs of an example that leaves at each exit, with the heads of all exits before.
+class UnitCosts:
+  """Costs of an image that leaves at each exit, in one unit.
 
   Attributes:
-    macs: int64 [exits], see `dynamic_macs`.
-    final_macs: MACs of the final exit without early heads; savings are relative to it.
-    ms: float64 [exits], milliseconds; None if latencies were not measured.
-    final_ms: milliseconds of the final exit without early heads; None as `ms`.
+    fixed: [exits], where all images stop at this exit: its own head runs, no other head and no
+      decision.
+    early: [exits] for each exit rule by name, where images leave early: with the heads of all exits
+      before, and in milliseconds also with the decisions at them.
   """
 
-  macs: np.ndarray
-  final_macs: int
-  ms: np.ndarray | None = None
-  final_ms: float | None = None
+  fixed: np.ndarray
+  early: Mapping[str, np.ndarray]
+
+  def of(self, rule: str) -> np.ndarray:
+    """Returns the costs [exits] of an image under a rule, by its name."""
+    return self.fixed if rule == FIXED else self.early[rule]
+
+  @property
+  def least(self) -> float:
+    """Cost of the cheapest way to answer an image."""
+    return float(min(costs.min() for costs in (self.fixed, *self.early.values())))
+
+  @property
+  def whole(self) -> float:
+    """Cost of an image that passes the whole network with all heads, under the dearest rule."""
+    return float(max(costs.max() for costs in (self.fixed, *self.early.values())))
 
 
-def make_costs(
-  exits: Sequence[ExitCost], segment_ms: np.ndarray | None = None, final_ms: float | None = None
-) -> Costs:
-  """Makes costs from the MACs of each exit and, if measured, from latencies.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Costs:
+  """Costs of an image that leaves at each exit.
+
+  Attributes:
+    macs: in multiply-accumulates.
+    ms: in measured milliseconds; None if latencies were not measured.
+  """
+
+  macs: UnitCosts
+  ms: UnitCosts | None = None
+
+
+def unit_costs(fixed: Iterable[float], early: Iterable[float]) -> UnitCosts:
+  """Makes costs that are the same for all exit rules, as MACs are.
+
+  Args:
+    fixed: costs [exits] of each exit alone.
+    early: costs [exits] with the heads of all exits before.
+  """
+  return UnitCosts(np.array([*fixed]), dict.fromkeys(RULES, np.array([*early])))
+
+
+def make_costs(exits: Sequence[ExitCost], ms: UnitCosts | None = None) -> Costs:
+  """Makes costs from the MACs of each exit and, if measured, from times.
 
   Args:
     exits: costs of each exit, earliest first.
-    segment_ms: float [exits], milliseconds of each segment: the stages after the exit before, and
-      the head.
-    final_ms: milliseconds of the whole network without early heads; goes with `segment_ms`.
-
-  Returns:
-    the costs, without milliseconds unless both latencies are given.
+    ms: measured milliseconds of an image.
 
   Raises:
-    UserError: the latencies are of another number of exits.
+    UserError: the times are of another number of exits.
   """
-  macs, final_macs = dynamic_macs(exits), exits[-1].macs
-  if segment_ms is None or final_ms is None:
-    return Costs(macs, final_macs)
-  check_same_exits('latencies', len(segment_ms), len(exits))
-  return Costs(macs, final_macs, np.cumsum(segment_ms, dtype=np.float64), final_ms)
+  if ms is not None:
+    for times in (ms.fixed, *ms.early.values()):
+      check_same_exits('latencies', len(times), len(exits))
+  return Costs(unit_costs((cost.macs for cost in exits), dynamic_macs(exits)), ms)

@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.costs import UnitCosts
 from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import TEST, Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import confidence_of
@@ -22,20 +23,23 @@ class Points:
     accuracy: float64 [policies], 0..1.
     leaving: float64 [policies, exits], share of the examples that leave at each exit.
     final_accuracy: accuracy of the final exit alone, 0..1.
+    rules: name of the exit rule of each policy.
   """
 
   accuracy: np.ndarray
   leaving: np.ndarray
   final_accuracy: float
+  rules: tuple[str, ...]
 
-  def mean(self, costs: np.ndarray) -> np.ndarray:
-    """Computes the mean cost of an example, float64 [policies], in the unit of `costs` [exits].
+  def mean(self, costs: UnitCosts) -> np.ndarray:
+    """Computes the mean cost of an example, float64 [policies], in the unit of `costs`.
 
     Raises:
       UserError: the costs are of another number of exits.
     """
-    check_same_exits('costs', len(costs), self.leaving.shape[1])
-    return self.leaving @ np.asarray(costs, np.float64)
+    check_same_exits('costs', len(costs.fixed), self.leaving.shape[1])
+    of_policies = np.reshape([costs.of(rule) for rule in self.rules], self.leaving.shape)
+    return (self.leaving * of_policies).sum(axis=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +79,7 @@ def joined(curves: Sequence[Curve]) -> Curve:
       np.concatenate([points.accuracy for points in all_points]),
       np.concatenate([points.leaving for points in all_points]),
       all_points[0].final_accuracy,
+      tuple(rule for points in all_points for rule in points.rules),
     )
 
   policies = tuple(policy for one in curves for policy in one.policies)
@@ -130,4 +135,5 @@ def _points(policies: Sequence[Policy], split: Predicted) -> Points:
     accuracy.append(right[np.arange(len(at)), at].mean())
     leaving.append(np.bincount(at, minlength=split.exits) / len(at))
   final = float(right[:, -1].mean())
-  return Points(np.array(accuracy), np.reshape(leaving, (-1, split.exits)), final)
+  rules = tuple(policy.rule.name for policy in policies)
+  return Points(np.array(accuracy), np.reshape(leaving, (-1, split.exits)), final, rules)

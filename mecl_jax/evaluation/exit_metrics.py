@@ -1,10 +1,10 @@
-"""Metrics of every exit with their bootstrap intervals, for summary.json and the tables."""
+"""Metrics of every exit with their intervals, for summary.json and the tables."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
-from mecl_jax.evaluation import intervals, metrics
+from mecl_jax.evaluation import calibration_error, intervals, metrics
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import Predicted
 
@@ -17,12 +17,12 @@ def exit_metrics(split: Predicted, with_intervals: Collection[str] = NAMES) -> d
 
   Args:
     split: predictions of one split.
-    with_intervals: names of the metrics to draw resamples for, which takes a second for each 5,000
-      examples; the others have nan as interval.
+    with_intervals: names of the metrics that get an interval; NLL and Brier score need resamples,
+      which take a second for each 5,000 examples. The others have nan as interval.
 
   Returns:
-    for each metric its value and 95 % bootstrap interval, float64 [exits] each: accuracy, top-5
-    accuracy (from 20 classes), negative log likelihood in nats, Brier score, expected calibration
+    for each metric its value and 95 % interval, float64 [exits] each: accuracy, top-5 accuracy
+    (from 20 classes), negative log likelihood in nats, Brier score, debiased expected calibration
     error and AUROC. An AUROC is nan at an exit that is always right or always wrong.
 
   Raises:
@@ -34,7 +34,7 @@ def exit_metrics(split: Predicted, with_intervals: Collection[str] = NAMES) -> d
     'top_5': metrics.top_k_accuracy,
     'nll': metrics.nll,
     'brier': metrics.brier,
-    'ece': metrics.ece,
+    'ece': calibration_error.ece,
     'auroc': metrics.auroc,
   }
   if logits.shape[-1] < TOP_5_FROM:
@@ -50,22 +50,20 @@ def exit_metrics(split: Predicted, with_intervals: Collection[str] = NAMES) -> d
 
 
 def _intervals(split: Predicted, names: Collection[str]) -> dict[str, Interval]:
-  per_example = {
-    'accuracy': metrics.correct,
-    'top_5': metrics.in_top_k,
-    'nll': metrics.losses,
-    'brier': metrics.squared_errors,
+  logits, labels = split.logits, split.labels
+  direct: dict[str, Callable[[], Interval]] = {
+    'accuracy': lambda: intervals.proportion_interval(metrics.correct(logits, labels)),
+    'top_5': lambda: intervals.proportion_interval(metrics.in_top_k(logits, labels)),
+    'ece': lambda: calibration_error.ece_interval(logits, labels),
+    'auroc': lambda: intervals.auroc_interval(logits, labels),
   }
+  found = {name: direct[name]() for name in names if name in direct}
+  per_example = {'nll': metrics.losses, 'brier': metrics.squared_errors}
   means = [name for name in names if name in per_example]
-  found = {}
   if means:
     # All at once: drawing the resamples takes longer than weighting values with them.
-    values = np.stack([per_example[name](split.logits, split.labels) for name in means], axis=-1)
+    values = np.stack([per_example[name](logits, labels) for name in means], axis=-1)
     together = intervals.mean_interval(values)
     for place, name in enumerate(means):
       found[name] = Interval(*(part[:, place] for part in together))
-  if 'ece' in names:
-    found['ece'] = intervals.ece_interval(split.logits, split.labels)
-  if 'auroc' in names:
-    found['auroc'] = intervals.auroc_interval(split.logits, split.labels)
   return found

@@ -104,17 +104,6 @@ def brier(logits: np.ndarray, labels: np.ndarray) -> float:
   return float(squared_errors(logits, labels).mean())
 
 
-def ece(logits: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-  """Returns the expected calibration error over equally wide bins of the confidence, 0..1.
-
-  References:
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv 1706.04599.
-  """
-  top = confidence(logits)
-  gap = np.bincount(bin_of(top, bins), correct(logits, labels) - top, minlength=bins)
-  return float(np.abs(gap).sum() / len(labels))  # gap: count * (accuracy - confidence)
-
-
 def bin_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
   """Returns the bin of each confidence in 0..1, int of the same shape; bins contain upper edges."""
   return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -130,30 +119,17 @@ def auroc(logits: np.ndarray, labels: np.ndarray) -> float:
     Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples
     in Neural Networks", ICLR 2017, arXiv 1610.02136.
   """
-  right = correct(logits, labels)
-  return float(auroc_of_counts(negated_odds(logits), right, np.ones(len(right))))
+  score, right = negated_odds(logits), correct(logits, labels)
+  if right.all() or not right.any():
+    return float('nan')
+  return float(shares_below(score[right], score[~right]).mean())
 
 
-def auroc_of_counts(score: np.ndarray, right: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Returns the AUROC of examples that count several times or not at all.
-
-  Args:
-    score: float [N], higher for more confident examples.
-    right: bool [N].
-    counts: float [..., N], 0 or above.
-
-  Returns:
-    float64 [...]; nan where no right or no wrong example counts.
-  """
-  order = np.flatnonzero(right)[np.argsort(score[right], kind='stable')]
-  first, last = (np.searchsorted(score[order], score[~right], side) for side in ('left', 'right'))
-  # below[..., k]: the count of the k least confident right examples
-  below = np.zeros((*counts.shape[:-1], len(order) + 1))
-  np.cumsum(counts[..., order], axis=-1, out=below[..., 1:])
-  total, of_wrong = below[..., -1], counts[..., ~right]
-  above = total[..., None] - (below[..., first] + below[..., last]) / 2
-  with np.errstate(invalid='ignore'):
-    return (above * of_wrong).sum(axis=-1) / (total * of_wrong.sum(axis=-1))
+def shares_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+  """Returns the share of the other scores [M] that is below each score [N], ties by half."""
+  others = np.sort(others)
+  below, up_to = (np.searchsorted(others, scores, side) for side in ('left', 'right'))
+  return (below + up_to) / (2 * len(others))
 
 
 def _beside(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

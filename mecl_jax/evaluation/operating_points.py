@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mecl_jax.errors import UserError, choose
-from mecl_jax.evaluation.costs import Costs
+from mecl_jax.evaluation.costs import Costs, UnitCosts
 from mecl_jax.evaluation.curves import Curve, Points
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.thresholds import TOLERANCE
@@ -37,8 +37,8 @@ class Target:
   def __post_init__(self):
     choose('target', self.name, TARGETS)
 
-  def relevant_costs(self, costs: Costs) -> np.ndarray:
-    """Returns the costs, float [exits], that matter: milliseconds for a latency, else MACs.
+  def relevant_costs(self, costs: Costs) -> UnitCosts:
+    """Returns the costs that matter: milliseconds for a latency, else MACs.
 
     Raises:
       UserError: the target is a latency, and none were measured.
@@ -46,11 +46,13 @@ class Target:
     if self.name != TARGET_LATENCY_MS:
       return costs.macs
     if costs.ms is None:
-      raise UserError(f'{self.name} needs measured latencies; --mode=latency measures them')
+      raise UserError(
+        f'{self.name} needs the measured times of early exit; --mode=latency measures them'
+      )
     return costs.ms
 
-  def meets(self, points: Points, costs: np.ndarray) -> np.ndarray:
-    """Returns which policies meet the target, bool [policies], by costs [exits] in its unit."""
+  def meets(self, points: Points, costs: UnitCosts) -> np.ndarray:
+    """Returns which policies meet the target, bool [policies], by costs in its unit."""
     if self.name == MAX_ACCURACY_DROP:
       return points.final_accuracy - points.accuracy <= self.value + TOLERANCE
     return points.mean(costs) <= self.value * (1 + TOLERANCE)
@@ -67,13 +69,23 @@ def check_reachable(costs: Costs, target: Target) -> None:
     UserError: the target is a latency and none were measured, or it limits the mean cost to less
       than the cheapest exit takes.
   """
-  least = target.relevant_costs(costs).min()
-  if target.name != MAX_ACCURACY_DROP and target.value * (1 + TOLERANCE) < least:
-    in_ms = target.name == TARGET_LATENCY_MS
-    takes = f'{least:.3f} ms' if in_ms else f'{quantity(least)} MACs'
+  unit = target.relevant_costs(costs)
+  if target.name != MAX_ACCURACY_DROP and target.value * (1 + TOLERANCE) < unit.least:
     raise UserError(
-      f'no operating point meets {target.name}={target.value:g}; the nearest takes {takes}'
+      f'no operating point meets {target.name}={target.value}; the nearest takes'
+      f' {_amount(target, unit.least)}, with all images at the cheapest exit'
     )
+
+
+def limits_nothing(costs: Costs, target: Target) -> str:
+  """Returns a sentence on a target above the cost of the whole network, else ''."""
+  unit = target.relevant_costs(costs)
+  if target.name == MAX_ACCURACY_DROP or target.value < unit.whole:
+    return ''
+  return (
+    f'{target.name}={target.value} is above the cost of the whole network'
+    f' ({_amount(target, unit.whole)}), so that it limits nothing'
+  )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +107,9 @@ class OperatingPoint:
   test_cost: float
 
 
-def operating_point(curve: Curve, costs: np.ndarray, target: Target) -> OperatingPoint:
+def operating_point(
+  curve: Curve, costs: UnitCosts, target: Target, allowed: np.ndarray | None = None
+) -> OperatingPoint:
   """Chooses the best policy that meets a target, on validation.
 
   For a limit of the mean cost, the best policy is the most accurate, and among equally accurate
@@ -104,8 +118,9 @@ def operating_point(curve: Curve, costs: np.ndarray, target: Target) -> Operatin
 
   Args:
     curve: the policies to choose from.
-    costs: float [exits], of an example that leaves there, in the unit of the target.
+    costs: of an example, in the unit of the target.
     target: the limit.
+    allowed: bool [policies], the policies to choose from; None allows all.
 
   Returns:
     the chosen policy with its values on both splits.
@@ -120,17 +135,22 @@ def operating_point(curve: Curve, costs: np.ndarray, target: Target) -> Operatin
   limits_drop = target.name == MAX_ACCURACY_DROP
   order, nearest = (by_cost, by_accuracy[0]) if limits_drop else (by_accuracy, by_cost[0])
   if not met.any():
-    in_ms = target.name == TARGET_LATENCY_MS
-    takes = f'{cost[nearest]:.3f} ms' if in_ms else f'{quantity(cost[nearest])} MACs'
     raise UserError(
-      f'no operating point meets {target.name}={target.value}; the nearest takes {takes} at an'
-      f' accuracy of {points.accuracy[nearest]:.4f}, where the final exit has'
-      f' {points.final_accuracy:.4f} (validation)'
+      f'no operating point meets {target.name}={target.value}; the nearest takes'
+      f' {_amount(target, cost[nearest])} at an accuracy of {points.accuracy[nearest]:.4f}, where'
+      f' the final exit has {points.final_accuracy:.4f} (validation)'
     )
+  if allowed is not None:
+    met &= allowed
   return point_at(curve, costs, int(order[met[order]][0]))
 
 
-def point_at(curve: Curve, costs: np.ndarray, index: int) -> OperatingPoint:
+def _amount(target: Target, cost: float) -> str:
+  """Formats a cost in the unit of a target."""
+  return f'{cost:.3f} ms' if target.name == TARGET_LATENCY_MS else f'{quantity(cost)} MACs'
+
+
+def point_at(curve: Curve, costs: UnitCosts, index: int) -> OperatingPoint:
   """Returns a policy of a curve by its index; costs as of `operating_point`."""
   return OperatingPoint(
     index,

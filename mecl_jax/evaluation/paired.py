@@ -7,7 +7,7 @@ import numpy as np
 
 from mecl_jax.evaluation.intervals import LEVEL, Interval
 
-OVER_IMAGES = 'bootstrap over the test images'
+OVER_IMAGES = 'over the test images'
 SAME = 1e-12  # differences this close are equal up to rounding
 
 
@@ -53,10 +53,10 @@ def over_seeds(ours: np.ndarray, theirs: np.ndarray) -> Effect:
 
 
 def over_images(interval: Interval) -> list[Effect]:
-  """Makes effects from a single pair of runs and a bootstrap over the test images.
+  """Makes effects from a single pair of runs and an interval over the test images.
 
-  Such an interval covers other test images, but not other seeds. There is none where all resamples
-  are equal, as between exits of a shared backbone.
+  Such an interval covers other test images, but not other seeds. There is none where it has no
+  width, as between exits of a shared backbone.
 
   Args:
     interval: of K differences, float [K] each.

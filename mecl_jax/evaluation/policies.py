@@ -12,7 +12,7 @@ import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, first_line
 from mecl_jax.evaluation.predictions import check_same_exits
-from mecl_jax.evaluation.rules import CONFIDENCES, GATE, Rule
+from mecl_jax.evaluation.rules import CONFIDENCES, FIXED, GATE, Rule
 from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax exit policy', 2
@@ -43,6 +43,17 @@ class Policy:
     return len(self.thresholds) + 1
 
   @property
+  def fixed_exit(self) -> int | None:
+    """Number of the exit at which all images stop, from 0; None if images leave early.
+
+    At a fixed exit no other head runs, and nothing is decided. A policy whose rule is not `FIXED`
+    runs all heads on the way, even if all images leave at one exit.
+    """
+    if self.rule.name != FIXED:
+      return None
+    return int(first_reached(np.zeros((1, self.exits)), self.thresholds)[0])
+
+  @property
   def digest(self) -> str:
     """Digest of rule and thresholds, 16 hexadecimal digits."""
     parts = (self.rule.name, self.rule.coefficients, self.thresholds.tolist())
@@ -62,6 +73,21 @@ class Policy:
     """
     check_same_exits('a policy', self.exits, logits.shape[1])
     return first_reached(self.rule.confidence(logits), self.thresholds)
+
+
+def fixed(number: int, exits: int) -> Policy:
+  """Makes the policy that stops all images at one exit.
+
+  Args:
+    number: of that exit, from 0.
+    exits: number of exits.
+
+  Examples:
+    >>> fixed(1, 3).thresholds.tolist(), fixed(2, 3).thresholds.tolist()
+    ([inf, -inf], [inf, inf])
+  """
+  at = np.arange(exits - 1) == number
+  return Policy(Rule(FIXED), np.where(at, -np.inf, np.inf))
 
 
 def first_reached(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -138,6 +164,8 @@ def _policy(read: Mapping[str, Any]) -> Policy:
   thresholds = np.array([float(t) for t in read['thresholds']])
   if len(thresholds) != read['exits'] - 1 or np.isnan(thresholds).any():
     raise ValueError(f'{read["exits"]} exits need {read["exits"] - 1} thresholds, all numbers')
+  if rule.name == FIXED and (np.isfinite(thresholds).any() or (thresholds < 0).sum() > 1):
+    raise ValueError('a fixed exit has the threshold -inf, and all others inf')
   unknown = [name for name in rule.features if name not in CONFIDENCES]
   if unknown:
     raise ValueError(f'unknown features {unknown}; known are {", ".join(CONFIDENCES)}')

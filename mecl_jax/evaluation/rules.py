@@ -97,6 +97,9 @@ GATE = 'gate'
 # Features of new gates. A fitted gate names its own, so a longer list leaves saved gates valid.
 GATE_FEATURES = ('max_probability', 'entropy', 'margin', PATIENCE)
 RULES = (*CONFIDENCES, GATE)
+# All images stop at one exit, whatever its confidence; see `Policy.fixed_exit`. The confidence is
+# that of max_probability, so that images can be sorted by it.
+FIXED = 'fixed'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Rule:
   """An exit rule with its fitted coefficients, if it has any; see `fit_rule`.
 
   Attributes:
-    name: one of `RULES`.
+    name: one of `RULES`, or `FIXED`.
     features: names of the confidences that the gate combines; empty for other rules.
     coefficients: of the gate, for each exit one per feature and, last, the intercept; empty for
       other rules.
@@ -123,7 +126,7 @@ class Rule:
   coefficients: tuple[tuple[float, ...], ...] = ()
 
   def __post_init__(self):
-    choose('exit rule', self.name, RULES)
+    choose('exit rule', self.name, (*RULES, FIXED))
 
   def confidence(self, logits: np.ndarray) -> np.ndarray:
     """Computes the confidence of every exit.
@@ -172,6 +175,8 @@ class Rule:
 
   def _of_last(self, last: ExitLogits, exits: int) -> Any:
     """Returns the confidence of the last of so many exits."""
+    if self.name == FIXED:
+      return max_probability(last)
     if self.name != GATE:
       return CONFIDENCES[self.name](last)
     if exits > len(self.coefficients):

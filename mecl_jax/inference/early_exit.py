@@ -12,7 +12,7 @@ from mecl_jax.evaluation.metrics import checked
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predictions import check_same_exits
 from mecl_jax.evaluation.rules import ByExit
-from mecl_jax.inference.segments import Chain, cut
+from mecl_jax.inference.segments import Chain, alone, cut
 from mecl_jax.inference.steps import compile_steps, padded
 from mecl_jax.models import MultiExit
 
@@ -37,7 +37,8 @@ class EarlyExit:
   After every segment, the examples that reach the threshold of their exit leave. The others are
   gathered and continue, in calls of a few fixed sizes that are compiled in advance. So nothing is
   compiled for a number of remaining examples. With a batch size of 1, an image goes from segment to
-  segment as it is.
+  segment as it is. With a fixed exit, the network up to it is one program, no other head runs, and
+  nothing is decided.
 
   Classes and exits are those of `policy.leaves_at(predict(model, images))`, up to the rounding of
   the logits: XLA adds up in another order for another number of images, so float32 logits differ by
@@ -70,19 +71,31 @@ class EarlyExit:
   def __init__(self, model: MultiExit, policy: Policy, *, batch_size: int = 256):
     if batch_size < 1:
       raise UserError(f'the batch size is {batch_size}; it must be 1 or more')
-    self._segments, self.batch_size = cut(model), batch_size
-    self.policy = policy
+    self._early, self.batch_size = cut(model), batch_size
+    self._alone = [alone(model, name) for name in model.exit_names]
     self._image_shape: tuple[int, ...] | None = None
+    self._policy: Policy
+    self.policy = policy
 
   @property
   def policy(self) -> Policy:
-    """Rule and thresholds; may be replaced for as many exits, and nothing is compiled again."""
+    """Rule and thresholds; may be replaced by those for as many exits.
+
+    Between two rules nothing is compiled again; between a rule and a fixed exit the next call
+    compiles.
+    """
     return self._policy
 
   @policy.setter
   def policy(self, policy: Policy) -> None:
-    check_same_exits('a policy', policy.exits, len(self._segments))
-    self._policy, self._thresholds = policy, policy.thresholds.tolist()
+    check_same_exits('a policy', policy.exits, len(self._early))
+    stop = policy.fixed_exit
+    if self._image_shape is not None and stop != self._policy.fixed_exit:
+      self._image_shape = None  # other programs
+    self._policy = policy
+    self._segments = self._early if stop is None else (self._alone[stop],)
+    self._thresholds = policy.thresholds.tolist() if stop is None else []
+    self._first_exit = stop or 0  # number of the exit of the first segment
 
   def compile(self, image_shape: Sequence[int]) -> None:
     """Compiles for uint8 images of (height, width, channels), and times calls of each size.
@@ -129,14 +142,14 @@ class EarlyExit:
     answer = so_far[-1]
     if not math.isfinite(sum(answer[0].tolist())):  # faster for few numbers than `checked`
       checked(answer)
-    return Answers(answer.argmax(axis=-1), np.array([number]), answer)
+    return Answers(answer.argmax(axis=-1), np.array([self._first_exit + number]), answer)
 
   def _batch(self, images: np.ndarray) -> Answers:
     """Answers n images, at most a batch."""
     first = self._steps[0]
     x = jax.device_put(padded(images, first.capacity))
     form = first.logits
-    logits = np.empty((self.policy.exits, len(images), *form.shape[1:]), form.dtype)
+    logits = np.empty((len(self._steps), len(images), *form.shape[1:]), form.dtype)
     exits = np.empty(len(images), int)
     here = rows = np.arange(len(images))  # examples that remain, and the rows of their features
     for number, step in enumerate(self._steps):
@@ -148,7 +161,7 @@ class EarlyExit:
       if not len(here):
         break
     answered = logits[exits, np.arange(len(images))]
-    return Answers(answered.argmax(axis=-1), exits, answered)
+    return Answers(answered.argmax(axis=-1), self._first_exit + exits, answered)
 
   def _leaving(self, by_exit: ByExit) -> np.ndarray:
     """Returns which of n examples leave now, bool [n]."""

@@ -11,15 +11,17 @@ import jax
 import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, first_line
+from mecl_jax.evaluation.costs import UnitCosts
 from mecl_jax.files import read_json, write_checked_json
 
-FORMAT, VERSION = 'mecl_jax latency', 1
+FORMAT, VERSION = 'mecl_jax latency', 2
 
 Row = dict[str, str | int | float | bool | None]
 Rows = list[Row]
 
 LATENCY = (*('exit', 'batch', 'calls', 'p50_ms', 'p99_ms', 'images_per_second', 'compile_seconds'),)
 SEGMENTS = ('exit', 'batch', 'p50_ms')
+ANSWERS = ('rule', 'exit', 'batch', 'p50_ms')
 SAVINGS = (
   *('batch', 'images', 'static_ms', 'allowed_ms', 'dynamic_ms', 'allowed_saving'),
   *('measured_saving', 'share_reached', 'macs_saving', 'disagreements'),
@@ -42,6 +44,9 @@ class Latency:
     segments: times of the segment before each exit, for each batch size; columns `SEGMENTS`.
     savings: time saved by early exit with one policy, see `measure_saving`; columns `SAVINGS`.
     policy: digest of that policy; empty without savings.
+    answers: times until images leave at each exit in early exit by each rule, with all heads and
+      decisions before, for the smallest batch size; columns `ANSWERS`. Empty in files of version 1,
+      and for a single exit.
   """
 
   device: str
@@ -54,6 +59,7 @@ class Latency:
   segments: Rows
   savings: Rows = dataclasses.field(default_factory=list)
   policy: str = ''
+  answers: Rows = dataclasses.field(default_factory=list)
 
   def prefix_ms(self, batch: int = 1) -> np.ndarray:
     """Returns the median time of the network up to each exit, in ms, float64 [exits].
@@ -78,6 +84,19 @@ class Latency:
       UserError: nothing was measured at this batch size.
     """
     return self._times(self.rows, batch, 'p99_ms')
+
+  def per_image(self) -> UnitCosts | None:
+    """Returns the milliseconds of an image that leaves at each exit, at the smallest batch size.
+
+    Returns:
+      the times of each exit alone and of early exit by each rule; None if those of early exit were
+      not measured.
+    """
+    batch, early = self.smallest_batch, dict[str, np.ndarray]()
+    for rule in dict.fromkeys(str(row['rule']) for row in self.answers):
+      of_rule = [row for row in self.answers if row['rule'] == rule]
+      early[rule] = self._times(of_rule, batch) / batch
+    return UnitCosts(self.prefix_ms(batch) / batch, early) if early else None
 
   @property
   def smallest_batch(self) -> int:
@@ -127,8 +146,8 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
   read = read_json(path, again=again)
   if read.get('format') != FORMAT:
     raise UserError(f'{path} is not a file of latencies; {again}')
-  if read.get('version') != VERSION:
-    raise UserError(f'{path} has version {read.get("version")}, not {VERSION}; {again}')
+  if read.get('version') not in (1, VERSION):
+    raise UserError(f'{path} has version {read.get("version")}, not 1 or {VERSION}; {again}')
   fields = {name: value for name, value in read.items() if name not in ('format', 'version')}
   try:
     lists = ('image_shape', 'exits', 'macs')
@@ -153,6 +172,7 @@ def _check(latency: Latency) -> None:
     (latency.rows, LATENCY),
     (latency.segments, SEGMENTS),
     (latency.savings, SAVINGS),
+    (latency.answers, ANSWERS),
   ):
     for row in rows:
       if not isinstance(row, Mapping) or tuple(row) != columns:

@@ -1,6 +1,6 @@
 """Measurement of latencies on the present device, and of the time that early exit saves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import itertools
 import time
 from typing import Any
@@ -12,6 +12,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predict import predict
+from mecl_jax.evaluation.rules import GATE, GATE_FEATURES, RULES, Rule
 from mecl_jax.inference.cover import ladder
 from mecl_jax.inference.early_exit import Answers, EarlyExit
 from mecl_jax.inference.latency import Latency, Row, Rows, device_name
@@ -34,16 +35,19 @@ def measure(
   seconds: float = 2,
   on_progress: Callable[[str], None] = lambda now: None,
 ) -> Latency:
-  """Measures the times of the network up to each exit, and of its segments.
+  """Measures the times of the network up to each exit, of its segments, and of early exit.
 
-  A call takes images from the host's memory and ends when the logits are there too. Calls of exits
-  and segments alternate after a warm-up, so disturbances of the machine affect all of them.
+  A call takes images from the host's memory and ends when the logits are there too. All calls
+  alternate after a warm-up, so disturbances of the machine affect all of them. Early exit is
+  measured at the smallest batch size: the time until all images of a batch leave at each exit, by
+  each rule, with the decisions at all exits before.
 
   Args:
     model: is put into evaluation mode.
     images: uint8 [N, height, width, channels]; repeated where a batch is larger.
     batch_sizes: batch sizes to measure.
-    seconds: total time for the calls of an exit at a batch size, of 5 to 1000 calls.
+    seconds: total time for the calls of an exit at a batch size, of 5 to 1000 calls; early exit
+      takes as much time again.
     on_progress: is called with what is measured next.
 
   Returns:
@@ -54,14 +58,19 @@ def measure(
   """
   if not len(images):
     raise UserError('there are no images to measure latencies on; give at least one')
-  rows, segments = Rows(), Rows()
+  rows, segments, answers = Rows(), Rows(), Rows()
   for batch in batch_sizes:
     on_progress(f'batch size {batch}')
     chosen = images[np.arange(batch) % len(images)]
     prefixes = [_timed_compile(prefix(model, name), chosen) for name in model.exit_names]
     chain = Chain(cut(model), chosen.shape)
-    spent = _rounds([call for call, _ in prefixes], chain, chosen, seconds)
+    paths = _paths(model, batch) if batch == min(batch_sizes) else {}
+    spent, of_paths = _rounds([call for call, _ in prefixes], chain, paths, chosen, seconds)
     p50, p99 = np.quantile(spent, (0.5, 0.99), axis=0).tolist()
+    answers += [
+      {'rule': rule, 'exit': name, 'batch': batch, 'p50_ms': ms}
+      for (rule, name), ms in zip(paths, np.median(of_paths, axis=0).tolist(), strict=True)
+    ]
     for k, name in enumerate(model.exit_names):
       rows.append(
         {
@@ -78,7 +87,8 @@ def measure(
   dtype = np.dtype(model.dtype).name
   where = device_name(), jax.__version__
   macs = tuple(cost.macs for cost in exit_costs(model, images.shape[1:]))
-  return Latency(*where, dtype, images.shape[1:], model.exit_names, macs, rows, segments)
+  names = model.exit_names
+  return Latency(*where, dtype, images.shape[1:], names, macs, rows, segments, answers=answers)
 
 
 def measure_saving(
@@ -167,18 +177,53 @@ def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
   return lambda images: np.asarray(compiled(part.leaves, images)), seconds
 
 
+def _paths(model: MultiExit, batch_size: int) -> dict[tuple[str, str], Call]:
+  """Returns early exit by each rule with all images leaving at each exit, by rule and exit.
+
+  A network with a single exit has none. All share one compiled network.
+  """
+  names = model.exit_names
+  if len(names) == 1:
+    return {}
+  never = Policy(Rule(RULES[0]), np.full(len(names) - 1, np.inf))
+  early = EarlyExit(model, never, batch_size=batch_size)
+
+  def leave_at(policy: Policy) -> Call:
+    def call(images: np.ndarray) -> Answers:
+      early.policy = policy
+      return early(images)
+
+    return call
+
+  found = dict[tuple[str, str], Call]()
+  for name in RULES:
+    # The coefficients of a gate do not matter for its time.
+    level = ((0.0,) * (len(GATE_FEATURES) + 1),) * len(names)
+    rule = Rule(GATE, GATE_FEATURES, level) if name == GATE else Rule(name)
+    for k, exit_name in enumerate(names):
+      thresholds = np.where(np.arange(len(names) - 1) == k, -np.inf, np.inf)
+      found[name, exit_name] = leave_at(Policy(rule, thresholds))
+  return found
+
+
 def _rounds(
-  prefixes: Sequence[Call], chain: Chain, images: np.ndarray, seconds: float
-) -> np.ndarray:
-  """Returns milliseconds [rounds, 2, exits] of the prefixes and of the segments."""
+  prefixes: Sequence[Call],
+  chain: Chain,
+  paths: Mapping[Any, Call],
+  images: np.ndarray,
+  seconds: float,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns milliseconds of prefixes and segments, [rounds, 2, exits], and of paths."""
   spent = list[tuple[list[float], np.ndarray]]()
+  of_paths = list[list[float]]()
   least, most = CALLS
   end = np.inf
   while len(spent) <= least or (time.perf_counter() < end and len(spent) <= most):
     spent.append(([_ms(call, images) for call in prefixes], _segments_ms(chain, images)))
+    of_paths.append([_ms(call, images) for call in paths.values()])
     if len(spent) == 1:  # the warm-up
-      end = time.perf_counter() + len(prefixes) * seconds
-  return np.array(spent[1:])
+      end = time.perf_counter() + len(prefixes) * seconds * (2 if paths else 1)
+  return np.array(spent[1:]), np.array(of_paths[1:])
 
 
 def _take_turns(model: MultiExit, early: EarlyExit, batches: np.ndarray, turns: int) -> np.ndarray:

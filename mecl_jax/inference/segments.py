@@ -74,6 +74,16 @@ def prefix(model: MultiExit, exit_name: str) -> Part:
   return Part(*_bound(model, _paths(model, range(last + 1), heads), run))
 
 
+def alone(model: MultiExit, exit_name: str) -> Segment:
+  """Returns the network up to one exit, with no other head, as a single segment; see `prefix`."""
+  whole = prefix(model, exit_name)
+
+  def run(leaves: Leaves, images: Any, before: None) -> tuple[None, jax.Array]:
+    return None, whole.run(leaves, images)
+
+  return Segment(whole.leaves, run, is_cascade=False)
+
+
 class Chain:
   """All segments of a network, compiled for batches of one shape.
 

@@ -45,6 +45,11 @@ def below_or_above(drop: float) -> str:
   return f'{percent(abs(drop))} points {"below" if drop >= 0 else "above"}'
 
 
+def gain(drop: float) -> str:
+  """Formats a drop in accuracy as the change that it is: 0.0056 as '-0.56', -0.004 as '+0.40'."""
+  return f'{0.0 - 100 * drop:+.2f}'
+
+
 def curriculum_name(order: str, sample_weights: str) -> str:
   """Returns the short name of a curriculum from its two `curriculum` fields, or 'none'."""
   return ', '.join(part for part in (order, sample_weights) if part != 'none') or 'none'
@@ -53,6 +58,7 @@ def curriculum_name(order: str, sample_weights: str) -> str:
 class _Column(NamedTuple):
   heading: str
   format: Callable[[float], str] = plain
+  is_negated: bool = False  # in its cells, so that the ends of an interval change places
 
 
 # A column that is not listed has its own name as its heading.
@@ -61,7 +67,7 @@ _COLUMNS = {
   'top_5': _Column('top-5 accuracy (%)', percent),
   'nll': _Column('NLL (nats)', three_decimals),
   'brier': _Column('Brier score', three_decimals),
-  'ece': _Column('ECE', three_decimals),
+  'ece': _Column('ECE (debiased)', three_decimals),
   'auroc': _Column('AUROC', three_decimals),
   'macs': _Column('MACs', quantity),
   'dynamic_macs': _Column('MACs of an image that leaves here', quantity),
@@ -85,9 +91,9 @@ _COLUMNS = {
   'test_accuracy': _Column('test accuracy (%)', percent),
   'test_macs': _Column('test MACs', quantity),
   'test_ms': _Column('test time (ms)', milliseconds),
-  'test_drop': _Column('accuracy drop (points)', percent),
-  'macs_saved': _Column('MACs saved (%)', percent),
-  'ms_saved': _Column('time saved (%)', percent),
+  'test_drop': _Column('accuracy against the final exit (points)', gain, is_negated=True),
+  'macs_saved': _Column('MACs against the final exit', less_or_more),
+  'ms_saved': _Column('time against the final exit', less_or_more),
   'area': _Column('mean accuracy (%)', percent),
   'area_sd': _Column('mean accuracy, sd (points)', percent),
   'low_macs': _Column('from MACs', quantity),
@@ -119,10 +125,10 @@ _COLUMNS = {
   'static_ms': _Column('final exit (ms)', milliseconds),
   'allowed_ms': _Column('early exit, expected (ms)', milliseconds),
   'dynamic_ms': _Column('early exit, measured (ms)', milliseconds),
-  'allowed_saving': _Column('expected saving (%)', percent),
-  'measured_saving': _Column('measured saving (%)', percent),
+  'allowed_saving': _Column('expected time against the final exit', less_or_more),
+  'measured_saving': _Column('measured time against the final exit', less_or_more),
   'share_reached': _Column('measured / expected saving (%)', percent),
-  'macs_saving': _Column('MACs saved (%)', percent),
+  'macs_saving': _Column('MACs against the final exit', less_or_more),
   'easiest': _Column('weight of the easiest image', three_decimals),
   'hardest': _Column('weight of the hardest image', three_decimals),
   'seed': _Column('seed', identifier),
@@ -155,6 +161,8 @@ def heading(column: str) -> str:
 def show(row: Row, column: str) -> tuple[str, str]:
   """Formats a cell, and the interval around it: 'low to high', '' if the row has none."""
   bounds = [_format(row.get(bound), column) for bound in _bounds(column)]
+  if _find(column)[0].is_negated:
+    bounds.reverse()
   return _format(row[column], column), '' if MISSING in bounds else ' to '.join(bounds)
 
 

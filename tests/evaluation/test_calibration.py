@@ -4,6 +4,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration, metrics
+from mecl_jax.evaluation.calibration_error import ece
 
 RNG = np.random.default_rng(0)
 TRUE = np.array([0.5, 1.0, 3.0])
@@ -44,9 +45,9 @@ def test_effect_is_nll_and_ece_before_and_after():
   for k, temperature in enumerate(temperatures):
     after = LOGITS[:, k].astype(float) / temperature
     assert effect.nll_before[k] == metrics.nll(LOGITS[:, k], LABELS)
-    assert effect.ece_before[k] == metrics.ece(LOGITS[:, k], LABELS)
+    assert effect.ece_before[k] == ece(LOGITS[:, k], LABELS)
     assert effect.nll_after[k] == metrics.nll(after, LABELS)
-    assert effect.ece_after[k] == metrics.ece(after, LABELS)
+    assert effect.ece_after[k] == ece(after, LABELS)
   assert (effect.nll_after <= effect.nll_before).all()
   assert effect.ece_after[2] < effect.ece_before[2] / 3
 

@@ -7,34 +7,38 @@ import pytest
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import thresholds
 from mecl_jax.evaluation.choice import candidates, choose_policy, given_policy
-from mecl_jax.evaluation.costs import Costs
+from mecl_jax.evaluation.costs import Costs, UnitCosts, unit_costs
 from mecl_jax.evaluation.operating_points import Target
-from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
+from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import RULES, Rule, confidence_of, fit_rule
 from tests.evaluation.predictions import make
 
 VALIDATION, TEST = make(n=150), make('test', n=120)
 MACS = np.array([10, 25, 32, 40])
-COSTS = Costs(MACS, 36, np.array([1.0, 3.0, 3.5, 6.0]), 5.0)
+ALONE = np.array([10, 23, 29, 36])
+COSTS = Costs(unit_costs(ALONE, MACS), unit_costs((1.0, 2.5, 3.0, 5.0), (1.5, 3.0, 3.5, 6.0)))
+WAYS = ('shared', 'budgeted', 'per_exit')
 
 
 def worth(policy, split, costs):
   """Returns accuracy and mean cost, computed without the module under test."""
   at = policy.leaves_at(split.logits)
+  if isinstance(costs, UnitCosts):
+    costs = costs.of(policy.rule.name)
   return split.right()[np.arange(len(at)), at].mean(), costs[at].mean()
 
 
 @pytest.fixture(scope='module')
 def lines():
-  return candidates(VALIDATION, TEST, MACS, Target('max_accuracy_drop', 0.02))
+  return candidates(VALIDATION, TEST, COSTS.macs, Target('max_accuracy_drop', 0.02))
 
 
 def test_every_rule_has_all_suitable_thresholds(lines):
   ways = {(line.rule, line.thresholds) for line in lines}
   assert len(ways) == len(lines)
   suits = {(rule, way) for rule in RULES for way in ('budgeted', 'shared', 'per_exit')}
-  assert ways == suits - {('patience', 'budgeted')}
+  assert ways == suits - {('patience', 'budgeted')} | {('fixed', 'fixed')}
   for line in lines:
     assert {policy.rule.name for policy in line.curve.policies} == {line.rule}
 
@@ -42,7 +46,7 @@ def test_every_rule_has_all_suitable_thresholds(lines):
 def test_lines_are_ordered_by_cost(lines):
   for line in lines:
     if line.thresholds != 'budgeted':  # ties may take more than their share
-      assert (np.diff(line.curve.validation.mean(MACS)) >= 0).all(), line[:2]
+      assert (np.diff(line.curve.validation.mean(COSTS.macs)) >= 0).all(), line[:2]
 
 
 def test_target_adds_a_candidate_of_its_own(lines):
@@ -90,10 +94,23 @@ def test_choice_is_the_best_on_validation(target):
       best[line[:2]] = min(ranks)
   assert {option.line[:2] for option in choice.options} == set(best)
   for option in choice.options:
-    assert rank(option.point.policy) == pytest.approx(best[option.line[:2]])
+    if option.line.rule != 'fixed' and option is not choice.chosen:
+      assert rank(option.point.policy) == pytest.approx(best[option.line[:2]])
     accuracy, cost = worth(option.point.policy, TEST, unit)
     assert (option.point.test_accuracy, option.point.test_cost) == pytest.approx((accuracy, cost))
-  assert rank(choice.chosen.point.policy) == pytest.approx(min(best.values()))
+  policies = [policy for line in choice.lines for policy in line.curve.policies if rank(policy)]
+  fastest = [
+    (worth(p, VALIDATION, unit)[0], worth(p, VALIDATION, COSTS.ms)[1])
+    for p in policies
+    if p.rule.name == 'fixed'
+  ]
+
+  def is_slow(policy):
+    accuracy, ms = worth(policy, VALIDATION, COSTS.ms)
+    return policy.rule.name != 'fixed' and any(a >= accuracy and t <= ms for a, t in fastest)
+
+  allowed = [policy for policy in policies if not is_slow(policy)]
+  assert rank(choice.chosen.point.policy) == pytest.approx(min(map(rank, allowed)))
   assert choice.chosen in choice.options
 
 
@@ -102,6 +119,63 @@ def test_lines_that_miss_the_target_are_no_option():
   choice = choose_policy(VALIDATION, TEST, COSTS, Target('target_macs', 10))
   assert 0 < len(choice.options) < len(choice.lines)
   assert set(choice.chosen.point.policy.leaves_at(VALIDATION.logits)) == {0}
+
+
+def right_at_exits(name, *accuracies, n=100):
+  """Predictions of two classes without any sign of which are right."""
+  logits = np.zeros((n, len(accuracies), 2))
+  for k, accuracy in enumerate(accuracies):
+    logits[np.arange(n) >= round(accuracy * n), k, 1] = 2.0
+    logits[np.arange(n) < round(accuracy * n), k, 0] = 2.0
+  return Predicted(name, logits, np.zeros(n, int))
+
+
+def test_accurate_cheap_exit_is_chosen_before_any_rule():
+  # As on CIFAR-10: the middle exit is the most accurate, and a rule cannot gain on it.
+  splits = [right_at_exits(name, 0.5, 0.64, 0.63) for name in ('validation', 'test')]
+  costs = Costs(unit_costs((5, 10, 17), (5, 11, 19)))
+  for target in (Target('target_macs', 11), Target('max_accuracy_drop', 0.005)):
+    choice = choose_policy(*splits, costs, target)
+    policy = choice.chosen.point.policy
+    assert (policy.rule.name, policy.fixed_exit) == ('fixed', 1), target
+    assert choice.chosen.point.test_cost == 10
+
+
+def test_equal_policies_are_decided_by_simplicity():
+  splits = [right_at_exits(name, 0.9, 0.9) for name in ('validation', 'test')]
+  costs = Costs(unit_costs((10, 20), (10, 21)))
+  choice = choose_policy(*splits, costs, Target('max_accuracy_drop', 0.0))
+  assert choice.chosen.point.policy.fixed_exit == 0
+  ways = [line.thresholds for line in choice.lines]
+  assert ways[0] == 'fixed' and [w for k, w in enumerate(ways) if w not in ways[:k]] == [
+    'fixed', *WAYS,
+  ]  # fmt: skip
+
+
+def test_final_exit_is_a_candidate():
+  splits = [right_at_exits(name, 0.2, 0.9) for name in ('validation', 'test')]
+  costs = Costs(unit_costs((10, 20), (10, 25)))
+  chosen = choose_policy(*splits, costs, Target('max_accuracy_drop', 0.0)).chosen.point
+  assert chosen.policy.fixed_exit == 1 and chosen.test_cost == 20
+
+
+def test_every_fixed_exit_within_the_target_is_an_option():
+  choice = choose_policy(VALIDATION, TEST, Costs(COSTS.macs), Target('target_macs', 23))
+  exits = [o.point.policy.fixed_exit for o in choice.options if o.line.rule == 'fixed']
+  assert exits == [0, 1]
+
+
+@pytest.mark.parametrize('name', ['target_latency_ms', 'target_macs', 'max_accuracy_drop'])
+def test_chosen_policy_is_no_slower_than_an_accurate_fixed_exit(name):
+  # Decisions take so long that a rule saves MACs, but no time.
+  slow = unit_costs((1.0, 1.1, 1.2, 1.3), (1.2, 1.6, 2.0, 2.4))
+  value = {'target_latency_ms': 3.0, 'target_macs': 35, 'max_accuracy_drop': 0.02}[name]
+  choice = choose_policy(VALIDATION, TEST, Costs(COSTS.macs, slow), Target(name, value))
+  accuracy, ms = worth(choice.chosen.point.policy, VALIDATION, slow)
+  rows = [(worth(fixed(k, 4), VALIDATION, slow), ALONE[k]) for k in range(4)]
+  for (of_exit, time), macs in rows:
+    if name != 'target_macs' or macs <= value:
+      assert of_exit < accuracy or time >= ms
 
 
 def test_choice_ignores_the_test_split():
@@ -117,7 +191,7 @@ def test_choice_ignores_the_test_split():
 
 
 def test_unmet_target_names_the_nearest_of_all_rules(lines):
-  nearest = min(line.curve.validation.mean(MACS).min() for line in lines)
+  nearest = min(line.curve.validation.mean(COSTS.macs).min() for line in lines)
   with pytest.raises(UserError, match=rf'no operating point meets .*nearest takes {nearest:.0f} M'):
     choose_policy(VALIDATION, TEST, COSTS, Target('target_macs', 9))
   with pytest.raises(UserError, match=r'nearest takes 1\.000 ms') as caught:
@@ -129,7 +203,7 @@ def test_bad_targets_are_rejected():
   with pytest.raises(UserError, match='choose one of: target_macs'):
     Target('target_flops', 1)
   with pytest.raises(UserError, match='--mode=latency measures them'):
-    choose_policy(VALIDATION, TEST, Costs(MACS, 36), Target('target_latency_ms', 1))
+    choose_policy(VALIDATION, TEST, Costs(COSTS.macs), Target('target_latency_ms', 1))
   with pytest.raises(UserError, match=r'max_accuracy_drop is -0\.1'):
     choose_policy(VALIDATION, TEST, COSTS, Target('max_accuracy_drop', -0.1))
   with pytest.raises(UserError, match='not from the test split'):
@@ -146,7 +220,7 @@ def test_given_policy_is_the_only_option(tmp_path):
   accuracy, cost = worth(policy, TEST, MACS)
   assert choice.chosen.point.test_accuracy == pytest.approx(accuracy)
   assert choice.chosen.point.test_cost == pytest.approx(cost)
-  assert {line.rule for line in choice.lines} == set(RULES)
+  assert {line.rule for line in choice.lines} == {*RULES, 'fixed'}
 
 
 def test_policy_of_another_network_is_rejected():
@@ -158,7 +232,7 @@ def test_policy_of_another_network_is_rejected():
 
 def test_network_of_one_exit_has_one_choice():
   validation, test = make(exits=1), make('test', exits=1)
-  costs = Costs(np.array([7]), 7)
+  costs = Costs(unit_costs([7], [7]))
   choice = choose_policy(validation, test, costs, Target('max_accuracy_drop', 0.005))
   assert choice.chosen.point.test_accuracy == test.right().mean()
   assert choice.chosen.point.test_cost == 7

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.costs import dynamic_macs, make_costs
+from mecl_jax.evaluation.costs import UnitCosts, dynamic_macs, make_costs, unit_costs
 from mecl_jax.models import ExitCost, count_macs, exit_costs
 from tests.models.networks import build
 
@@ -46,9 +46,12 @@ def test_costs_sum_segments_and_heads():
     ExitCost('b', 's', 'conv', 307, 1, 7, 1),
     ExitCost('final', 's', 'linear', 609, 1, 9, 1),
   ]
-  costs = make_costs(exits, np.array([1.0, 2.5, 0.5]), 3.25)
-  assert costs.macs.tolist() == [105, 312, 621] and costs.final_macs == 609
-  assert costs.ms.tolist() == [1, 3.5, 4] and costs.final_ms == 3.25
+  ms = UnitCosts(np.array([1.0, 3, 3.5]), {'margin': np.array([1.5, 4, 5])})
+  costs = make_costs(exits, ms)
+  assert costs.macs.of('margin').tolist() == costs.macs.of('gate').tolist() == [105, 312, 621]
+  assert costs.macs.of('fixed').tolist() == [105, 307, 609]
+  assert costs.ms is ms and costs.ms.of('fixed').tolist() == [1, 3, 3.5]
+  assert (ms.least, ms.whole) == (1, 5)
   assert make_costs(exits).ms is None
   with pytest.raises(UserError, match='latencies of 2 exits for predictions of 3'):
-    make_costs(exits, np.ones(2), 2)
+    make_costs(exits, unit_costs(np.ones(2), np.ones(2)))

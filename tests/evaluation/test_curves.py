@@ -4,6 +4,7 @@ from sklearn.metrics import auc
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import curves, rules, thresholds
+from mecl_jax.evaluation.costs import unit_costs
 from mecl_jax.evaluation.curves import areas
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.rules import Rule
@@ -33,7 +34,7 @@ def test_curve_agrees_with_a_loop_over_examples():
         paid += MACS[at]
         leaving[at] += 1
       assert points.accuracy[i] == pytest.approx(right / len(split.labels))
-      assert points.mean(MACS)[i] == pytest.approx(paid / len(split.labels))
+      assert points.mean(unit_costs(MACS, MACS))[i] == pytest.approx(paid / len(split.labels))
       assert points.leaving[i] == pytest.approx(np.array(leaving) / len(split.labels))
 
 

@@ -2,8 +2,14 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.costs import Costs, unit_costs
 from mecl_jax.evaluation.curves import Curve, Points
-from mecl_jax.evaluation.operating_points import Target, operating_point
+from mecl_jax.evaluation.operating_points import (
+  Target,
+  check_reachable,
+  limits_nothing,
+  operating_point,
+)
 from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.rules import Rule
 
@@ -11,11 +17,12 @@ from mecl_jax.evaluation.rules import Rule
 def points_at(*shares_and_accuracy):
   leaving = np.array([[1 - share, share] for share, _ in shares_and_accuracy])
   accuracy = np.array([accuracy for _, accuracy in shares_and_accuracy])
-  return Points(accuracy, leaving, 0.9)
+  return Points(accuracy, leaving, 0.9, ('margin',) * len(accuracy))
 
 
 # Costs 10 and 110: mean costs of 10, 35, 60, 60 and 110.
-COSTS = np.array([10.0, 110.0])
+COSTS = unit_costs((10.0, 105.0), (10.0, 110.0))
+MILLIONS = unit_costs((10e6, 105e6), (10e6, 110e6))
 PLACED = Curve(
   tuple(Policy(Rule('margin'), np.array([t])) for t in (0.1, 0.2, 0.3, 0.35, 0.4)),
   points_at((0, 0.7), (0.25, 0.9), (0.5, 0.895), (0.5, 0.899), (1, 0.9)),
@@ -71,10 +78,41 @@ def test_drop_equal_to_the_target_is_accepted():
 )
 def test_unmet_target_names_the_nearest_point(name, value, message):
   with pytest.raises(UserError, match=message) as caught:
-    operating_point(PLACED, COSTS * 1e6, Target(name, value))
+    operating_point(PLACED, MILLIONS, Target(name, value))
   assert '\n' not in str(caught.value)
 
 
 def test_costs_of_another_network_are_rejected():
   with pytest.raises(UserError, match='costs of 3 exits for predictions of 2'):
-    operating_point(PLACED, np.ones(3), Target('target_macs', 1))
+    operating_point(PLACED, unit_costs(np.ones(3), np.ones(3)), Target('target_macs', 1))
+
+
+@pytest.mark.parametrize(
+  ('name', 'value', 'message'),
+  [
+    ('target_macs', 9e6, r'no operating point meets target_macs=9000000.0; .* takes 10.0 M MACs'),
+    ('target_latency_ms', 2, r'meets target_latency_ms=2; the nearest takes 3.000 ms, with all'),
+  ],
+)
+def test_unreachable_target_is_known_without_predictions(name, value, message):
+  costs = Costs(MILLIONS, unit_costs((3.0, 9.0), (3.5, 11.0)))
+  with pytest.raises(UserError, match=message) as caught:
+    check_reachable(costs, Target(name, value))
+  assert '\n' not in str(caught.value)
+  check_reachable(costs, Target(name, 10e6))
+  check_reachable(costs, Target('max_accuracy_drop', 0))
+
+
+def test_latency_target_without_times_is_known_without_predictions():
+  with pytest.raises(UserError, match='--mode=latency measures them'):
+    check_reachable(Costs(MILLIONS), Target('target_latency_ms', 5))
+
+
+def test_target_above_the_whole_network_limits_nothing():
+  costs = Costs(MILLIONS)
+  assert limits_nothing(costs, Target('target_macs', 110e6)) == (
+    'target_macs=110000000.0 is above the cost of the whole network (110 M MACs), so that it'
+    ' limits nothing'
+  )
+  assert limits_nothing(costs, Target('target_macs', 109e6)) == ''
+  assert limits_nothing(costs, Target('max_accuracy_drop', 1e9)) == ''

@@ -7,6 +7,7 @@ import pytest
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import curves, thresholds
+from mecl_jax.evaluation.costs import unit_costs
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
@@ -150,7 +151,7 @@ def test_per_exit_costs_no_more_than_shared(name, drop):
     rule = fit_rule(name, split)
     least = split.right()[:, -1].mean() - drop - 1e-9
     swept = curves.curve(thresholds.shared(rule, split), split, make('test', exits=exits))
-    kept = swept.validation.mean(costs)[swept.validation.accuracy >= least]
+    kept = swept.validation.mean(unit_costs(costs, costs))[swept.validation.accuracy >= least]
     policy = thresholds.per_exit(rule, split, costs, drop)
     accuracy, cost = worth(split, policy.leaves_at(split.logits), costs)
     assert accuracy >= least

@@ -55,7 +55,8 @@ def test_unmeasured_batch_size_is_rejected():
   ('change', 'message'),
   [
     ({'format': 'a poem'}, 'not a file of latencies'),
-    ({'version': 2}, 'has version 2, not 1'),
+    ({'version': 3}, 'has version 3, not 1 or 2'),
+    ({'answers': [{'exit': 'stage1'}]}, 'damaged: a row has columns exit, not'),
     ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not stage1, final'),
     ({'exits': ['stage1', 'stage2']}, 'damaged: there is no exit final'),
     ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has .*, not the columns exit, batch'),

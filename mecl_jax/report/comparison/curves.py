@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mecl_jax.evaluation.costs import UnitCosts, unit_costs
 from mecl_jax.evaluation.curves import Curve, areas
 from mecl_jax.evaluation.curves import curve as measured
 from mecl_jax.evaluation.intervals import Interval, bootstrap
@@ -41,9 +42,9 @@ def curve_rows(curves: Curves) -> Rows:
     of_run: Row = {'arm': run.arm, 'seed': run.seed, 'directory': run.directory}
     columns = {
       'validation_accuracy': curve.validation.accuracy,
-      'validation_macs': curve.validation.mean(run.dynamic_macs),
+      'validation_macs': curve.validation.mean(_macs(run)),
       'test_accuracy': curve.test.accuracy,
-      'test_macs': curve.test.mean(run.dynamic_macs),
+      'test_macs': curve.test.mean(_macs(run)),
     }
     for index in range(len(curve.policies)):
       values = {name: float(column[index]) for name, column in columns.items()}
@@ -63,7 +64,7 @@ def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
   Returns:
     rows; none if the curves have no range of MACs in common.
   """
-  lines = {run.directory: (c.test.mean(run.dynamic_macs), c.test.accuracy) for run, c in curves}
+  lines = {run.directory: (c.test.mean(_macs(run)), c.test.accuracy) for run, c in curves}
   found, (low, high) = areas(lines) if lines else ({}, (np.inf, 0.0))
   if low > high:
     return []
@@ -78,6 +79,10 @@ def area_rows(runs: Sequence[ComparedRun], curves: Curves) -> Rows:
     row |= effects[arm]._asdict() if arm in effects else none
     rows.append(row | {'p_holm': corrected.get(arm)})
   return rows
+
+
+def _macs(run: ComparedRun) -> UnitCosts:
+  return unit_costs(run.macs, run.dynamic_macs)
 
 
 def _effects(

@@ -14,8 +14,8 @@ Tables = Mapping[str, Rows]
 HOW = """Each run is paired with the run of the baseline that has the same seed; both are
 evaluated on the same test images. With two or more common seeds, the 95 % interval and `p` come
 from a paired t-test over seeds. `p (Holm)` is corrected for all tests of the same metric. With
-one common seed, the interval comes from a bootstrap over test images. It then covers the choice
-of images, but not the choice of the seed.
+one common seed, the interval is over test images: that of Bonett and Price (2012) for accuracy, a
+bootstrap for NLL and areas. It then covers the choice of images, but not the choice of the seed.
 
 A difference is the value of the arm minus that of the baseline. Differences in accuracy are
 fractions of 1: 0.01 is one point. If all pairs differ by the same amount, there is no test."""

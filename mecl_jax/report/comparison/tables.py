@@ -11,7 +11,11 @@ import functools
 import numpy as np
 
 from mecl_jax.evaluation import metrics
-from mecl_jax.evaluation.intervals import difference_interval
+from mecl_jax.evaluation.intervals import (
+  Interval,
+  difference_interval,
+  proportion_difference_interval,
+)
 from mecl_jax.evaluation.paired import Effect, holm, over_images, over_seeds
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.models import FINAL
@@ -142,7 +146,26 @@ def _effects(metric: str, pairs: Pairs) -> dict[str, Effect]:
   """Returns the effect at each common exit: over seeds, or over images if there is one pair."""
   names = common_exits(*pairs[0])
   if len(pairs) == 1:
-    ours, theirs = (run.values[metric][:, [*map(run.exits.index, names)]] for run in pairs[0])
-    return dict(zip(names, over_images(difference_interval(ours, theirs)), strict=True))
+    interval = _over_images(metric, *pairs[0], names)
+    return dict(zip(names, over_images(interval), strict=True))
   means = {name: np.array([[r.means[metric][name] for r in p] for p in pairs]) for name in names}
   return {name: over_seeds(*of_exit.T) for name, of_exit in means.items()}
+
+
+def _over_images(
+  metric: str, ours: ComparedRun, theirs: ComparedRun, names: Sequence[str]
+) -> Interval:
+  """Returns the interval of a difference at each exit, of zero width where both predict the same.
+
+  Two runs with a shared backbone have one final exit, and its difference is exactly zero.
+  """
+
+  def of_both(name: str) -> list[np.ndarray]:
+    return [run.values[name][:, [*map(run.exits.index, names)]] for run in (ours, theirs)]
+
+  values = of_both(metric)
+  if metric != 'accuracy':
+    return difference_interval(*values)
+  interval = proportion_difference_interval(*(right.astype(bool) for right in values))
+  same = np.equal(*of_both('nll')).all(axis=0)
+  return Interval(*(np.where(same, 0.0, part) for part in interval))

@@ -40,6 +40,8 @@ def write_page(
   notes: Sequence[str],
   sections: Sequence[Section],
   tables: Mapping[str, Rows],
+  *,
+  verdict: str = '',
 ) -> pathlib.Path:
   """Writes folder/index.html, with folder/tables/NAME.csv and folder/figures/NAME.svg.
 
@@ -54,6 +56,7 @@ def write_page(
     sections: in order.
     tables: by name, of lower-case letters, digits and underscores. All rows of a table have the
       same keys in the same order.
+    verdict: a sentence before everything else, or ''.
 
   Returns:
     the path of the page.
@@ -73,7 +76,9 @@ def write_page(
   figures = _figures(block for section in shown for block in section['blocks'])
   sizes = {name: len(rows) for name, rows in tables.items()}
   template = _environment().get_template('page.html')
-  page = template.render(title=title, facts=facts, notes=notes, sections=shown, sizes=sizes)
+  page = template.render(
+    title=title, verdict=verdict, facts=facts, notes=notes, sections=shown, sizes=sizes
+  )
   earlier, earlier_figures = _tables_of(folder / 'index.html'), _figures_of(folder / 'index.html')
   for name, content in figures.items():
     with atomic(folder / FIGURES / name) as file:

@@ -5,10 +5,11 @@ skips all later stages. The table shows the accuracy of every exit on the test s
 cost.
 
 Small numbers are 95 % intervals: the uncertainty from the choice of test images. NLL and the
-Brier score rate the predicted probabilities; lower is better. ECE is the gap between confidence
-and accuracy; 0 is best. AUROC measures how well confidence separates right from wrong
-predictions; 1 is perfect, 0.5 is random. MACs are multiply-accumulates per image, up to the exit
-and with its head."""
+Brier score rate the predicted probabilities; lower is better. ECE, the expected calibration error,
+is the mean gap between confidence and accuracy over 15 bins of the confidence; 0 is best. The gaps
+of few images are too large by chance, and this is corrected (Kumar, Liang and Ma 2019). AUROC
+measures how well confidence separates right from wrong predictions; 1 is perfect, 0.5 is random.
+MACs are multiply-accumulates per image, up to the exit and with its head."""
 EXITS = 'The exits, earliest first.'
 NETWORK = 'The network, from the image on the left to the final exit on the right.'
 
@@ -23,14 +24,16 @@ AGAINST_MACS = (
   ' image passes. Higher and further left is better.'
 )
 
-POINTS = """An operating point is the policy, a rule with its thresholds, that meets a target
-best: the fewest MACs for at most a given loss of accuracy, or the highest accuracy within given
-MACs or milliseconds. Policies are chosen on the validation split, so the test split may miss the
-target."""
+POINTS = """A policy is a rule with its thresholds, or a fixed exit: all images stop there, no other
+head runs, and nothing is decided. An operating point is the policy that meets a target best: the
+fewest MACs for at most a given loss of accuracy, or the highest accuracy within given MACs or
+milliseconds. If policies are equal, the simplest is chosen, a fixed exit before any rule. Where
+times are measured, a rule is chosen only if no fixed exit that meets the target is as accurate and
+as fast. Policies are chosen on the validation split, so the test split may miss the target."""
 POINTS_TABLE = (
-  'The operating points{target}. The accuracy drop and the savings are relative to the final'
-  ' exit alone; a negative drop is a gain, a negative saving is an extra cost. The CSV file has'
-  ' the thresholds.'
+  'The operating points{target}, and all fixed exits that meet it. Accuracy, MACs and time are'
+  ' compared with the final exit alone: +0.40 is a gain of 0.40 points. The CSV file has the'
+  ' thresholds.'
 )
 LEAVING = (
   'Share of the test images that leave at each exit, for the operating point of every rule. The'
@@ -52,22 +55,23 @@ LATENCY = (
   ' percentile. Right: images per second, for each batch size.'
 )
 AGAINST_LATENCY = (
-  'Test accuracy against the mean time per image, computed from the measured times of the'
-  ' stages. Dots, lines and stars as in the figure of accuracy against MACs. Higher and further'
-  ' left is better.'
+  'Test accuracy against the mean time per image. The time of a line is measured with all heads'
+  ' and decisions before the exit at which an image leaves. Dots, lines and stars as in the figure'
+  ' of accuracy against MACs. Higher and further left is better.'
 )
 
 SAVINGS = """Measured time of early exit, compared with the final exit for all images. The
 expected time sums the measured times of the stages, each weighted with the share of images that
 reach it. The measured time is longer by the time of the exit decisions and of regrouping the
 images that continue. All three use the batch size per call that is fastest for the whole
-network. Early exit may be faster than expected if smaller batches are faster still."""
+network. Early exit may be faster than expected if smaller batches are faster still, or if the
+policy is a fixed exit, which runs no other head and decides nothing."""
 SAVINGS_FIGURE = (
   'Time of early exit for each batch size; 100 % is the final exit for all images. The dashed'
   ' line is the saving that MACs alone would predict.'
 )
 SAVINGS_TABLE = (
-  'The measurements. A negative saving is extra time. Disagreements are images whose class or'
+  'The measurements. Disagreements are images whose class or'
   ' exit differs from the evaluation of the whole test split.'
 )
 
@@ -89,7 +93,10 @@ RELIABILITY = (
   ' the exit is overconfident. Larger marks hold more images.'
 )
 EFFECT = 'Effect of the temperatures on the test split; further left is better.'
-TEMPERATURES = 'Temperatures, and test metrics before and after temperature scaling.'
+TEMPERATURES = (
+  'Temperatures, and test metrics before and after temperature scaling. The ECE is debiased, with'
+  ' its 95 % interval.'
+)
 EFFECT_ON_RULES = (
   'Effect of the temperatures on early exit: mean test accuracy of every rule over the range of'
   ' MACs that all curves cover.'

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.models.macs import quantity
-from mecl_jax.report.cells import below_or_above, less_or_more, percent, show
 from mecl_jax.report.figures import accuracy, calibration, exits, time, training
 from mecl_jax.report.pages import prose
 from mecl_jax.report.pages.blocks import Block, Drawing, Listing, Picture, Section, Text
-from mecl_jax.report.rows import Row, Rows, values
+from mecl_jax.report.rows import Rows, values
 
 Tables = Mapping[str, Rows]
 Pictures = Mapping[str, bytes]
@@ -17,6 +17,10 @@ NETWORK, EXAMPLES = 'network', 'examples'  # pictures
 # The columns of wide tables that the page shows; the CSV files have all columns.
 EXIT_COLUMNS = (
   *('exit', 'accuracy', 'top_5', 'nll', 'brier', 'ece', 'auroc', 'macs', 'parameters', 'head'),
+)
+SAVING_COLUMNS = (
+  *('batch', 'images', 'static_ms', 'allowed_ms', 'dynamic_ms', 'allowed_saving'),
+  *('measured_saving', 'macs_saving', 'disagreements'),
 )
 POINT_COLUMNS = (
   *('rule', 'thresholds', 'test_accuracy', 'test_drop', 'chosen'),
@@ -95,35 +99,17 @@ def _early_exit(tables: Tables, pictures: Pictures) -> Blocks:
 
 def _operating_points(tables: Tables) -> Blocks:
   points = tables['operating_points']
-  text = '\n\n'.join((prose.POINTS, *(_sentence(row) for row in points if row['chosen'])))
   target = points[0]['target']
   target = f' for the target `{target}={points[0]["target_value"]}`' if target else ''
   columns = _columns(tables, 'operating_points', POINT_COLUMNS)
+  early = [row for row in points if row['rule'] != FIXED or row['chosen']]
   return [
-    Text(text),
+    Text(prose.POINTS),
     Listing(
       'operating_points', prose.POINTS_TABLE.format(target=target), columns, joined='thresholds'
     ),
-    Drawing(accuracy.leaving(points), prose.LEAVING, ('operating_points',)),
+    Drawing(accuracy.leaving(early), prose.LEAVING, ('operating_points',)),
   ]
-
-
-def _sentence(point: Row) -> str:
-  """Describes an operating point."""
-  reached, macs = (show(point, column)[0] for column in ('test_accuracy', 'test_macs'))
-  drop, low, high, saved = (
-    values([point], column)[0]
-    for column in ('test_drop', 'test_drop_low', 'test_drop_high', 'macs_saved')
-  )
-  change = 'drop'
-  if drop < 0:
-    change, low, high = 'gain', -high, -low
-  return (
-    f'The chosen operating point is `{point["rule"]}` with thresholds `{point["thresholds"]}`. Its'
-    f' test accuracy is {reached} %, {below_or_above(drop)} the final exit. The 95 % interval of'
-    f' the {change} is {percent(low)} to {percent(high)} points. It takes {macs} MACs per'
-    f' image, {less_or_more(saved)} than the final exit.'
-  )
 
 
 def _time(tables: Tables, pictures: Pictures) -> Blocks:
@@ -140,7 +126,7 @@ def _time(tables: Tables, pictures: Pictures) -> Blocks:
     blocks += [
       Text(prose.SAVINGS),
       Drawing(time.savings(tables['savings']), prose.SAVINGS_FIGURE, ('savings',)),
-      Listing('savings', prose.SAVINGS_TABLE),
+      Listing('savings', prose.SAVINGS_TABLE, SAVING_COLUMNS),
     ]
   return blocks
 

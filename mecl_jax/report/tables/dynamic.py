@@ -8,10 +8,10 @@ import numpy as np
 from mecl_jax.evaluation import calibration, curves
 from mecl_jax.evaluation.choice import Choice, Line, Option, candidates
 from mecl_jax.evaluation.costs import Costs
-from mecl_jax.evaluation.intervals import difference_interval
+from mecl_jax.evaluation.intervals import proportion_difference_interval
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.evaluation.rules import confidence_of
+from mecl_jax.evaluation.rules import FIXED, confidence_of
 from mecl_jax.report.rows import Rows, row, with_ends
 
 # Kinds of thresholds whose policies cover the whole range of costs; the others are a few points.
@@ -40,7 +40,8 @@ def dynamic_tables(
     UserError: there is not one temperature per exit.
   """
   after = [calibration.scaled(temperatures, split) for split in (validation, test)]
-  lines = {False: choice.lines, True: candidates(after[0], after[1], costs.macs)}
+  calibrated = [line for line in candidates(after[0], after[1], costs.macs) if line.rule != FIXED]
+  lines = {False: choice.lines, True: calibrated}
   return {
     'curve': curve_rows(lines, costs, names),
     'areas': areas_rows(lines, costs),
@@ -77,22 +78,26 @@ def areas_rows(lines: Lines, costs: Costs) -> Rows:
 def operating_points_rows(
   choice: Choice, test: Predicted, costs: Costs, names: Sequence[str]
 ) -> Rows:
-  """Returns a row per rule and kind of thresholds that meets the target; one row is the chosen.
+  """Returns a row per fixed exit, and per rule and kind of thresholds, that meets the target.
 
-  `test_drop` is the test accuracy of the final exit minus that of the policy, with a 95 % interval
-  of the paired bootstrap over images. `macs_saved` and `ms_saved` are shares of the cost of the
-  final exit alone, without any other head; they are negative if early exit costs more.
+  One row is the chosen. The thresholds of a fixed exit are its name. `test_drop` is the test
+  accuracy of the final exit minus that of the policy, with a paired 95 % interval over images.
+  `macs_saved` and `ms_saved` are shares of the cost of the final exit alone, without any other
+  head; they are negative if early exit costs more.
   """
   right = test.right()
   achieved = np.stack([_right_at_leaving(o, test, right) for o in choice.options], axis=-1)
-  drops = difference_interval(right[:, -1:], achieved)
+  drops = proportion_difference_interval(right[:, -1:], achieved)
+  is_final = [o.point.policy.fixed_exit == test.exits - 1 for o in choice.options]
+  for part in drops:
+    part[is_final] = 0.0  # the final exit does not differ from itself
   name, value = (choice.target.name, choice.target.value) if choice.target else (None, None)
   rows = []
   for place, option in enumerate(choice.options):
     line, point = option
     values: dict[str, object] = {
       'rule': line.rule,
-      'thresholds': line.thresholds,
+      'thresholds': _thresholds(line, point.index, names),
       'chosen': option is choice.chosen,
       'target': name,
       'target_value': value,
@@ -115,15 +120,20 @@ def _line_rows(line: Line, costs: Costs, names: Sequence[str], calibrated: bool)
   if costs.ms is not None:
     columns |= {f'{name}_ms': points.mean(costs.ms) for name, points in splits.items()}
   columns |= _per_exit('leave', names, line.curve.test.leaving.T)
-  of_line = {'rule': line.rule, 'thresholds': line.thresholds}
   return [
     row(
-      of_line
+      {'rule': line.rule, 'thresholds': _thresholds(line, index, names)}
       | {'index': index, 'calibrated': calibrated}
       | {name: values[index] for name, values in columns.items()}
     )
     for index in range(len(line.curve.policies))
   ]
+
+
+def _thresholds(line: Line, index: int, names: Sequence[str]) -> str:
+  """Returns how the thresholds of a policy were found; the name of the exit if it is fixed."""
+  exit_number = line.curve.policies[index].fixed_exit
+  return line.thresholds if exit_number is None else names[exit_number]
 
 
 def _right_at_leaving(option: Option, test: Predicted, right: np.ndarray) -> np.ndarray:
@@ -144,10 +154,10 @@ def _paid(option: Option, costs: Costs) -> dict[str, float]:
   curve, index = option.line.curve, option.point.index
   validation, test = (p.mean(costs.macs)[index] for p in (curve.validation, curve.test))
   paid = {'validation_macs': validation, 'test_macs': test}
-  paid['macs_saved'] = 1 - test / costs.final_macs
+  paid['macs_saved'] = 1 - test / costs.macs.fixed[-1]
   if costs.ms is not None:
     paid['test_ms'] = curve.test.mean(costs.ms)[index]
-    paid['ms_saved'] = 1 - paid['test_ms'] / costs.final_ms
+    paid['ms_saved'] = 1 - paid['test_ms'] / costs.ms.fixed[-1]
   return paid
 
 

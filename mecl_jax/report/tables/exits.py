@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mecl_jax.evaluation import calibration, metrics, overthinking
+from mecl_jax.evaluation import calibration, calibration_error, metrics, overthinking
 from mecl_jax.evaluation.costs import dynamic_macs
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits
@@ -45,7 +45,7 @@ def exit_tables(
 
 
 def exits_rows(found: Mapping[str, Interval], costs: Sequence[ExitCost]) -> Rows:
-  """Returns a row per exit: its metrics with their 95 % bootstrap intervals, and its costs.
+  """Returns a row per exit: its metrics with their 95 % intervals, and its costs.
 
   `macs` are those of the exit alone, `dynamic_macs` those of an example that leaves there and has
   passed the heads of all earlier exits.
@@ -64,17 +64,24 @@ def exits_rows(found: Mapping[str, Interval], costs: Sequence[ExitCost]) -> Rows
 def calibration_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
   """Returns a row per exit: its temperature, and metrics before and after temperature scaling.
 
-  `at_bound` is True if the temperature is a bound of the search: the best one lies outside.
+  `at_bound` is True if the temperature is a bound of the search: the best one lies outside. The ECE
+  has its 95 % interval.
   """
   effect = calibration.effect(temperatures, test.logits, test.labels)._asdict()
+  scaled = calibration.scaled(temperatures, test)
+  intervals = {
+    'ece_before': calibration_error.ece_interval(test.logits, test.labels),
+    'ece_after': calibration_error.ece_interval(scaled.logits, test.labels),
+  }
   ends = (calibration.LOWEST, calibration.HIGHEST)
-  return [
-    row(
-      {'exit': name, 'temperature': temperature, 'at_bound': bool(temperature in ends)}
-      | {measure: values[k] for measure, values in effect.items()}
-    )
-    for k, (name, temperature) in enumerate(zip(names, temperatures, strict=True))
-  ]
+  rows = []
+  for k, (name, temperature) in enumerate(zip(names, temperatures, strict=True)):
+    values = {'exit': name, 'temperature': temperature, 'at_bound': bool(temperature in ends)}
+    values |= {measure: of_exits[k] for measure, of_exits in effect.items()}
+    for measure, interval in intervals.items():
+      values |= with_ends(measure, interval, k)
+    rows.append(row(values))
+  return rows
 
 
 def reliability_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[str]) -> Rows:
@@ -83,7 +90,7 @@ def reliability_rows(test: Predicted, temperatures: np.ndarray, names: Sequence[
   Confidence and accuracy are None in an empty bin.
   """
   splits = {False: test, True: calibration.scaled(temperatures, test)}
-  bins_of = {on: calibration.reliability(s.logits, s.labels) for on, s in splits.items()}
+  bins_of = {on: calibration_error.reliability(s.logits, s.labels) for on, s in splits.items()}
   edges = np.linspace(0, 1, metrics.BINS + 1)
   rows = []
   for k, name in enumerate(names):

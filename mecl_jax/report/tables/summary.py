@@ -16,7 +16,7 @@ def exit_rows(
 ) -> list[dict[str, Any]]:
   """Returns the rows of a summary, one per exit, earliest first.
 
-  `accuracy` has the ends of its 95 % bootstrap interval; `auroc` is None at an exit that is always
+  `accuracy` has the ends of its 95 % interval; `auroc` is None at an exit that is always
   right or always wrong.
 
   Args:
@@ -52,7 +52,7 @@ def exit_rows(
 def exit_table(summary: Mapping[str, Any]) -> FittedTable:
   """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
-  caption = '±: half the width of the 95 % bootstrap interval, in points'
+  caption = '±: half the 95 % interval, in points; ECE: debiased'
   top_5 = 'top_5' in summary['exits'][0]
   numbers = ('accuracy', *(['top-5'] if top_5 else []), 'NLL', 'ECE', 'parameters', 'MACs')
   rows = [

@@ -6,6 +6,7 @@ from scipy.stats import ttest_rel
 
 from mecl_jax.evaluation import curves as curves_lib
 from mecl_jax.evaluation import intervals, metrics
+from mecl_jax.evaluation.costs import unit_costs
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.report.comparison.curves import area_rows, curve_rows, curves_of
 from mecl_jax.report.comparison.tables import difference_rows
@@ -15,6 +16,10 @@ from tests.report.runs_to_compare import EXITS, accuracy, make_run, seeds_of_thr
 @pytest.fixture(scope='module')
 def seeds():
   return seeds_of_three_arms()
+
+
+def macs_of(run):
+  return unit_costs(run.macs, run.dynamic_macs)
 
 
 def test_curves_use_the_thresholds_of_their_run(seeds):
@@ -35,7 +40,7 @@ def test_curves_use_the_thresholds_of_their_run(seeds):
 def test_areas_are_paired_by_seed(seeds):
   curves = curves_of(seeds)
   rows = area_rows(seeds, curves)
-  lines = {run.directory: (c.test.mean(run.macs), c.test.accuracy) for run, c in curves}
+  lines = {run.directory: (c.test.mean(macs_of(run)), c.test.accuracy) for run, c in curves}
   found, (low, high) = curves_lib.areas(lines)
   assert [(row['arm'], row['pairs']) for row in rows] == [
     ('plain', None),
@@ -68,7 +73,7 @@ def test_resampling_changes_accuracy_and_macs(monkeypatch):
     for run, curve in curves_of(runs):
       logits, labels = (of.repeat(of_resample, axis=0) for of in (run.test.logits, run.test.labels))
       again = curves_lib.curve(curve.policies, run.validation, Predicted('test', logits, labels))
-      lines[run.arm] = again.test.mean(run.macs), again.test.accuracy
+      lines[run.arm] = again.test.mean(macs_of(run)), again.test.accuracy
     found, _ = curves_lib.areas(lines)
     assert change == pytest.approx(found['other'] - found['plain'])
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from mecl_jax.evaluation.choice import choose_policy, given_policy
-from mecl_jax.evaluation.costs import Costs
-from mecl_jax.evaluation.intervals import difference_interval
+from mecl_jax.evaluation.costs import Costs, UnitCosts, unit_costs
+from mecl_jax.evaluation.intervals import proportion_difference_interval
 from mecl_jax.evaluation.operating_points import Target
-from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.policies import Policy, fixed
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.report.tables.dynamic import dynamic_tables, operating_points_rows
 from tests.evaluation.predictions import make
@@ -13,8 +13,8 @@ from tests.evaluation.predictions import make
 NAMES = ['stage1', 'stage2', 'final']
 VALIDATION, TEST = make(n=120, exits=3), make('test', n=150, exits=3)
 MACS = np.array([10, 26, 40])
-BY_MACS = Costs(MACS, 32)
-TIMED = Costs(MACS, 32, np.array([1.0, 3.0, 4.0]), 3.5)
+BY_MACS = Costs(unit_costs((10, 23, 32), MACS))
+TIMED = Costs(BY_MACS.macs, unit_costs((0.8, 2.5, 3.5), (1.0, 3.0, 4.0)))
 TEMPERATURES = np.array([0.5, 1.0, 8.0])
 
 
@@ -30,6 +30,8 @@ def tables(choice):
 
 def accuracy_and_cost(policy, split, costs):
   at = policy.leaves_at(split.logits)
+  if isinstance(costs, UnitCosts):
+    costs = costs.of(policy.rule.name)
   return split.right()[np.arange(len(at)), at].mean(), costs[at].mean()
 
 
@@ -71,8 +73,9 @@ def test_curve_has_accuracy_and_cost_of_every_policy(choice, tables):
   assert len(rows) == len(policies)
   for row, policy in list(zip(rows, policies, strict=True))[::10]:
     assert row['rule'] == policy.rule.name
+    assert policy.fixed_exit is None or row['thresholds'] == NAMES[policy.fixed_exit]
     for name, split in (('validation', VALIDATION), ('test', TEST)):
-      accuracy, macs = accuracy_and_cost(policy, split, MACS)
+      accuracy, macs = accuracy_and_cost(policy, split, BY_MACS.macs)
       assert row[f'{name}_accuracy'] == pytest.approx(accuracy)
       assert row[f'{name}_macs'] == pytest.approx(macs)
       assert row[f'{name}_ms'] == pytest.approx(accuracy_and_cost(policy, split, TIMED.ms)[1])
@@ -122,19 +125,39 @@ def test_operating_points_have_costs_and_savings(choice, tables):
     policy = option.point.policy
     assert row['chosen'] == (option is choice.chosen)
     assert (row['target'], row['target_value']) == ('max_accuracy_drop', 0.05)
-    accuracy, macs = accuracy_and_cost(policy, TEST, MACS)
+    accuracy, macs = accuracy_and_cost(policy, TEST, BY_MACS.macs)
     assert row['test_accuracy'] == pytest.approx(accuracy)
     assert row['test_drop'] == pytest.approx(right[:, -1].mean() - accuracy)
     achieved = right[np.arange(150), policy.leaves_at(TEST.logits)]
-    paired = difference_interval(right[:, -1], achieved)
-    assert row['test_drop_low'] == pytest.approx(paired.low)
-    assert row['test_drop_high'] == pytest.approx(paired.high)
+    paired = proportion_difference_interval(right[:, -1], achieved)
+    if policy.fixed_exit == 2:  # the final exit does not differ from itself
+      assert row['test_drop_low'] == row['test_drop'] == row['test_drop_high'] == 0
+    else:
+      assert row['test_drop_low'] == pytest.approx(paired.low)
+      assert row['test_drop_high'] == pytest.approx(paired.high)
     assert row['test_macs'] == pytest.approx(macs)
-    assert row['validation_macs'] == pytest.approx(accuracy_and_cost(policy, VALIDATION, MACS)[1])
+    assert row['validation_macs'] == pytest.approx(
+      accuracy_and_cost(policy, VALIDATION, BY_MACS.macs)[1]
+    )
     assert row['macs_saved'] == pytest.approx(1 - macs / 32)
     assert row['ms_saved'] == pytest.approx(1 - row['test_ms'] / 3.5)
     assert [row['threshold:stage1'], row['threshold:stage2']] == policy.thresholds.tolist()
     assert sum(row[f'leave:{name}'] for name in NAMES) == pytest.approx(1)
+
+
+def test_fixed_exits_are_rows_of_curve_and_operating_points(tables):
+  fixed_rows = [row for row in tables['curve'] if row['rule'] == 'fixed']
+  assert [row['thresholds'] for row in fixed_rows] == NAMES
+  assert [row['test_macs'] for row in fixed_rows] == [10, 23, 32]  # without any other head
+  assert [row['test_ms'] for row in fixed_rows] == [0.8, 2.5, 3.5]
+  (final,) = (row for row in tables['operating_points'] if row['thresholds'] == 'final')
+  assert (final['rule'], final['macs_saved'], final['ms_saved']) == ('fixed', 0, 0)
+
+
+def test_given_fixed_exit_is_named():
+  given = given_policy(fixed(1, 3), VALIDATION, TEST, BY_MACS)
+  (row,) = operating_points_rows(given, TEST, BY_MACS, NAMES)
+  assert (row['rule'], row['thresholds'], row['test_macs']) == ('fixed', 'stage2', 23)
 
 
 def test_a_given_policy_is_the_only_row():
@@ -145,4 +168,6 @@ def test_a_given_policy_is_the_only_row():
     *('given', True, None, None),
   )
   assert row['threshold:stage1'] == np.inf and row['leave:stage1'] == 0
-  assert row['macs_saved'] == pytest.approx(1 - accuracy_and_cost(policy, TEST, MACS)[1] / 32)
+  assert row['macs_saved'] == pytest.approx(
+    1 - accuracy_and_cost(policy, TEST, BY_MACS.macs)[1] / 32
+  )

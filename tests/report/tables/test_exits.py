@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
+from mecl_jax import evaluation
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration, metrics
 from mecl_jax.evaluation.exit_metrics import exit_metrics
@@ -51,7 +52,8 @@ def test_columns_have_fixed_names(tables):
   costs = ['macs', 'dynamic_macs', 'head_macs', 'parameters']
   assert [*tables['exits'][0]] == ['exit', 'stage', 'head', *measures, *costs]
   effect = [f'{m}_{side}' for m in ('nll', 'ece', 'brier', 'auroc') for side in ('before', 'after')]
-  assert [*tables['calibration'][0]] == ['exit', 'temperature', 'at_bound', *effect]
+  of_ece = [f'ece_{side}_{end}' for side in ('before', 'after') for end in ('low', 'high')]
+  assert [*tables['calibration'][0]] == ['exit', 'temperature', 'at_bound', *effect, *of_ece]
   bins = ['bin_low', 'bin_high', 'examples', 'confidence', 'accuracy']
   assert [*tables['reliability'][0]] == ['exit', 'calibrated', *bins]
 
@@ -61,10 +63,9 @@ def test_exits_match_the_metrics(tables):
     logits = TEST.logits[:, k]
     assert (row['exit'], row['stage'], row['head']) == (NAMES[k], f'block{k + 1}', COSTS[k].head)
     for name in ('accuracy', 'nll', 'brier', 'ece', 'auroc'):
-      assert row[name] == pytest.approx(getattr(metrics, name)(logits, TEST.labels), abs=1e-12)
+      assert row[name] == pytest.approx(getattr(evaluation, name)(logits, TEST.labels), abs=1e-12)
       assert row[f'{name}_low'] < row[f'{name}_high']
-      if name != 'ece':  # resamples of the ECE are biased upwards
-        assert row[f'{name}_low'] < row[name] < row[f'{name}_high']
+      assert row[f'{name}_low'] <= row[name] <= row[f'{name}_high']
     expected = 1.96 * np.sqrt(row['accuracy'] * (1 - row['accuracy']) / len(logits))
     assert (row['accuracy_high'] - row['accuracy_low']) / 2 == pytest.approx(expected, rel=0.15)
   costs = ('macs', 'dynamic_macs', 'head_macs', 'parameters')
@@ -100,7 +101,7 @@ def test_calibration_before_and_after_temperatures(tables):
     before = TEST.logits[:, k].astype(float)
     for side, logits in (('before', before), ('after', before / TEMPERATURES[k])):
       for name in ('nll', 'ece', 'brier', 'auroc'):
-        assert row[f'{name}_{side}'] == getattr(metrics, name)(logits, TEST.labels)
+        assert row[f'{name}_{side}'] == getattr(evaluation, name)(logits, TEST.labels)
   assert [row['temperature'] for row in tables['calibration']] == TEMPERATURES.tolist()
   assert [row['at_bound'] for row in tables['calibration']] == [False, True, False]
 
@@ -124,7 +125,7 @@ def test_bins_match_scikit_learn_and_the_ece(tables):
       np.testing.assert_allclose([row['confidence'] for row in full], sure)
       assert sum(row['examples'] for row in full) == 300
       gaps = [row['examples'] * abs(row['accuracy'] - row['confidence']) for row in full]
-      assert sum(gaps) / 300 == pytest.approx(metrics.ece(logits, TEST.labels))
+      assert sum(gaps) / 300 > evaluation.ece(logits, TEST.labels)  # it is debiased
       empty = [row for row in rows if not row['examples']]
       assert all(row['accuracy'] is row['confidence'] is None for row in empty)
 

@@ -1,0 +1,64 @@
+"""The verdict: which exit or policy to use, in one sentence, for the page and the terminal."""
+
+from mecl_jax.evaluation.rules import FIXED
+from mecl_jax.models import FINAL
+from mecl_jax.report.cells import below_or_above, less_or_more, milliseconds, percent
+from mecl_jax.report.rows import Row, Rows, values
+
+UNTIMED = 'its time is not measured yet, which --mode=latency does'
+
+
+def verdict(points: Rows, exits: Rows) -> str:
+  """Returns which exit or policy to use, what it saves, and what it loses or gains.
+
+  Args:
+    points: the table `operating_points`, with the chosen one.
+    exits: the table `exits`, for the interval of the final exit.
+  """
+  chosen = next(row for row in points if row['chosen'])
+  target = f'{chosen["target"]}={chosen["target_value"]}' if chosen['target'] else ''
+  if chosen['rule'] == FIXED and chosen['thresholds'] == FINAL:
+    better = f': no other exit and no exit rule is better for {target}' if target else ''
+    accuracy = f'{percent(float(exits[-1]["accuracy"] or 0))} %'
+    low, high = (percent(values(exits, f'accuracy_{end}')[-1]) for end in ('low', 'high'))
+    return (
+      f'Use the final exit alone{better}. Its test accuracy is {accuracy} (95 % interval {low} to'
+      f' {high} %).'
+    )
+  if chosen['rule'] == FIXED:
+    policy = f'exit {chosen["thresholds"]} alone for all images'
+  else:
+    rule = str(chosen['rule']).replace('_', ' ')
+    thresholds = str(chosen['thresholds']).replace('_', ' ')
+    policy = f'early exit by {rule} with {thresholds} thresholds'
+  wanted = f' for {target}' if target else ''
+  return f'Use {policy}{wanted}: {_accuracy(chosen)}, and it takes {_costs(chosen)}.'
+
+
+def _accuracy(point: Row) -> str:
+  """Describes the accuracy of a point against that of the final exit."""
+  drop, low, high = (
+    values([point], column)[0] for column in ('test_drop', 'test_drop_low', 'test_drop_high')
+  )
+  if low >= 0 or high <= 0:  # the interval is on one side: both ends have the sign of the change
+    near, far = sorted((abs(low), abs(high)))
+    interval = f'{percent(near)} to {percent(far)}'
+  else:
+    interval = f'{below_or_above(high)} to {below_or_above(low)}'.replace(' points', '')
+  accuracy = percent(float(point['test_accuracy'] or 0))
+  is_same = percent(abs(drop)) == percent(0)
+  against = 'as that of the final exit' if is_same else f'{below_or_above(drop)} the final exit'
+  return f'its test accuracy is {accuracy} %, {against} (95 % interval {interval})'
+
+
+def _costs(point: Row) -> str:
+  """Describes MACs and time of a point against those of the final exit."""
+  macs = f'{less_or_more(values([point], "macs_saved")[0])} MACs'.replace('less', 'fewer')
+  if point.get('test_ms') is None:
+    return f'{macs} than the final exit; {UNTIMED}'
+  ms, saved = (values([point], column)[0] for column in ('test_ms', 'ms_saved'))
+  of_final = milliseconds(ms / (1 - saved))
+  return (
+    f'{macs} and {less_or_more(saved)} measured time per image than the final exit'
+    f' ({milliseconds(ms)} instead of {of_final} ms)'
+  )
