@@ -34,6 +34,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
   with config.unlocked(), config.ignore_type():
     config.model.exits = config_lib.parse_items(config.model.exits)
     config.exit_weights = config_lib.parse_items(config.exit_weights)
+    for phase in config.phases.values():
+      phase.head_rates = config_lib.parse_items(phase.head_rates)
     curriculum = config.curriculum
     curriculum.exit_factors = config_lib.parse_items(curriculum.exit_factors)
     config_lib.check_fields(config, NAMES)

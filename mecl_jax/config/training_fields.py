@@ -38,6 +38,12 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
       number('above 0, at most 1e30', lambda v: 0 < v <= 1e30),
       'highest learning rate of the schedule',
     ),
+    'head_rates': Field(
+      (1.0,),
+      numbers('numbers above 0', lambda v: bool(v) and min(v) > 0),
+      'factors of the learning rate for the heads of the exits of the phase, earliest first; one:'
+      ' for every head',
+    ),
     'momentum': Field(0.9, BELOW_1, 'momentum of `sgd` and `muon`'),
     'nesterov': Field(True, flag(), "whether the momentum of `sgd` or `muon` is Nesterov's"),
     'weight_decay': Field(

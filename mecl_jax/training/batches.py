@@ -62,6 +62,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     epoch=by_batch if plan.recorded else None,
     mirrored=by_batch if _flips_alternate(run.config, plan) else None,
     slow_share=None if plan.slow_shares is None else everywhere,
+    head_rates=None if plan.head_rates is None else everywhere,
   )
 
 
@@ -85,7 +86,7 @@ def batch_maker(
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
-  slow = plan.slow_shares
+  slow, rates = plan.slow_shares, plan.head_rates
   first_side = None
   if _flips_alternate(run.config, plan):
     first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
@@ -111,6 +112,7 @@ def batch_maker(
       epoch=epoch,
       mirrored=mirrored,
       slow_share=None if slow is None else slow[steps.start : steps.stop],
+      head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
     )
 
   return make

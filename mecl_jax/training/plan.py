@@ -29,6 +29,7 @@ class PhasePlan:
     steps: optimiser steps of this one.
     settings: its group of `config.phases`.
     learning_rates: float32 [steps].
+    head_rates: float32 [exits of the phase], factors for the parameters of heads; None: all are 1.
     slow_shares: float32 [steps], see `lookahead.slow_shares`; None: no lookahead.
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
@@ -47,6 +48,7 @@ class PhasePlan:
   steps: int
   settings: ConfigDict
   learning_rates: np.ndarray
+  head_rates: np.ndarray | None
   slow_shares: np.ndarray | None
   exit_weights: tuple[float, ...]
   pacings: tuple[Pacing, ...]
@@ -94,7 +96,8 @@ def make_plan(
   weights = spread(config.exit_weights, exits, 'exit_weights')
   depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
   plans: list[PhasePlan] = []
-  for phase in make_phases(config.strategy, exits, segments, frozen=config.model.frozen):
+  phases = make_phases(config.strategy, exits, segments, frozen=config.model.frozen)
+  for phase in phases:
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
     if config.model.pretrained and not phase.curriculum and is_zero(settings.duration):
       continue  # the backbone keeps its pretrained weights
@@ -123,6 +126,7 @@ def make_plan(
         steps=steps,
         settings=settings,
         learning_rates=learning_rates(settings, steps=steps, epoch=epoch, field=field),
+        head_rates=_head_rates(settings, field, phase, phases),
         slow_shares=_slow_shares(settings, steps),
         exit_weights=_of_phase(weights, phase),
         pacings=tuple(pacings[name] for name in phase.exits),
@@ -137,6 +141,17 @@ def make_plan(
       )
     )
   return tuple(plans)
+
+
+def _head_rates(
+  settings: ConfigDict, field: str, phase: Phase, phases: Sequence[Phase]
+) -> np.ndarray | None:
+  """Returns the factors of a phase, from one value per exit of all phases with these settings."""
+  if set(settings.head_rates) == {1.0}:
+    return None
+  names = [name for p in phases if p.settings == phase.settings for name in p.exits]
+  rates = spread(settings.head_rates, names, f'{field}.head_rates')
+  return np.array([rates[name] for name in phase.exits], np.float32)
 
 
 def _slow_shares(settings: ConfigDict, steps: int) -> np.ndarray | None:

@@ -53,6 +53,7 @@ class Batches(NamedTuple):
     epoch: int32 [S, B] of each example, if correct predictions are recorded; -1: not recorded.
     mirrored: bool [S, B], the images to mirror, if flips alternate; None: `augment` draws them.
     slow_share: float32 [S], see `lookahead.pull`; None: no lookahead.
+    head_rates: float32 [S, E], factors of the learning rate for each head; None: all are 1.
   """
 
   ids: Any
@@ -63,6 +64,7 @@ class Batches(NamedTuple):
   epoch: Any = None
   mirrored: Any = None
   slow_share: Any = None
+  head_rates: Any = None
 
 
 class TrainState(NamedTuple):
@@ -199,6 +201,8 @@ def make_step(
       extra = {**extra, **learning_speed.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
     with jax.named_scope('update'):
       updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+      if batch.head_rates is not None:
+        updates = _at_head_rates(updates, batch.head_rates, objective.exits)
       params = jax.tree.map(
         lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
       )
@@ -238,6 +242,15 @@ def _predictions(
     return logits, logits[:, -1]
   logits = model(examples['images'], (*exits, FINAL))
   return logits[:, :-1], logits[:, -1]
+
+
+def _at_head_rates(updates: Arrays, rates: jax.Array, exits: Sequence[str]) -> Arrays:
+  """Returns updates in which those of the head of every exit are multiplied by its factor."""
+  heads = {
+    name: jax.tree.map(lambda u, rate=rate: rate.astype(u.dtype) * u, updates['heads'][name])
+    for name, rate in zip(exits, rates, strict=True)
+  }
+  return {**updates, 'heads': {**updates['heads'], **heads}}
 
 
 def _next_temperature(extra: Arrays, teacher: jax.Array, objective: Objective) -> jax.Array:

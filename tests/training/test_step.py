@@ -131,6 +131,21 @@ def test_zero_weight_takes_an_exit_out_of_the_sum():
   np.testing.assert_allclose(metrics.loss, metrics.exit_loss[:, 0], rtol=1e-6)
 
 
+def test_head_rates_scale_the_updates_of_heads():
+  plain = {'momentum': 0.0, 'weight_decay': 0.0, 'optimizer': 'sgd'}
+  moved = []
+  for rates in (None, np.array([[0.5, 1.0, 3.0]], np.float32)):
+    step, state, frozen = prepare(phase(), **plain)
+    before = jax.tree.map(np.array, state.params)
+    state, _ = step(state, frozen, SOURCE, KEY, batches(1, 3)._replace(head_rates=rates))
+    moved.append(jax.tree.map(lambda new, old: np.asarray(new) - old, state.params, before))
+  same, scaled = moved
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6)
+  jax.tree.map(close, scaled['backbone'], same['backbone'])
+  for name, factor in zip(('stage1', 'stage2', 'final'), (0.5, 1.0, 3.0), strict=True):
+    jax.tree.map(lambda a, b, f=factor: close(a, f * b), scaled['heads'][name], same['heads'][name])
+
+
 def test_dropout_depends_on_the_step():
   losses = []
   for number in (3, 3, 4):
