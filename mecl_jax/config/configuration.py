@@ -11,7 +11,7 @@ import numpy as np
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.fields import FIELDS, MUTABLE_FIELDS
 from mecl_jax.config.valid import Names
-from mecl_jax.errors import DamagedFile, choose, first_line
+from mecl_jax.errors import DamagedFile, UserError, choose, first_line
 from mecl_jax.files import read_json
 
 
