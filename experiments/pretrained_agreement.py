@@ -26,6 +26,7 @@ import jax
 import numpy as np
 
 from mecl_jax import models
+from mecl_jax.compiler import compiler_options
 from mecl_jax.models import pretrained
 
 LIMIT = 1e-4
@@ -202,7 +203,7 @@ def ours(backbone: str, path: pathlib.Path, size: int) -> Classify:
     mean=mean, std=std, seed=0,
   )  # fmt: skip
   pretrained.load(model, str(path), backbone, skip=())
-  run = jax.jit(lambda images: model(images)[:, 0])
+  run = jax.jit(lambda images: model(images)[:, 0], compiler_options=compiler_options())
   return lambda images: np.asarray(run(images))
 
 

@@ -1,5 +1,8 @@
 """The kinds of errors that a user sees as one line instead of a traceback."""
 
+from collections.abc import Iterator
+import contextlib
+
 
 class UserError(Exception):
   """The input is invalid or cannot be used; the message says what to do (exit code 2)."""
@@ -28,6 +31,30 @@ class RunError(Exception):
 def first_line(error: BaseException) -> str:
   """Returns the first line of an error's message, at most 200 characters; without one, its kind."""
   return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def reading(what: str, remedy: str = '') -> Iterator[None]:
+  """Turns every error of a library that reads a file of others into one line.
+
+  The block must hold calls of that library only, so that no error of this package is hidden.
+  Damaged files raise nearly any kind of error in h5py, TFDS and Pillow.
+
+  Args:
+    what: the file, for the message.
+    remedy: what to do, for the message.
+
+  Raises:
+    DamagedFile: the block raised an error.
+  """
+  try:
+    yield
+  except (UserError, RunError):
+    raise
+  except Exception as error:
+    reason = 'it needs more memory than there is' if isinstance(error, MemoryError) else ''
+    line = f'{what} cannot be read: {reason or first_line(error)}'
+    raise DamagedFile('; '.join(filter(None, (line, remedy)))) from error
 
 
 def choose(what: str, value: str, choices) -> str:

@@ -18,6 +18,7 @@ from experiments.paired.measures import Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
+from mecl_jax.compiler import compiler_options
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
 from mecl_jax.errors import RunError, UserError
@@ -153,4 +154,4 @@ def _compiled_read() -> Callable:
   def read(graphdef, exits, state, summaries):
     return nnx.merge(graphdef, state).read(summaries, exits)
 
-  return jax.jit(read, static_argnums=(0, 1))
+  return jax.jit(read, static_argnums=(0, 1), compiler_options=compiler_options())

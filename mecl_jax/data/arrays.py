@@ -7,13 +7,12 @@ The file has the keys `{train,test}_images` (uint8 [N, H, W, C], or [N, H, W] fo
 
 from collections.abc import Mapping
 import os
-import zipfile
-import zlib
 
 import numpy as np
 
 from mecl_jax.data import dataset
 from mecl_jax.errors import UserError
+from mecl_jax.files import read_npz
 
 _SPLITS = ('train', 'test')
 
@@ -35,23 +34,26 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
 
 
 def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
-  """Returns the arrays of the required keys, and of those optional keys that the file has."""
+  """Returns the arrays of a file; raises a UserError without those that are needed."""
+  # A compressed file can name any size. Images shrink to a tenth, rarely to a fiftieth.
+  size = os.path.getsize(path) if os.path.exists(path) else 0
+  found = read_npz(path, max_bytes=min(available_memory() // 2, max(1 << 30, 50 * size)))
   required = [f'{role}_{what}s' for role in _SPLITS for what in ('image', label)]
-  keys = [*required, *(f'{role}_ids' for role in _SPLITS), 'class_names']
-  if not os.path.exists(path):
-    raise UserError(f'{path}: no such file')
-  if not zipfile.is_zipfile(path):
-    raise UserError(f'{path}: not an .npz file, or incomplete')
+  if missing := [key for key in required if key not in found]:
+    raise UserError(
+      f'{path}: missing {", ".join(missing)}; the file has {", ".join(sorted(found))}'
+    )
+  return found
+
+
+def available_memory() -> int:
+  """Returns the bytes of memory that can be used now; where the system does not tell, of all."""
   try:
-    with np.load(path, allow_pickle=False) as file:
-      missing = [key for key in required if key not in file.files]
-      if missing:
-        raise UserError(
-          f'{path}: missing {", ".join(missing)}; the file has {", ".join(sorted(file.files))}'
-        )
-      return {key: file[key] for key in keys if key in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(f'{path}: cannot be read as an .npz of plain arrays ({error})') from None
+    with open('/proc/meminfo') as file:
+      fields = dict(line.split(':', 1) for line in file)
+    return int(fields['MemAvailable'].split()[0]) * 1024
+  except (OSError, KeyError, ValueError):
+    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 def split(
@@ -74,6 +76,11 @@ def split(
   if not len(images) == len(labels) == len(ids):
     lengths = f'{len(images)} images, {len(labels)} labels, {len(ids)} ids'
     raise UserError(f'{path}: the {role} arrays differ in length: {lengths}')
+  if len(labels) and not 0 <= labels.min() <= labels.max() <= dataset.LAST_LABEL:
+    outside = int(((labels < 0) | (labels > dataset.LAST_LABEL)).sum())
+    raise UserError(
+      f'{path}: {outside} of {len(labels)} {role} labels lie outside 0..{dataset.LAST_LABEL}'
+    )
   images = images[..., None] if images.ndim == 3 else images
   return dataset.sorted_split(images, labels, ids)
 
@@ -84,11 +91,15 @@ def _class_names(
   """Returns `names`, or the numbers up to the largest training label if `names` is None."""
   if not len(labels):
     raise UserError(f'{path}: the train arrays are empty')
-  if labels.min() < 0:
-    raise UserError(f'{path}: {int((labels < 0).sum())} training labels are negative')
+  largest = int(labels.max())
+  if largest >= len(labels):
+    raise UserError(
+      f'{path}: the largest training label is {largest}, but there are only {len(labels)} training'
+      f' images, with {len(np.unique(labels))} different labels; number the classes 0, 1, 2, ..'
+    )
   if names is not None and (names.dtype.kind != 'U' or names.ndim != 1):
     raise UserError(f'{path}: class_names must be text [classes], but is {names.dtype}')
-  found = names.tolist() if names is not None else [str(i) for i in range(labels.max() + 1)]
+  found = names.tolist() if names is not None else [str(i) for i in range(largest + 1)]
   counts = np.bincount(labels, minlength=len(found))
   empty = [name for name, count in zip(found, counts, strict=False) if not count]
   if empty:

@@ -3,12 +3,17 @@
 import dataclasses
 import functools
 import hashlib
+import unicodedata
 
 import numpy as np
 
 from mecl_jax.data.known import validation_count
 from mecl_jax.errors import UserError
 
+MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
+LAST_LABEL = MOST_CLASSES - 1
+_LARGEST = (16_384, 16_384, 4096)  # height, width and channels of an image
+_LONGEST_NAME = 100  # characters of the name of a class, for tables and pictures
 _CHUNK = 4096  # images per step, so that widened copies stay in tens of megabytes
 
 
@@ -101,8 +106,12 @@ def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Spl
   """Returns a `Split` sorted by id, so that it does not depend on the order of the source.
 
   Raises:
-    UserError: some ids occur more than once.
+    UserError: some ids occur more than once, or cannot be written.
   """
+  try:
+    '\n'.join(ids.tolist()).encode()
+  except UnicodeEncodeError as error:
+    raise UserError(f'ids must be text that UTF-8 can write: {error}') from None
   split = Split(images, labels.astype(np.int32), ids)
   if not (ids[1:] > ids[:-1]).all():
     split = split.take(np.argsort(ids, kind='stable'))
@@ -135,9 +144,11 @@ def assemble(
     split_seed: see `split_validation`.
 
   Raises:
-    UserError: a split is empty, image shapes differ, a label is outside the classes, or
-      `validation_size` is too small or too large.
+    UserError: a split is empty, image shapes differ or are impossible, there is one class or too
+      many, a label is outside the classes, or `validation_size` is too small or too large.
   """
+  if not 2 <= len(class_names) <= MOST_CLASSES:
+    raise classes_error(name, len(class_names))
   for role, split in (('training', train), ('test', test)):
     if not len(split):
       raise UserError(f'{name}: the {role} split is empty')
@@ -150,8 +161,34 @@ def assemble(
   if train.images.shape[1:] != test.images.shape[1:]:
     shapes = f'{train.images.shape[1:]} in training and {test.images.shape[1:]} in test'
     raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
+  shape = train.images.shape[1:]
+  if not all(1 <= size <= most for size, most in zip(shape, _LARGEST, strict=True)):
+    raise UserError(
+      f'{name}: image shapes (height, width, channels) are {shape}; they must be from (1, 1, 1) to'
+      f' {_LARGEST}'
+    )
   train, validation = split_validation(train, validation_size, split_seed)
-  return Dataset(name, class_names, train, validation, test)
+  return Dataset(name, tuple(map(clean_name, class_names)), train, validation, test)
+
+
+def classes_error(name: str, classes: int) -> UserError:
+  """Returns the error for a number of classes that no network can separate."""
+  return UserError(
+    f'{name} has {classes:,} classes; it must have from 2 to {MOST_CLASSES:,} to train a classifier'
+  )
+
+
+def clean_name(name: str) -> str:
+  """Returns the name of a class as one line of at most 100 characters that every font can draw.
+
+  >>> clean_name('red\nfox')
+  'red fox'
+  """
+  text = ''.join(
+    '\ufffd' if unicodedata.category(character) in ('Cc', 'Cs', 'Cn') else character
+    for character in ' '.join(name.split())
+  )
+  return text if len(text) <= _LONGEST_NAME else f'{text[: _LONGEST_NAME - 1]}…'
 
 
 def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split]:

@@ -17,9 +17,10 @@ from rich.console import Console
 import tensorflow_datasets as tfds
 
 from mecl_jax.data import cache, dataset
-from mecl_jax.errors import UserError
+from mecl_jax.errors import UserError, reading
 
 _BATCH = 512  # records per read
+_AGAIN = 'prepare the set again'
 
 
 def default_data_dir() -> pathlib.Path:
@@ -103,12 +104,12 @@ def read(
 
 def _open(folder: pathlib.Path) -> Any:
   for file in ('dataset_info.json', 'features.json'):
-    try:
+    with reading(str(folder / file), _AGAIN):
       json.loads((folder / file).read_text())
-    except (OSError, ValueError) as error:
-      raise UserError(f'{folder}: {file} cannot be read ({error}); prepare the set again') from None
-  builder = tfds.builder_from_directory(folder)
-  formats = sorted(f.value for f in builder.info.available_file_formats())
+  with reading(str(folder), _AGAIN):
+    builder = tfds.builder_from_directory(folder)
+    formats = sorted(f.value for f in builder.info.available_file_formats())
+    dict(builder.info.features)
   if 'array_record' not in formats:
     raise UserError(
       f'{folder} is prepared as {", ".join(formats) or "nothing"}, which has no random access; '
@@ -128,6 +129,9 @@ def _check_features(builder: Any, label: str) -> None:
   possible = [k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)]
   if label not in possible:
     raise label_error(builder.name, label, possible)
+  classes = features[label].num_classes or 0
+  if not 2 <= classes <= dataset.MOST_CLASSES:
+    raise dataset.classes_error(builder.name, classes)
 
 
 def label_error(name: str, label: str, possible: Iterable[str]) -> UserError:
@@ -137,15 +141,24 @@ def label_error(name: str, label: str, possible: Iterable[str]) -> UserError:
 
 
 def _data_source(builder: Any, split: str) -> Any:
-  try:
-    return builder.as_data_source(split, file_format='array_record')
-  except (KeyError, ValueError, NotImplementedError, FileNotFoundError):
+  with reading(str(builder.data_path), _AGAIN):
     sizes = {key: info.num_examples for key, info in builder.info.splits.items()}
+  try:
+    source = builder.as_data_source(split, file_format='array_record')
+  except (KeyError, ValueError, NotImplementedError, FileNotFoundError):
     raise split_error(builder.name, split, sizes) from None
+  with reading(f'the record files of {builder.data_path}', _AGAIN):
+    try:
+      count = len(source)
+    except ValueError:  # TFDS gives an empty slice such as train[50:10] a negative length
+      count = 0
+  if not count:
+    raise split_error(builder.name, split, sizes)
+  return source
 
 
 def split_error(name: str, split: str, sizes: Mapping[str, int]) -> UserError:
-  """Returns the error for a split or slice that a data set does not have."""
+  """Returns the error for a split or slice that a data set does not have, or that is empty."""
   splits = ', '.join(f'{key} ({size})' for key, size in sorted(sizes.items()))
   return UserError(f'{name} has no split {split!r}; it has {splits}')
 
@@ -153,8 +166,6 @@ def split_error(name: str, split: str, sizes: Mapping[str, int]) -> UserError:
 def _decode(folder: pathlib.Path, source: Any, label: str, role: str) -> cache.Arrays:
   """Returns the fields of a split: the decoded records of `source`, sorted by id."""
   count = len(source)
-  if not count:
-    raise UserError(f'{folder}: the {role} split is empty')
   logging.info('decoding %d images of %s (%s) for the cache', count, folder, role)
   images = np.empty(0, np.uint8)  # replaced when the first image has shown the shape
   labels, ids = np.empty(count, np.int32), []
@@ -183,10 +194,6 @@ def _records(folder: pathlib.Path, source: Any, role: str) -> Iterator[dict[str,
     disable=not sys.stderr.isatty(),
   )
   for start in starts:
-    try:
-      with quiet():
-        batch = source.__getitems__(list(range(start, min(start + _BATCH, len(source)))))
-    except (OSError, ValueError, IndexError, RuntimeError) as error:
-      reason = str(error).splitlines()[0]
-      raise UserError(f'{folder}: record files are damaged ({reason}); prepare it again') from None
+    with reading(f'the record files of {folder}', _AGAIN), quiet():
+      batch = source.__getitems__(list(range(start, min(start + _BATCH, len(source)))))
     yield from batch

@@ -148,3 +148,8 @@ def as_svg(figure: Figure) -> bytes:
 
 def _grow(figure: Figure, inches: float) -> None:
   figure.set_figheight(figure.get_figheight() + inches)
+
+
+def shorten(name: str, most: int = 24) -> str:
+  """Returns a name in at most so many characters, so that it leaves room for the drawing."""
+  return name if len(name) <= most else f'{name[: most - 1]}…'

@@ -4,6 +4,7 @@ import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import pathlib
@@ -32,9 +33,14 @@ WIDE, WIDE_BAR, NARROW_BAR = 100, 20, 10  # columns of a wide terminal, and of t
 
 
 def make_console() -> Console:
-  """Makes the console; if the output is not a terminal, 120 columns wide for the tables."""
-  console = Console(highlight=False)
-  return console if console.is_terminal else Console(highlight=False, width=120)
+  """Makes the console; if the output is not a terminal, 120 columns wide for the tables.
+
+  Text is printed as it is: a path or a class may be named `[/red]` or `:car:`, which Rich would
+  otherwise read as a colour or an emoji.
+  """
+  plain = functools.partial(Console, highlight=False, markup=False, emoji=False)
+  console = plain()
+  return console if console.is_terminal else plain(width=120)
 
 
 class Bar:

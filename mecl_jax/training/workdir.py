@@ -53,8 +53,14 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
   Removes temporary files that killed processes left in it, or in work directories inside of it.
 
   Raises:
-    UserError: another process has locked it, or it cannot be made.
+    UserError: another process has locked it, it cannot be made, or its path has a character that
+      Orbax reads as a pattern of names: it would lose the checkpoints.
   """
+  if found := sorted(set('[*?') & set(str(workdir.absolute()))):
+    raise UserError(
+      f'{workdir.absolute()} cannot be used as a work directory: its path must not have the'
+      f' characters [ * ?, but has {" ".join(found)}'
+    )
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workdir / '.lock', timeout=0)

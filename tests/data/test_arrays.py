@@ -1,5 +1,7 @@
+import struct
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -79,7 +81,26 @@ def test_label_is_chosen_by_name(write):
     ({'train_labels': np.arange(11) % 3}, 'train arrays differ in length: 12 images, 11 labels'),
     ({'train_ids': np.arange(12)}, 'train_ids must be text'),
     ({'train_ids': np.array(['a'] * 12)}, '11 of 12 repeat'),
-    ({'train_labels': np.arange(12) % 3 - 1}, '4 training labels are negative'),
+    ({'train_labels': np.arange(12) % 3 - 1}, r'4 of 12 train labels lie outside 0\.\.99999'),
+    ({'train_labels': np.arange(12) % 3 * 10**9}, r'8 of 12 train labels lie outside 0\.\.99999'),
+    ({'train_labels': np.arange(12) % 3 + 2**32}, r'12 of 12 train labels lie outside 0\.\.99999'),
+    (
+      {'train_labels': np.arange(12) % 3 * 40},
+      'label is 80, but there are only 12 training images, with 3 different labels',
+    ),
+    ({'train_labels': np.zeros(12, int), 'test_labels': np.zeros(6, int)}, 'own has 1 classes; it'),
+    ({'train_ids': np.array(['\ud800'] * 12)}, 'ids must be text that UTF-8 can write'),
+    (
+      {
+        f'{role}_images': np.zeros((n, 0, 4, 1), np.uint8)
+        for role, n in (('train', 12), ('test', 6))
+      },
+      r'channels\) are \(0, 4, 1\); they must be from \(1, 1, 1\) to \(16384, 16384, 4096\)',
+    ),
+    (
+      {f'{r}_images': np.zeros((n, 1, 20000), np.uint8) for r, n in (('train', 12), ('test', 6))},
+      r'channels\) are \(1, 20000, 1\); they must be from',
+    ),
     ({'train_labels': np.arange(12) % 2 * 2}, '1 of 3 classes have no training example: 1'),
     ({'class_names': np.array(['a', 'b', 'c', 'owl'])}, 'no training example: owl'),
     ({'class_names': np.array(['a', 'b'])}, r'4 of 12 training labels lie outside 0\.\.1'),
@@ -102,26 +123,26 @@ def test_bad_arrays_are_rejected_in_one_line(write, changes, message):
 
 
 def test_unreadable_file_is_rejected(tmp_path, write):
-  with pytest.raises(UserError, match='no such file'):
+  with pytest.raises(UserError, match='does not exist'):
     _load(tmp_path / 'none.npz')
   whole = write().read_bytes()
   for cut in (0, 10, len(whole) // 2, len(whole) - 5):
     (tmp_path / 'cut.npz').write_bytes(whole[:cut])
-    with pytest.raises(UserError, match=r'not an \.npz file, or incomplete'):
+    with pytest.raises(UserError, match=r'is not a \.npz file: '):
       _load(tmp_path / 'cut.npz')
   (tmp_path / 'text.npz').write_text('hello')
-  with pytest.raises(UserError, match=r'not an \.npz file, or incomplete'):
+  with pytest.raises(UserError, match=r'is not a \.npz file: '):
     _load(tmp_path / 'text.npz')
   np.save(tmp_path / 'lone.npy', np.zeros(3))
-  with pytest.raises(UserError, match=r'not an \.npz file, or incomplete'):
+  with pytest.raises(UserError, match=r'is not a \.npz file: '):
     _load(tmp_path / 'lone.npy')
-  with pytest.raises(UserError, match=r'not an \.npz file, or incomplete'):
+  with pytest.raises(UserError, match='cannot be read: Is a directory'):
     _load(tmp_path)
 
 
 def test_pickled_objects_are_rejected(tmp_path):
   np.savez(tmp_path / 'own.npz', **_arrays(train_ids=np.array([{}] * 12, object)))
-  with pytest.raises(UserError, match=r'cannot be read as an \.npz'):
+  with pytest.raises(UserError, match=r'is not a \.npz file: .*pickle'):
     _load(tmp_path / 'own.npz')
 
 
@@ -133,3 +154,30 @@ def test_arrays_need_no_tfds(write):
   command = [sys.executable, '-c', code, str(write())]
   done = subprocess.run(command, capture_output=True, text=True, check=True)
   assert done.stdout.strip() == '9'
+
+
+def test_size_in_the_header_is_checked_before_reading(tmp_path):
+  """One array claims 10 GB, and its compressed zeros are 10 MB: refused without inflating them."""
+  path = tmp_path / 'bomb.npz'
+  header = {'descr': '|u1', 'fortran_order': False, 'shape': (10**10, 1)}
+  with (
+    zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive,
+    archive.open('train_images.npy', 'w') as member,
+  ):
+    np.lib.format.write_array_header_1_0(member, header)
+    member.write(bytes(1 << 20))
+  content = path.read_bytes()
+  with zipfile.ZipFile(path) as archive:
+    declared = archive.getinfo('train_images.npy').file_size
+  path.write_bytes(content.replace(struct.pack('<I', declared), struct.pack('<I', 2**32 - 2)))
+  with pytest.raises(UserError, match=r'bomb\.npz is not .*: its arrays have 4,294,967,294'):
+    _load(path)
+  path.write_bytes(content)
+  with pytest.raises(UserError, match=r'\[10000000000, 1\], but has another size'):
+    _load(path)
+
+
+def test_names_of_classes_are_one_line_of_plain_text(write):
+  names = np.array(['a\nb\x07', 'lone \ud800', 'x' * 500])
+  loaded = _load(write(class_names=names))
+  assert loaded.class_names == ('a b\ufffd', 'lone \ufffd', f'{"x" * 99}…')

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,8 @@ def test_larger_share_includes_the_smaller_one(load):
 
 
 def test_one_class_is_rejected(tmp_path):
-  np.savez(tmp_path / 'one.npz', **make_arrays(classes=1))
+  np.savez(tmp_path / 'two.npz', **make_arrays(classes=2))
+  two = data.load(name='two', arrays=tmp_path / 'two.npz', validation_size=40)
+  one = dataclasses.replace(two, class_names=('a',))
   with pytest.raises(UserError, match=r'only one class; set data\.label_noise to 0'):
-    data.load(name='one', arrays=tmp_path / 'one.npz', validation_size=40, label_noise=0.1)
+    data.flip_labels(one, 0.1, 0)

@@ -57,6 +57,15 @@ def test_files_of_a_running_process_are_kept(tmp_path):
         pass
 
 
+@pytest.mark.parametrize('name', ['w[1]', 'a*/w', 'w?'])
+def test_workdir_with_a_pattern_in_its_path_is_rejected(tmp_path, name):
+  """Orbax looks for the parts of a checkpoint by a pattern, and would lose them."""
+  message = 'its path must not have the characters'
+  with pytest.raises(UserError, match=message), claim(tmp_path / name):
+    pass
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
   [

@@ -82,9 +82,9 @@ def _in_our_layout(array: np.ndarray, theirs: str, ndim: int) -> np.ndarray:
     ndim: number of axes of our array. Additional leading axes of length 1 are removed: those of 1x1
       convolutions that are dense layers here, and the batch axis of position embeddings.
   """
-  if theirs.endswith('weight') and array.ndim > 1:
+  if theirs.endswith('weight') and array.ndim in (2, 4):
     array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
-  elif theirs.endswith('depthwise_kernel'):
+  elif theirs.endswith('depthwise_kernel') and array.ndim == 4:
     array = array.swapaxes(2, 3)
   while array.ndim > ndim and array.shape[0] == 1:
     array = array[0]

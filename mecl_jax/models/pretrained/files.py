@@ -1,16 +1,19 @@
 """Reading files of published weights, with the names of the publisher."""
 
-from collections.abc import Iterator
 import importlib
+import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import tempfile
 from types import ModuleType
 
 import numpy as np
 
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, UserError, reading
+from mecl_jax.files import read_npz
 from mecl_jax.models.pretrained.publishers import IMAGENET, kind_of, published
 
 # Class of a Keras layer, in the spelling of its group in the file: its variables in order. Keras
@@ -21,8 +24,7 @@ KERAS_VARIABLES = {
   'dense': ('kernel', 'bias'),
   'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'),
 }
-# Classes with variables that are not weights: scaling of pixels, and random states of dropout.
-NO_WEIGHTS = ('normalization', 'seed_generator')
+_SECONDS, _BYTES_PER_SECOND = 20.0, 10e6  # that reading an HDF5 file may take, on a slow disk
 
 
 def read(source: str, backbone: str) -> dict[str, np.ndarray]:
@@ -82,22 +84,15 @@ def _fetch(application: str) -> dict[str, np.ndarray]:
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-  safetensors = _package('safetensors')
-  try:
-    return _package('safetensors.numpy').load_file(path)
-  except safetensors.SafetensorError as error:
-    raise UserError(
-      f'model.pretrained={path} is damaged or not a safetensors file: {error}'
-    ) from error
+  _package('safetensors')
+  load_file = _package('safetensors.numpy').load_file
+  with reading(f'model.pretrained={path} is damaged or not a safetensors file: it'):
+    return load_file(path)
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
-  h5py = _package('h5py')
-  try:
-    with h5py.File(path) as file:
-      layers = list(_layers(file))
-  except OSError as error:
-    raise UserError(f'model.pretrained={path} is damaged or not an HDF5 file: {error}') from error
+  _package('h5py')
+  layers = _read_layers(path)
   if not layers:
     raise UserError(
       f'model.pretrained={path} has no layers with names; save it with save_weights of Keras 3'
@@ -115,19 +110,31 @@ def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _layers(file) -> Iterator[tuple[str, str, list[np.ndarray]]]:
-  """Yields class, name and arrays of every layer with weights in an open HDF5 file.
+def _read_layers(path: pathlib.Path) -> list[tuple[str, str, list[np.ndarray]]]:
+  """Returns class, name and arrays of every layer with weights, as a process of its own reads them.
 
-  The file of a trained network also has groups for its optimiser and metrics; they are ignored.
+  Raises:
+    DamagedFile: the process fails, or takes far longer than a whole file does.
   """
-  groups: list = []
-  if 'layers' in file:
-    file['layers'].visititems(lambda path, item: groups.append((path, item)))
-  for path, group in groups:
-    parent, _, last = path.rpartition('/')
-    kind = re.sub(r'_\d+$', '', parent.rpartition('/')[2])
-    if last == 'vars' and len(group) and 'name' in group.attrs and kind not in NO_WEIGHTS:
-      yield kind, group.attrs['name'], [group[key][()] for key in sorted(group, key=int)]
+  limit = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+  with tempfile.TemporaryDirectory() as folder:
+    output = pathlib.Path(folder) / 'arrays.npz'
+    command = [sys.executable, str(pathlib.Path(__file__).with_name('hdf5.py')), path, output]
+    reason = ''
+    try:
+      done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+      if done.returncode:
+        reason = (done.stderr.splitlines() or ['HDF5 ended without a message'])[-1]
+    except subprocess.TimeoutExpired:
+      reason = f'HDF5 does not end within {limit:.0f} s'
+    if reason:
+      raise DamagedFile(f'model.pretrained={path} is damaged or not an HDF5 file: {reason}')
+    arrays = read_npz(output)
+  layers, read = [], 0
+  for kind, name, count in json.loads(str(arrays['names'])):
+    layers.append((kind, name, [arrays[str(read + index)] for index in range(count)]))
+    read += count
+  return layers
 
 
 def _renumbered(layers: list[tuple[str, str]]) -> list[str]:

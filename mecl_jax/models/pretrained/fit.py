@@ -46,7 +46,7 @@ def fit(
 
   Raises:
     UserError: a name without a pattern is missing, unused, or has another shape; a pattern matches
-      no name; or no array was taken.
+      no name; no array was taken; or one has a value that is not finite.
   """
   own = named(model)
   names = {*own, *arrays}
@@ -58,6 +58,9 @@ def fit(
       )
   _check(own, arrays, covered, skip, source)
   taken = _fitting(own, arrays)
+  for name in sorted(taken):
+    if not _finite(arrays[name]):
+      raise UserError(f'model.pretrained={source} is damaged: {name} is not of finite numbers')
   if not taken:
     raise UserError(f'model.pretrained={source} has no array that matches this network')
   state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
@@ -67,6 +70,15 @@ def fit(
   ]
   nnx.update(model, nnx.from_flat_state(flat))
   return Report(len(taken), tuple(name for name in own if name not in taken))
+
+
+def _finite(array: np.ndarray) -> bool:
+  """Returns whether all values are numbers that float32 can hold."""
+  try:
+    with np.errstate(over='ignore'):
+      return bool(np.isfinite(array.astype(np.float32)).all())
+  except (TypeError, ValueError):  # text or objects
+    return False
 
 
 def _fitting(own: Mapping[str, nnx.Variable], arrays: Mapping[str, np.ndarray]) -> set[str]:

@@ -12,7 +12,7 @@ from matplotlib.textpath import TextPath
 import numpy as np
 
 from mecl_jax.report.rows import Rows, texts, values
-from mecl_jax.report.style import COLOURS, DPI, evenly, save
+from mecl_jax.report.style import COLOURS, DPI, evenly, save, shorten
 from mecl_jax.report.tables.examples import SIDES
 
 MOST_CLASSES = 20
@@ -43,7 +43,7 @@ def draw_contact_sheet(
   """Draws the easiest and the hardest examples of each class, a row per class, as a PNG.
 
   Args:
-    images: uint8 [N, H, W, C], C is 1 or 3.
+    images: uint8 [N, H, W, C].
     labels: int [N].
     class_names: by label. Of more than 20 classes, 20 at even distances are drawn.
     score: float [N], larger is harder.
@@ -69,7 +69,7 @@ def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
 
   Args:
     examples: the table of that name; see `examples_rows`. Wrong predictions get a frame.
-    images: uint8 [N, H, W, C], C is 1 or 3.
+    images: uint8 [N, H, W, C].
     ids: [N], of the images; the table names them as text.
 
   Returns:
@@ -116,10 +116,14 @@ def _draw(
     frames: None if no image can have a frame.
   """
   framed = None if frames is None else frames.around
+  channels = images.shape[-1]
+  if channels not in (1, 3):
+    shown = 'channel 1 in grey' if channels == 2 else 'channels 1 to 3 as red, green, blue'
+    title = f'{title} ({shown}, of {channels})'
   first, last = (mosaic(images, grid[:, side], framed) for side in (0, 1))
   gap = np.full((len(first), 4 * GUTTER, 3), 255, np.uint8)
   sheet = np.concatenate((first, gap, last), axis=1)
-  names = [n if len(n) <= 24 else f'{n[:23]}…' for n in names]
+  names = [shorten(name) for name in names]
   left = 24 + int(max(_text_width(n, 10) for n in names))
   right, top, bottom = 12, 76, 12 if frames is None else 52
   height = sheet.shape[0] + top + bottom
@@ -181,7 +185,7 @@ def mosaic(images: np.ndarray, grid: np.ndarray, framed: np.ndarray | None = Non
   """Joins images into one; small images are enlarged without blur, large ones are shrunk.
 
   Args:
-    images: uint8 [N, H, W, C], C is 1 or 3.
+    images: uint8 [N, H, W, C].
     grid: int [R, K], the image at each place, -1 for none.
     framed: bool [N], True for images with a frame.
 
@@ -203,7 +207,11 @@ def mosaic(images: np.ndarray, grid: np.ndarray, framed: np.ndarray | None = Non
 
 
 def _resize(image: np.ndarray) -> np.ndarray:
-  """Enlarges [H, W, C] by a whole number, or shrinks it by averaging blocks; returns RGB."""
+  """Enlarges [H, W, C] by a whole number, or shrinks it by averaging blocks; returns RGB.
+
+  Of 4 channels or more, the first 3 are red, green and blue; of 2, the first is grey.
+  """
+  image = image[..., : 3 if image.shape[-1] >= 3 else 1]
   height, width, channels = image.shape
   block = -(-max(height, width) // LARGEST_TILE)
   if block > 1:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from mecl_jax.report.style import COLOURS, save
+from mecl_jax.report.style import COLOURS, save, shorten
 
 MOST_CLASSES = 20
 CLEAN, FLIPPED = COLOURS[0], COLOURS[1]
@@ -59,7 +59,7 @@ def draw_scores(
   elif (score == np.round(score)).all():
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
   _histogram(top, score, edges, flipped)
-  _boxes(bottom, quantiles[order], at, [str(class_names[c]) for c in present[order]])
+  _boxes(bottom, quantiles[order], at, [shorten(str(class_names[c])) for c in present[order]])
   bottom.set_ylabel(which)
   bottom.set_xlabel(f'{measure} (larger is harder)', parse_math=False)
   ends = np.log(edges[[0, -1]]) if logarithmic else edges[[0, -1]]

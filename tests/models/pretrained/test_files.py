@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.models.pretrained import STYLES, read, style
+from mecl_jax.models.pretrained import STYLES, files, read, style
 
 os.environ['KERAS_BACKEND'] = 'jax'
 h5py = pytest.importorskip('h5py', reason='the optional packages of [pretrained]')
@@ -75,6 +75,24 @@ def test_reads_safetensors_unchanged(tmp_path):
   safetensors_numpy.save_file({'conv1.weight': np.arange(6, dtype=np.float32)}, path)
   arrays = read(str(path), 'resnet50_v1_5')
   np.testing.assert_array_equal(arrays['conv1.weight'], np.arange(6))
+
+
+def test_damaged_hdf5_file_is_rejected(tmp_path, monkeypatch):
+  """h5py raises RuntimeError, KeyError or OSError, or does not end, depending on the place."""
+  monkeypatch.setattr(files, '_SECONDS', 3.0)
+  path = tmp_path / 'x.weights.h5'
+  write_keras(path, {'dense': ('top', numbers(1, 2)), 'conv2d': ('stem', numbers(3, 4))})
+  content, messages = path.read_bytes(), []
+  for start in (0, 64, 704, 1024, 2048, 4032):
+    path.write_bytes(content[:start] + b'\xff' * 64 + content[start + 64 :])
+    try:
+      read(str(path), 'densenet121')
+    except UserError as error:
+      messages.append(str(error))
+  assert 'HDF5 does not end within 3 s' in messages[-1]
+  assert len(messages) >= 4
+  for message in messages:
+    assert 'x.weights.h5 is damaged or not an HDF5 file' in message and '\n' not in message
 
 
 @pytest.mark.parametrize('name', ['x.weights.h5', 'x.safetensors'])

@@ -76,6 +76,15 @@ def test_mosaic_places_and_scales_images(shape, tile):
   assert framed == {(0, 0): 0, (0, 1): 0, (1, 0): 0, (1, 1): area}
 
 
+@pytest.mark.parametrize(('channels', 'shown'), [(2, [7, 7, 7]), (4, [7, 8, 9]), (300, [7, 8, 9])])
+def test_other_numbers_of_channels_are_drawn(channels, shown, tmp_path):
+  images = np.zeros((4, 8, 8, channels), np.uint8) + np.arange(7, 7 + channels).astype(np.uint8)
+  sheet = mosaic(images, np.array([[0]]))
+  assert sheet[20, 20].tolist() == shown
+  draw_contact_sheet(images, np.arange(4) % 2, ['a', 'b'], np.arange(4.0), tmp_path / 'a.png')
+  assert size(tmp_path / 'a.png')[0] > 100
+
+
 def test_small_images_stay_crisp():
   image = RNG.integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
   sheet = mosaic(image, np.array([[0]]))
