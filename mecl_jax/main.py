@@ -5,7 +5,7 @@ mecl-jax --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
 mecl-jax --mode=latency --workdir=DIR
 mecl-jax --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
 mecl-jax --mode=difficulty --config=cifar10
-mecl-jax --mode=describe --config=cifar10
+mecl-jax --mode=describe --config=cifar10 [--images=224x224x3 --classes=1000]
 
 --config is the name of a configuration that comes with mecl_jax, or a file, as configs/cifar10.py;
 cifar10:smoke is a variant of it. Without --config the configuration is that of the run in
@@ -46,6 +46,8 @@ _MODE = flags.DEFINE_enum('mode', 'train', MODES, 'What to do with the work dire
 _PROFILE = flags.DEFINE_bool(
   'profile', False, 'Trace a few training steps of each phase into WORKDIR/profile.'
 )
+_IMAGES = flags.DEFINE_string('images', '', 'Shape of the images that are described: 224x224x3.')
+_CLASSES = flags.DEFINE_integer('classes', 0, 'Number of classes that are described.')
 _RUNS = flags.DEFINE_string('runs', '', "Work directories to compare: 'DIR,DIR,..'.")
 
 
@@ -63,11 +65,23 @@ def _workdir() -> pathlib.Path:
   return pathlib.Path(_WORKDIR.value or f'runs/{name}')
 
 
+def _shape() -> tuple[int, ...] | None:
+  """Returns --images as numbers, or None."""
+  try:
+    return tuple(int(side) for side in _IMAGES.value.split('x')) if _IMAGES.value else None
+  except ValueError:
+    raise UserError(
+      f'--images is {_IMAGES.value}; it must be height x width x channels, as 32x32x3'
+    ) from None
+
+
 def _run() -> None:
   """Runs the command that --mode names."""
   workdir, config = _workdir(), _CONFIG.value
   if _PROFILE.value and _MODE.value != 'train':
     raise UserError(f'--profile traces training steps; it has no effect with --mode={_MODE.value}')
+  if (_IMAGES.value or _CLASSES.value) and _MODE.value != 'describe':
+    raise UserError('--images and --classes have an effect with --mode=describe only')
   # Imported here, so that a misspelt flag is reported before JAX starts.
   from mecl_jax import compiler
   from mecl_jax.commands import compare, describe, difficulty, evaluate, latency, train
@@ -85,7 +99,7 @@ def _run() -> None:
     case 'difficulty':
       difficulty.score_difficulty(workdir, config)
     case 'describe':
-      describe.describe(workdir, config)
+      describe.describe(workdir, config, images=_shape(), classes=_CLASSES.value or None)
 
 
 def _find(argv: list[str], name: str) -> tuple[slice, str | None]:
@@ -141,7 +155,7 @@ def run() -> None:
   """Runs the program as the command `mecl-jax`."""
   # --help shows the text and the flags of the module that was started, here that of the command.
   sys.modules['__main__'].__doc__ = __doc__
-  for flag in (_CONFIG, _WORKDIR, _MODE, _PROFILE, _RUNS):
+  for flag in (_CONFIG, _WORKDIR, _MODE, _PROFILE, _IMAGES, _CLASSES, _RUNS):
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
   program.start(_run, _parse)
 

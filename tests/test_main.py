@@ -36,6 +36,9 @@ def main(*arguments):
     ([DIGITS, '--config.batch_size=many'], 'batch_size'),
     ([DIGITS, '--mode=test'], 'train|evaluate|'),
     ([DIGITS, '--mode=describe', '--profile'], '--profile traces training steps'),
+    ([DIGITS, '--images=8x8x1', '--classes=10'], 'with --mode=describe only'),
+    ([DIGITS, '--mode=describe', '--images=8,8', '--classes=10'], 'as 32x32x3'),
+    ([DIGITS, '--mode=describe', '--images=8x8x1'], 'both --images and --classes'),
     (['--config='], 'give --config=NAME'),
     ([DIGITS, '--wrkdir=x'], 'wrkdir'),
     (

@@ -24,13 +24,10 @@ from mecl_jax.training.run import Run
 def print_run(run: Run) -> None:
   """Prints devices, data, network and phases."""
   devices, data = jax.local_devices(), run.dataset
-  height, width, channels = data.image_shape
   facts = {
     'work directory': str(run.workdir),
     'devices': f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}',
-    'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,}'
-    f' validation, {len(data.test):,} test images, {height}x{width}x{channels},'
-    f' {data.num_classes} classes',
+    'data': _shape(data),
     **_noise(data),
     **_input(run),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'
@@ -39,7 +36,8 @@ def print_run(run: Run) -> None:
   }
   _print_facts(run, facts)
   run.console.print(_network(run))
-  run.console.print(_phases(run))
+  if run.plans:
+    run.console.print(_phases(run))
 
 
 def print_stages(run: Run) -> None:
@@ -81,6 +79,16 @@ def draw(run: Run, folder: pathlib.Path) -> pathlib.Path:
   stages = stage_costs(model.backbone, (height, width, channels))
   draw_network(path, title, stages, exit_costs(model, shape))
   return path
+
+
+def _shape(data: Dataset) -> str:
+  sizes = (
+    f' {len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test'
+    ' images,'
+  )
+  height, width, channels = data.image_shape
+  shape = f' {height}x{width}x{channels}, {data.num_classes} classes'
+  return f'{data.name}:{sizes if len(data.train) else ""}{shape}'
 
 
 def _noise(data: Dataset) -> dict[str, str]:

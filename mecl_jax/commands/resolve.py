@@ -7,7 +7,8 @@ from mecl_jax.commands import run_report
 from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
 from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
-from mecl_jax.data.known import known, validation_count
+from mecl_jax.data.dataset import validation_count
+from mecl_jax.data.known import known
 from mecl_jax.models import BACKBONES, HEADS
 from mecl_jax.models.pretrained import default_preprocessing
 from mecl_jax.teachers import scoring

@@ -7,7 +7,6 @@ import unicodedata
 
 import numpy as np
 
-from mecl_jax.data.known import validation_count
 from mecl_jax.errors import UserError
 
 MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
@@ -225,6 +224,19 @@ def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split
     members = np.flatnonzero(train.labels == label)
     held_out[generator.permutation(members)[:share]] = True
   return train.take(~held_out), train.take(held_out)
+
+
+def validation_count(size: float, total: int) -> int:
+  """Returns the number of images that are cut for validation.
+
+  Args:
+    size: number of images, or their share, below 1, of the training split.
+    total: number of images of the training split.
+
+  >>> validation_count(0.1, 50_000), validation_count(200, 1_438)
+  (5000, 200)
+  """
+  return max(1, round(size * total)) if 0 < size < 1 else int(size)
 
 
 def _proportional(counts: np.ndarray, size: int) -> np.ndarray:

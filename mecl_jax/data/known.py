@@ -2,6 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
+from mecl_jax.data.dataset import Dataset, Split, validation_count
+
 
 class Known(NamedTuple):
   """What is known of a data set without its data.
@@ -47,14 +51,19 @@ def known(name: str, label: str, train_split: str, test_split: str) -> Known | N
   return _OTHERS.get(name) if label == 'label' else None
 
 
-def validation_count(size: float, total: int) -> int:
-  """Returns the number of images that are cut for validation.
+def blank(name: str, facts: Known, validation_size: float) -> Dataset:
+  """Returns a data set of black images that takes no memory, to describe what a run would do.
 
   Args:
-    size: number of images, or their share, below 1, of the training split.
-    total: number of images of the training split.
-
-  >>> validation_count(0.1, 50_000), validation_count(200, 1_438)
-  (5000, 200)
+    name: of the data set.
+    facts: its shape; its splits are empty if `train` is 0.
+    validation_size: as of `data.load`.
   """
-  return max(1, round(size * total)) if 0 < size < 1 else int(size)
+  held_out = validation_count(validation_size, facts.train) if facts.train else 0
+
+  def split(count: int) -> Split:
+    images = np.broadcast_to(np.uint8(0), (count, *facts.image_shape))
+    return Split(images, np.zeros(count, np.int32), np.broadcast_to(np.array(''), count))
+
+  names = tuple(str(number) for number in range(facts.classes))
+  return Dataset(name, names, split(facts.train - held_out), split(held_out), split(facts.test))

@@ -95,13 +95,7 @@ def set_up_run(
     others = ('placement', 'image_size')  # fields of the source and the network
     with doing(console, f'loading {config.data.name}'):
       dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
-  side = min(dataset.image_shape[:2])
-  for field in ('crop', 'cutout'):
-    if config.augment[field] > side:
-      raise UserError(
-        f'augment.{field} is {config.augment[field]}; it must be at most {side}, the side of the'
-        ' images in pixels'
-      )
+  _check_augmentation(config, dataset)
   with doing(console, f'building {config.model.backbone}'):
     mean, std = data.channel_statistics(dataset.train.images)
     model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
@@ -110,6 +104,46 @@ def set_up_run(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
+
+
+def outline_run(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  console: Console,
+  interruption: Interruption,
+  dataset: Dataset,
+) -> Run:
+  """Sets up a run that can be described and not trained, since its images are blank.
+
+  Args:
+    config, workdir, console, interruption: as of `set_up_run`.
+    dataset: from `data.known.blank`; without training images there is no plan of the phases.
+
+  Raises:
+    UserError: the network does not fit the images.
+  """
+  opened, mesh = time.monotonic(), devices.make_mesh(config.batch_size)
+  _check_augmentation(config, dataset)
+  mean = np.zeros(dataset.image_shape[-1], np.float32)
+  with doing(console, f'building {config.model.backbone}'):
+    model = build_model(config, dataset.image_shape, dataset.num_classes, mean, mean + 1, mesh)
+  size = len(dataset.train)
+  plans = (
+    make_plan(config, model.exit_names, model.segments, size, dataset.num_classes) if size else ()
+  )
+  return Run(
+    config, workdir, dataset, mean, mean + 1, model, mesh, plans, console, interruption, opened
+  )
+
+
+def _check_augmentation(config: ConfigDict, dataset: Dataset) -> None:
+  side = min(dataset.image_shape[:2])
+  for field in ('crop', 'cutout'):
+    if config.augment[field] > side:
+      raise UserError(
+        f'augment.{field} is {config.augment[field]}; it must be at most {side}, the side of the'
+        ' images in pixels'
+      )
 
 
 def build_model(

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mecl_jax import config
+from mecl_jax import config, data
 from mecl_jax.commands.describe import describe
 from mecl_jax.errors import UserError
 
@@ -65,3 +65,56 @@ def test_files_of_the_evaluation_are_not_needed(toy_config, tmp_path, console):
   toy_config.report.compare_with = str(tmp_path / 'nothing')
   toy_config.evaluation.policy_file = 'nothing.json'
   assert describe(tmp_path / 'w', toy_config, console=console)
+
+
+def printed(console):
+  return ' '.join(console.file.getvalue().split())
+
+
+def test_published_sets_are_described_without_their_data(tmp_path, console, monkeypatch):
+  monkeypatch.setattr(data, 'load', lambda **_: pytest.fail('the data are not needed'))
+  c = config.load_config('cifar10:smoke')
+  assert describe(tmp_path, c, console=console).exists()
+  text = printed(console)
+  assert 'cifar10: 45,000 training, 5,000 validation, 10,000 test images, 32x32x3' in text
+  assert (
+    '│ backbone │ 703 │ 2.0 │' in text and '│ final │ linear │ stage3_block1 │ 12.2 M │' in text
+  )
+
+
+def test_shape_and_classes_describe_a_network_of_any_data(tmp_path, console):
+  c = config.load_config('digits')
+  c.data.name = 'mine'
+  picture = describe(tmp_path, c, images=(16, 16, 3), classes=7, console=console)
+  text = printed(console)
+  assert picture.exists() and 'mine: 16x16x3, 7 classes' in text and 'phases' not in text
+
+
+def test_run_is_described_without_its_data(own, console, monkeypatch):
+  def load(**_):
+    raise UserError('toy.npz does not exist')
+
+  monkeypatch.setattr(data, 'load', load)
+  assert describe(own, console=console).exists()
+  assert 'the data are not used: toy.npz does not exist' in printed(console)
+
+
+def test_missing_data_are_reported_with_the_way_without_them(toy_config, tmp_path, console):
+  toy_config.data.arrays = str(tmp_path / 'none.npz')
+  with pytest.raises(UserError, match=r'none\.npz.*--images=HEIGHTxWIDTHxCHANNELS and --classes'):
+    describe(tmp_path, toy_config, console=console)
+
+
+@pytest.mark.parametrize(
+  ('images', 'classes', 'message'),
+  [
+    ((32, 32), 10, '--images is 32x32 and --classes is 10'),
+    ((0, 32, 3), 10, '--images is 0x32x3'),
+    ((32, 32, 3), 1, '--classes is 1'),
+    ((32, 32, 3), None, 'both --images and --classes'),
+    (None, 10, 'both --images and --classes'),
+  ],
+)
+def test_impossible_shapes_are_rejected(toy_config, tmp_path, images, classes, message):
+  with pytest.raises(UserError, match=message):
+    describe(tmp_path, toy_config, images=images, classes=classes)

@@ -3,7 +3,8 @@ import pytest
 
 from mecl_jax import data
 from mecl_jax.data import published
-from mecl_jax.data.known import NAMES, known, validation_count
+from mecl_jax.data.dataset import validation_count
+from mecl_jax.data.known import NAMES, known
 
 
 def test_published_sets_are_known():
