@@ -1,7 +1,7 @@
 """Intervals: how much a metric varies over other examples of the same kind.
 
 `python -m experiments.coverage` simulates how often each of them contains the true value; its table
-is docs/results/coverage.md. The interval of the ECE is in calibration_error.py.
+is docs/coverage.md. The interval of the ECE is in calibration_error.py.
 
 A bootstrap resample is a number of copies per example. So a metric of resamples is computed from
 counts [resamples, N] as a product with values per example, and the logits are not gathered again.

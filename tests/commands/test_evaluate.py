@@ -15,7 +15,7 @@ from mecl_jax.commands.latency import latency
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
-from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
+from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.files import write_npz
 from tests.commands.report_of_run import TABLES, table, with_target
@@ -37,7 +37,10 @@ def test_page_shows_the_run_and_its_chosen_policy(run):
   assert [str(t) for t in policy.thresholds.tolist()] == [
     chosen['threshold:stage1'], chosen['threshold:stage2'],
   ]  # fmt: skip
-  assert f'early exit by {chosen["rule"]}' in console.export_text()
+  sentence = next(line for line in console.export_text().splitlines() if line.startswith('Use '))
+  assert chosen['rule'].replace('_', ' ') in sentence or chosen['thresholds'] in sentence
+  shown = page.replace('\xa0', ' ')
+  assert shown.index(sentence) < shown.index('<dl>')  # above everything else
   accuracy = json.loads((run / 'summary.json').read_text())['exits'][0]['accuracy']
   assert float(table(run, 'exits')[0]['accuracy']) == accuracy
 
@@ -109,7 +112,7 @@ def test_page_of_somebody_else_is_rejected_before_training(toy_config, tmp_path)
 def test_another_target_predicts_nothing(run, monkeypatch):
   evaluate(run, with_target(run), console=QUIET)
   first = (run / 'predictions.npz').read_bytes()
-  monkeypatch.setattr(outcome, 'predict', None)
+  monkeypatch.setattr(outcome, 'predict_split', None)
   console = Console(record=True, width=200, file=io.StringIO())
   evaluate(run, with_target(run, max_accuracy_drop=0.3), console=console)
   assert 'predictions.npz is of this checkpoint and is used; delete it' in console.export_text()
@@ -139,6 +142,22 @@ def test_predictions_that_do_not_fit_are_made_again(run, change):
   assert all(np.array_equal(again[key], own[key]) for key in own)
 
 
+def test_target_above_the_network_is_named_as_such(run):
+  evaluate(run, with_target(run, target_macs=1e9), console=QUIET)
+  page = (run / 'report/index.html').read_text()
+  assert 'target_macs=1000000000.0 is above the cost of the whole network' in page
+  evaluate(run, with_target(run), console=QUIET)
+  assert 'limits nothing' not in (run / 'report/index.html').read_text()
+
+
+def test_fixed_exit_is_saved_and_used_again(run, tmp_path):
+  save_policy(tmp_path / 'stage2.json', fixed(1, 3), 'toy')
+  evaluate(run, with_target(run, policy_file=str(tmp_path / 'stage2.json')), console=QUIET)
+  (row,) = table(run, 'operating_points')
+  assert (row['rule'], row['thresholds'], row['leave:stage2']) == ('fixed', 'stage2', '1.0')
+  assert load_policy(run / 'policy.json', 'toy').fixed_exit == 1
+
+
 @pytest.mark.parametrize('field', ['policy_file', 'latency_file', 'deadlines_file'])
 def test_missing_file_is_rejected_before_training(run, toy_file, tmp_path, field):
   with pytest.raises(UserError, match=r'nothing\.json (does not exist|cannot be read)'):
@@ -154,7 +173,10 @@ def test_one_exit_has_a_page_without_early_exit(toy_file, tmp_path, monkeypatch)
   c = make_config(toy_file)
   c.strategy, c.model.exits, c.report.page, c.curriculum.order = 'joint', (), True, 'none'
   train(c, tmp_path, console=QUIET)
-  assert 'This network has one exit' in (tmp_path / 'report/index.html').read_text()
+  assert (
+    'This network has one exit, so that no image leaves early.'
+    in (tmp_path / 'report/index.html').read_text()
+  )
   c.evaluation.batch_sizes = (2,)
   quick = functools.partial(latency_command.measure, seconds=0.05)
   monkeypatch.setattr(latency_command, 'measure', quick)

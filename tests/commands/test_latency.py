@@ -72,6 +72,18 @@ def test_savings_of_another_policy_are_left_out(timed, tmp_path):
     evaluate(run, with_target(run), console=QUIET)
 
 
+def test_latencies_of_an_earlier_version_have_no_early_exit(timed):
+  run = timed
+  old = json.loads((run / 'latency.json').read_text()) | {'version': 1, 'answers': []}
+  (run / 'latency.json').write_text(json.dumps(old))
+  with pytest.raises(UserError, match='measured times of early exit; --mode=latency') as caught:
+    evaluate(run, with_target(run, target_latency_ms=1e3), console=QUIET)
+  assert '\n' not in str(caught.value)
+  evaluate(run, with_target(run), console=QUIET)
+  assert 'measured by an earlier version' in (run / 'report/index.html').read_text()
+  assert 'test_ms' not in table(run, 'operating_points')[0]
+
+
 def test_latencies_are_measured_and_reported(timed, measured, tmp_path):
   run = timed
   assert load_latency(run / 'latency.json', measured.exits) == measured

@@ -5,7 +5,7 @@ import pytest
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import policies, rules, thresholds
-from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
 from tests.evaluation.predictions import make
 
@@ -65,6 +65,15 @@ def edited(path):
   return file
 
 
+@pytest.mark.parametrize('number', [0, 1, 2])
+def test_saved_fixed_exit_is_read(number, tmp_path):
+  save_policy(tmp_path / 'policy.json', fixed(number, 3), 'digits')
+  back = load_policy(tmp_path / 'policy.json', 'digits')
+  assert (back.fixed_exit, back.exits, back.digest) == (number, 3, fixed(number, 3).digest)
+  assert set(back.leaves_at(make(exits=3).logits)) == {number}
+  assert Policy(rules.Rule('margin'), np.full(2, np.inf)).fixed_exit is None
+
+
 @pytest.mark.parametrize('name', rules.RULES)
 def test_file_of_version_1_is_read(name, tmp_path):
   policy = thresholds.budgeted(rules.fit_rule(name, SPLIT), SPLIT)[20]
@@ -118,6 +127,7 @@ def test_file_is_plain_json(tmp_path):
     ({'dataset': 'cifar100'}, 'for cifar100, not for digits'),
     ({'rule': 'patient'}, 'choose one of'),
     ({'rule': 'gate'}, 'damaged'),
+    ({'rule': 'fixed'}, 'damaged: a fixed exit has'),
     ({'coefficients': [[1.0]]}, 'damaged'),
     ({'coefficients': None}, 'damaged'),
     ({'rule': 'gate', 'coefficients': [[10**400]] * 3}, 'damaged'),

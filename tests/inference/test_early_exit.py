@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.policies import Policy, first_reached
+from mecl_jax.evaluation.policies import Policy, first_reached, fixed
 from mecl_jax.evaluation.rules import RULES, Rule, fit_rule
 from mecl_jax.inference import Answers, EarlyExit, disagreements
 from tests.inference.networks import IMAGES, NETWORKS, build, predicted
@@ -129,6 +129,31 @@ def test_no_segment_runs_after_all_have_left(batch_size):
   early_exit.policy = never_leave(model)
   with pytest.raises(UserError, match='not finite'):
     early_exit(IMAGES[:6])
+
+
+@ALIKE
+def test_fixed_exit_answers_as_the_exit_alone(name, batch_size, compiled):
+  early_exit, split = compiled(name, batch_size)
+  for number in range(split.exits):
+    early_exit.policy = fixed(number, split.exits)
+    answers = early_exit(IMAGES)
+    assert set(answers.exits) == {number}
+    np.testing.assert_allclose(answers.logits, split.logits[:, number], atol=ROUNDING)
+    assert disagreements(answers, early_exit.policy, split.logits) == 0
+  early_exit.policy = Policy(Rule('margin'), np.full(split.exits - 1, -np.inf))
+  assert set(early_exit(IMAGES).exits) == {0}
+
+
+@pytest.mark.parametrize('batch_size', [4, 1])
+def test_fixed_exit_runs_no_other_head_and_decides_nothing(batch_size, monkeypatch):
+  model = build()
+  for name in ('stage1', 'final'):
+    broken = model.heads[name].linear.bias
+    broken[...] = jnp.full_like(broken[...], jnp.nan)
+  for decision in ('reaches', 'one_reaches', 'confidence'):
+    monkeypatch.setattr(Rule, decision, None)
+  answers = EarlyExit(model, fixed(1, 3), batch_size=batch_size)(IMAGES[:6])
+  assert set(answers.exits) == {1} and np.isfinite(answers.logits).all()
 
 
 @pytest.mark.parametrize('batch_size', [4, 1])

@@ -46,6 +46,26 @@ def test_times_are_by_exit():
   assert measured.smallest_batch == 1
 
 
+def test_times_of_an_image_are_per_rule():
+  answers = [
+    {'rule': rule, 'exit': name, 'batch': 1, 'p50_ms': ms}
+    for rule, times in (('margin', (0.6, 1.1)), ('gate', (0.7, 1.4)))
+    for name, ms in zip(EXITS, times, strict=True)
+  ]
+  times = dataclasses.replace(make(), answers=answers).per_image()
+  np.testing.assert_allclose(times.of('fixed'), [0.5, 2.5 / 3])
+  assert times.of('margin').tolist() == [0.6, 1.1] and times.of('gate').tolist() == [0.7, 1.4]
+
+
+def test_file_of_version_1_has_no_time_of_early_exit(tmp_path):
+  path = tmp_path / 'latency.json'
+  save_latency(path, make())
+  old = json.loads(path.read_text()) | {'version': 1}
+  del old['answers']
+  path.write_text(json.dumps(old))
+  assert load_latency(path, EXITS) == make() and make().per_image() is None
+
+
 def test_unmeasured_batch_size_is_rejected():
   with pytest.raises(UserError, match='not measured at a batch size of 4, but at 1, 8'):
     make().segment_ms(4)

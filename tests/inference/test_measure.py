@@ -5,9 +5,9 @@ import pytest
 
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.costs import dynamic_macs
-from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.policies import Policy, fixed
 from mecl_jax.evaluation.predict import predict
-from mecl_jax.evaluation.rules import Rule
+from mecl_jax.evaluation.rules import RULES, Rule
 from mecl_jax.inference import latency, load_latency, measure, measure_saving, save_latency
 from mecl_jax.models import exit_costs
 from tests.inference.networks import IMAGES, build
@@ -27,8 +27,41 @@ def test_every_exit_is_timed_at_every_batch_size(tmp_path):
   for row in made.rows:
     assert 0 < row['p50_ms'] <= row['p99_ms'] and row['compile_seconds'] > 0
     assert row['images_per_second'] == pytest.approx(1000 * row['batch'] / row['p50_ms'])
+  assert [tuple(row) for row in made.answers] == [latency.ANSWERS] * 2 * len(RULES)
+  assert {row['batch'] for row in made.answers} == {1}  # the smallest
+  times = made.per_image()
+  assert times.fixed.tolist() == made.prefix_ms(1).tolist()
+  assert list(times.early) == list(RULES) and all((ms > 0).all() for ms in times.early.values())
   save_latency(tmp_path / 'latency.json', made)
   assert load_latency(tmp_path / 'latency.json', made.exits) == made
+
+
+def test_time_of_early_exit_includes_heads_and_decisions(monkeypatch):
+  model, ran, module = build(), [], sys.modules[measure.__module__]
+  decide = Rule.one_reaches
+
+  def spy(rule, by_exit, threshold):
+    leaves = decide(rule, by_exit, threshold)
+    ran.append((rule.name, len(by_exit), leaves))
+    return leaves
+
+  monkeypatch.setattr(Rule, 'one_reaches', spy)
+  paths = module._paths(model, 1)
+  assert list(paths) == [(rule, name) for rule in RULES for name in model.exit_names]
+  for rule in RULES:
+    for k, name in enumerate(model.exit_names):
+      ran.clear()
+      assert paths[rule, name](IMAGES[:1]).exits.tolist() == [k]
+      # A decision at every exit up to it, but none at the last.
+      assert ran == [(rule, i + 1, i == k) for i in range(min(k + 1, 2))]
+
+
+def test_saving_of_a_fixed_exit_has_no_disagreements():
+  model = build(exits=('stage1',))
+  row = measure_saving(model, fixed(0, 2), IMAGES, batch_size=4, turns=1)
+  assert row['disagreements'] == 0
+  costs = exit_costs(model, (8, 8, 3))
+  assert row['macs_saving'] == pytest.approx(1 - costs[0].macs / costs[-1].macs)
 
 
 @pytest.mark.parametrize(('batch_size', 'used'), [(4, 28), (1, 30)])

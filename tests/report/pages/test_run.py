@@ -111,25 +111,27 @@ def test_page_without_latencies_explains_measuring():
   )  # the curve was made before the latencies
 
 
-@pytest.mark.parametrize(
-  'drop, low, high, expected',
-  [
-    (0.0042, 0.001, 0.007, ('0.42 points below', 'drop is 0.10 to 0.70')),
-    (-0.0056, -0.01, 0.002, ('0.56 points above', 'gain is -0.20 to 1.00')),
-  ],
-)
-def test_chosen_operating_point_is_described(drop, low, high, expected):
+def test_operating_points_state_gains_as_gains(tmp_path):
   points = [
-    row | {'test_drop': drop, 'test_drop_low': low, 'test_drop_high': high}
+    row | {'test_drop': -0.0056, 'test_drop_low': -0.01, 'test_drop_high': 0.002, 'ms_saved': -0.3}
     for row in TABLES['operating_points']
   ]
+  tables = only('exits', 'curve') | {'operating_points': points}
+  page = write_page(tmp_path, 'A run', {}, [], run_sections(tables, {}), tables).read_text()
+  for cell in ('+0.56', '-0.20 to +1.00', '43.2 % less', '30.0 % more'):
+    assert cell in page.replace('\xa0', ' ')
+  assert '`max_accuracy_drop=0.005`'.strip('`') in page
+
+
+def test_bars_leave_out_fixed_exits_that_are_not_chosen():
+  chosen = next(row for row in TABLES['operating_points'] if row['chosen'])
+  fixed = [chosen | {'rule': 'fixed', 'thresholds': n, 'chosen': False} for n in ('a', 'final')]
+  points = [*fixed, *TABLES['operating_points']]
   stop = run_sections(only('exits', 'curve') | {'operating_points': points}, {})[1]
-  chosen = next(row for row in points if row['chosen'])
-  assert f'`{chosen["rule"]}` with thresholds `{chosen["thresholds"]}`' in texts(stop)
-  assert all(part in texts(stop) for part in expected)
-  assert '43.2 % less than the final exit' in texts(stop)
-  captions = [block.caption for block in stop.blocks if isinstance(block, Listing)]
-  assert '`max_accuracy_drop=0.005`' in captions[0]
+  (bars,) = (b for b in stop.blocks if isinstance(b, Drawing) and b.tables == ('operating_points',))
+  labels = [label.get_text() for label in bars.figure.axes[0].get_yticklabels()]
+  assert len(labels) == len(TABLES['operating_points'])
+  assert not any('fixed' in label for label in labels)
 
 
 def test_a_given_policy_has_no_target():
