@@ -190,11 +190,13 @@ def test_donated_buffers_are_saved_whole(tmp_path, everywhere):
   jax.tree.map(np.testing.assert_array_equal, state(again), state(make_model(seed=1)))
 
 
-def test_folder_that_cannot_be_used_is_one_line(tmp_path):
-  (tmp_path / 'c').write_text('')
-  with pytest.raises(RunError, match=r'checkpoints in .*c cannot be read: .*exists') as caught:
+def test_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+  def denied(*_, **__):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'all_steps', denied)
+  with pytest.raises(RunError, match=r'checkpoints in .*c cannot be read: .*denied$'):
     Checkpoints(tmp_path / 'c')
-  assert '\n' not in str(caught.value)
 
 
 def test_damaged_checkpoint_that_cannot_be_moved_is_one_line(tmp_path, everywhere):
