@@ -207,7 +207,7 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
   needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
   check_types(path, found, needed, again='choose another --workdir')
   if found.get('format') != FORMAT:
-    version = found.get('version', '0.1')
+    version = str(found.get('version', '0.1'))[:80]
     raise UserError(
       f'{workdir} was made by mecl_jax {version}, and this version cannot resume it; choose another'
       ' --workdir (its predictions.npz and difficulty.npz can still be read)'
