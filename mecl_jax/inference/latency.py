@@ -147,7 +147,7 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
   if read.get('format') != FORMAT:
     raise UserError(f'{path} is not a file of latencies; {again}')
   if read.get('version') not in (1, VERSION):
-    raise UserError(f'{path} has version {read.get("version")}, not 1 or {VERSION}; {again}')
+    raise UserError(f'{path} has version {read.get("version")!s:.80}, not 1 or {VERSION}; {again}')
   fields = {name: value for name, value in read.items() if name not in ('format', 'version')}
   try:
     lists = ('image_shape', 'exits', 'macs')

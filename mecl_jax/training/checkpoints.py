@@ -78,14 +78,15 @@ class Checkpoints:
       create=not read_only,
       cleanup_tmp_directories=not read_only,
     )
-    self._manager = ocp.CheckpointManager(self._folder, options=options)
-    self.found_some = bool(self._manager.all_steps())
+    with _one_line_errors(f'checkpoints in {self._folder} cannot be read'):
+      self._manager = ocp.CheckpointManager(self._folder, options=options)
+      self.found_some = bool(self._manager.all_steps())
 
   def __enter__(self) -> 'Checkpoints':
     return self
 
   def __exit__(self, *_) -> None:
-    with _one_line_errors(self._folder):
+    with _one_line_errors(f'checkpoints cannot be saved to {self._folder}'):
       self._manager.close()
 
   def save(self, position: Position, model: MultiExit, unfinished: Mapping[str, Any]) -> None:
@@ -108,7 +109,7 @@ class Checkpoints:
     record['checksum'] = json_checksum(record)
     items = {name: ocp.args.StandardSave(state) for name, state in states.items()}
     items['position'] = ocp.args.JsonSave(record)
-    with _one_line_errors(self._folder):
+    with _one_line_errors(f'checkpoints cannot be saved to {self._folder}'):
       self._manager.save(position.total, args=ocp.args.Composite(**items))
 
   def restore(
@@ -217,12 +218,15 @@ class Checkpoints:
       logger.warning('checkpoint %d in %s cannot be read (%s)', total, self._folder, reason)
       return
     aside = self._folder.parent / 'damaged_checkpoints'
-    aside.mkdir(exist_ok=True)
-    target = aside / str(total)
-    while target.exists():
-      target = target.with_name(target.name + '_')
-    (self._folder / str(total)).rename(target)
-    self._manager.reload()
+    with _one_line_errors(
+      f'checkpoint {total} is damaged ({reason}) and cannot be moved to {aside}'
+    ):
+      aside.mkdir(exist_ok=True)
+      target = aside / str(total)
+      while target.exists():
+        target = target.with_name(target.name + '_')
+      (self._folder / str(total)).rename(target)
+      self._manager.reload()
     logger.warning('checkpoint %d cannot be read and was moved to %s (%s)', total, target, reason)
 
 
@@ -243,12 +247,12 @@ def _abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
 
 
 @contextlib.contextmanager
-def _one_line_errors(folder: pathlib.Path) -> Iterator[None]:
-  """Turns an error of writing, also of the save before, into a RunError of one line."""
+def _one_line_errors(what: str) -> Iterator[None]:
+  """Turns an error of the machine, also of the save before, into a RunError of one line."""
   try:
     yield
   except (OSError, ValueError) as error:
-    raise RunError(f'checkpoints cannot be saved to {folder}: {first_line(error)}') from error
+    raise RunError(f'{what}: {first_line(error)}') from error
 
 
 @contextlib.contextmanager

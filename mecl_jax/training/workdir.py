@@ -40,10 +40,8 @@ _OF_SUMMARY = {
 _OF_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int} | dict.fromkeys(
   ('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), float
 )
-# Files that a run has only once it has begun to train.
-_OF_TRAINING = (
-  *('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher'),
-)
+# Files that a run has only once it has begun to train, beside checkpoints.
+_OF_TRAINING = ('damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher')
 
 
 @contextlib.contextmanager
@@ -91,13 +89,23 @@ def _clear_temporary_files(workdir: pathlib.Path) -> None:
 
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-  """Returns whether there are checkpoints, whole or damaged."""
-  return any(workdir.glob('checkpoints/[0-9]*'))
+  """Returns whether there are checkpoints, whole or damaged.
+
+  Raises:
+    UserError: the folder cannot be read, so that nobody can tell.
+  """
+  folder = workdir / 'checkpoints'
+  try:
+    return any(path.name.isdigit() for path in folder.iterdir())
+  except (FileNotFoundError, NotADirectoryError):
+    return False
+  except OSError as error:
+    raise UserError(f'{folder} cannot be read: {error.strerror}') from None
 
 
 def has_begun(workdir: pathlib.Path) -> bool:
   """Returns whether a work directory has files of a run that has begun to train."""
-  return any(found for pattern in _OF_TRAINING for found in workdir.glob(pattern))
+  return has_checkpoints(workdir) or any((workdir / name).exists() for name in _OF_TRAINING)
 
 
 def clear_unstarted_run(workdir: pathlib.Path) -> None:
@@ -205,7 +213,7 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
   needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
   check_types(path, found, needed, again='choose another --workdir')
   if found.get('format') != FORMAT:
-    version = found.get('version', '0.1')
+    version = str(found.get('version', '0.1'))[:80]
     raise UserError(
       f'{workdir} was made by mecl_jax {version}, and this version cannot resume it; choose another'
       ' --workdir (its predictions.npz and difficulty.npz can still be read)'

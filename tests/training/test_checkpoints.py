@@ -190,6 +190,24 @@ def test_donated_buffers_are_saved_whole(tmp_path, everywhere):
   jax.tree.map(np.testing.assert_array_equal, state(again), state(make_model(seed=1)))
 
 
+def test_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+  def denied(*_, **__):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'all_steps', denied)
+  with pytest.raises(RunError, match=r'checkpoints in .*c cannot be read: .*denied$'):
+    Checkpoints(tmp_path / 'c')
+
+
+def test_damaged_checkpoint_that_cannot_be_moved_is_one_line(tmp_path, everywhere):
+  save(tmp_path / 'c', 1, 2)
+  truncate(tmp_path / 'c/2')
+  (tmp_path / 'damaged_checkpoints').write_text('')
+  with pytest.raises(RunError, match=r'checkpoint 2 is damaged .* cannot be moved to .*exists'):
+    restore(tmp_path / 'c', everywhere)
+  assert (tmp_path / 'c/2').is_dir()
+
+
 def test_keeps_the_newest_checkpoints(tmp_path):
   with Checkpoints(tmp_path / 'c', keep=2) as checkpoints:
     for step in range(1, 5):

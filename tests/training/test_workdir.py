@@ -1,11 +1,13 @@
 import json
+import pathlib
+import shutil
 
 import pytest
 
 from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.files import read_json, write_checked_json
 from mecl_jax.training import learning_speed
-from mecl_jax.training.workdir import claim, read_identity, read_summary
+from mecl_jax.training.workdir import claim, clear_unstarted_run, read_identity, read_summary
 
 
 def test_workdir_that_cannot_be_made_is_rejected(tmp_path):
@@ -43,6 +45,24 @@ def test_files_of_killed_processes_are_removed(tmp_path):
   with claim(tmp_path):
     assert files_of(tmp_path) == {*OTHERS, 'teacher/.lock'}
   assert not list(tmp_path.rglob('*.orbax-checkpoint-tmp*'))
+
+
+def test_unreadable_checkpoints_keep_the_description(own, monkeypatch):
+  """Otherwise the run would count as one that never began, and its config.json be removed."""
+  shutil.rmtree(own / 'teacher', ignore_errors=True)
+  for name in ('difficulty.npz', 'summary.json'):
+    (own / name).unlink()
+  iterdir = pathlib.Path.iterdir
+
+  def denied(path):
+    if path.name == 'checkpoints':
+      raise PermissionError(13, 'Permission denied', str(path))
+    return iterdir(path)
+
+  monkeypatch.setattr(pathlib.Path, 'iterdir', denied)
+  with pytest.raises(UserError, match='checkpoints cannot be read: Permission denied'):
+    clear_unstarted_run(own)
+  assert (own / 'config.json').exists() and (own / 'identity.json').exists()
 
 
 def test_files_of_a_running_process_are_kept(tmp_path):
