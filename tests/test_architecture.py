@@ -15,7 +15,7 @@ FLOORS = (
   ('evaluation',),
   ('curriculum', 'data', 'models'),
   ('config',),
-  ('errors', 'files', 'compiler', 'durations', 'version'),
+  ('errors', 'files', 'disk', 'compiler', 'durations', 'version'),
 )
 # Rooms that take plain values, and must not import these although they lie below.
 PLAIN = {

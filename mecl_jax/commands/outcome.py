@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 import numpy as np
 
+from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.curriculum import visible_count
@@ -80,6 +81,7 @@ def _predict_splits(run: Run, position: Position) -> dict[str, np.ndarray]:
       logits = predict(run.model, split.images, mesh=run.mesh, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
+  disk.check_there(run.workdir)
   save_predictions(path, run.model.exit_names, found, _identifier(position))
   return load_predictions(path)
 
@@ -101,6 +103,7 @@ def write_outcome(
   Raises:
     UserError: no operating point meets the target in `evaluation`; nothing is written then.
   """
+  disk.check_there(run.workdir)
   with_page = run.config.report.page and not brief
   choice = None
   if with_page and run_report.has_early_exits(run):

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
 
 from mecl_jax.files import write_text
+from mecl_jax.training.events import Events
 
 PLAIN_SECONDS = 10.0  # between two progress lines if the output is not a terminal
 
@@ -89,14 +89,16 @@ class MetricsLog:
     kept = [record for record in read_metrics(path) if record['step'] <= step]
     write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
     self._lines = path.open('a', buffering=1)
-    self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
+    self._events = Events(workdir / 'tensorboard', purge_step=step + 1)
 
   def __enter__(self) -> 'MetricsLog':
     return self
 
   def __exit__(self, *_) -> None:
-    self._lines.close()
-    self._events.close()
+    try:
+      self._lines.close()
+    finally:
+      self._events.close()
 
   def write(self, record: Mapping[str, Any]) -> None:
     """Appends a record with a 'step'; its numbers become TensorBoard curves."""

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
+from mecl_jax.disk import LOCK
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_json, write_npz
 from mecl_jax.version import __version__
@@ -40,7 +41,7 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(workdir / '.lock', timeout=0)
+    lock = FileLock(workdir / LOCK, timeout=0)
     lock.acquire()
   except Timeout:
     raise UserError(f'another process uses the work directory {workdir}') from None
