@@ -15,7 +15,7 @@ FLOORS = (
   ('evaluation',),
   ('curriculum', 'data', 'models'),
   ('config',),
-  ('errors', 'files', 'compiler', 'durations', 'terminal', 'version'),
+  ('errors', 'files', 'disk', 'compiler', 'durations', 'terminal', 'version'),
 )
 # Rooms that take plain values, and must not import these although they lie below.
 PLAIN = {

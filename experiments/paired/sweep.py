@@ -22,6 +22,7 @@ from experiments.paired.whole import WholeNetworks
 import mecl_jax
 from mecl_jax import data
 from mecl_jax.data import Dataset
+from mecl_jax.disk import one_line_errors
 from mecl_jax.errors import RunError
 from mecl_jax.files import write_text
 from mecl_jax.training.interruption import Interrupted, Interruption
@@ -61,7 +62,8 @@ def sweep(
   """
   console = console or make_console()
   folder = folder.absolute()  # runs on a backbone keep its path, and go on under no other
-  with claim(folder / f'shard-{shard}-of-{shards}'), Interruption() as interruption:
+  held = folder / f'shard-{shard}-of-{shards}'
+  with claim(held), one_line_errors(held), Interruption() as interruption:
     interruption.wait_for_safe_points()  # raised anywhere it might be lost, as in a callback of JAX
     maker = _Maker(study, name, folder, data_dir, console, interruption)
     mine, all_cells = jobs.cells(study, shard, shards), jobs.cells(study)

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from mecl_jax.commands import arms
+from mecl_jax.disk import one_line_errors
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, load_predictions, predicted
 from mecl_jax.report.comparison import page as compare_page
@@ -51,7 +52,7 @@ def compare(
   tables = _tables(compared, dict(zip(names, settings, strict=True)))
   facts = compare_page.facts(tables, len(compared[0].test.labels))
   notes, sections = compare_page.notes(tables), compare_page.sections(tables)
-  with claim(workdir):
+  with claim(workdir), one_line_errors(workdir):
     title = f'Comparison of {len(runs)} runs'
     page = write_page(workdir / 'report', title, facts, notes, sections, tables)
   if tables['differences']:

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 import numpy as np
 
+from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.curriculum import visible_count
@@ -81,6 +82,7 @@ def _predict_splits(run: Run, position: Position) -> dict[str, np.ndarray]:
       logits = predict_split(run, split, on_batch=on_batch)
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
+  disk.check_there(run.workdir)
   save_predictions(path, run.model.exit_names, found, _identifier(position))
   return load_predictions(path)
 
@@ -102,6 +104,7 @@ def write_outcome(
   Raises:
     UserError: no operating point meets the target in `evaluation`; nothing is written then.
   """
+  disk.check_there(run.workdir)
   with_page = run.config.report.page and not brief
   line = ''
   with doing(run.console, 'writing the report'):

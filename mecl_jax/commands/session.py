@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from mecl_jax import config as config_lib
+from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, replacement, run_report
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
@@ -30,8 +31,13 @@ def hold(workdir: pathlib.Path, config: ConfigDict) -> Iterator[Interruption]:
 
   Raises:
     UserError: another process uses it, or it was made with another configuration or version.
+    RunError: within the context, the disk is full, the directory was removed, or the like.
   """
-  with workdirs.claim(workdir), Interruption() as interruption:
+  with (
+    workdirs.claim(workdir),
+    disk.one_line_errors(workdir),
+    Interruption() as interruption,
+  ):
     replacement.recover(workdir)
     workdirs.clear_unstarted_run(workdir)
     workdirs.check_config(workdir, config)

@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
-from tensorboardX import SummaryWriter
 
 from mecl_jax.errors import UserError, first_line
 from mecl_jax.files import write_text
+from mecl_jax.training.events import Events
 
 logger = logging.getLogger(__name__)
 _reported: set[tuple[pathlib.Path, int]] = set()  # so that two readers give one warning
@@ -243,8 +243,8 @@ class MetricsLog:
     kept = [record for record in read_metrics(path) if record['step'] <= step]
     try:
       write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
-      self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
       self._lines = path.open('a', buffering=1)
+      self._events = Events(workdir / 'tensorboard', purge_step=step + 1)
     except OSError as error:
       place = error.filename or path
       raise UserError(f'{place} cannot be written: {error.strerror or first_line(error)}') from None
@@ -253,8 +253,10 @@ class MetricsLog:
     return self
 
   def __exit__(self, *_) -> None:
-    self._lines.close()
-    self._events.close()
+    try:
+      self._lines.close()
+    finally:
+      self._events.close()
 
   def write(self, record: Mapping[str, Any]) -> None:
     """Appends a record with a 'step'; its numbers become TensorBoard curves."""

@@ -6,6 +6,7 @@ import time
 import jax
 import numpy as np
 
+from mecl_jax import disk
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.training import learning_speed
 from mecl_jax.training.checkpoints import Checkpoints, Position
@@ -60,7 +61,8 @@ def train_phase(
 
   Raises:
     Interrupted: SIGTERM or Ctrl-C; everything so far is saved.
-    RunError: the loss is not a number; the last checkpoint before that is kept.
+    RunError: the loss is not a number, or the work directory was removed; the last checkpoint
+      before that is kept.
   """
   phase = PhaseSteps(run, plan, curriculum, easiness, phase_source(run, plan), start.unfinished)
   saver = _Saver(run, plan, phase, start, checkpoints)
@@ -126,6 +128,7 @@ class _Saver:
       run=self._run.digest,
       scores=self._scores,
     )
+    disk.check_there(self._run.workdir)
     self._phase.update_model()
     unfinished = {} if ended else self._phase.unfinished()
     self._checkpoints.save(position, self._run.model, unfinished)

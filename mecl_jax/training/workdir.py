@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
+from mecl_jax.disk import LOCK
 from mecl_jax.errors import MissingFile, UserError
 from mecl_jax.files import (
   check_types,
@@ -61,7 +62,7 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
     )
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(workdir / '.lock', timeout=0)
+    lock = FileLock(workdir / LOCK, timeout=0)
     lock.acquire()
   except Timeout:
     raise UserError(f'another process uses the work directory {workdir}') from None
