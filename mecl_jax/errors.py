@@ -3,6 +3,12 @@
 from collections.abc import Iterator
 import contextlib
 
+# The hint beside an unknown name of a backbone.
+OWN_BACKBONE = (
+  'a backbone of your own must be in mecl_jax.models.BACKBONES: add it in a Python program, which'
+  ' then calls mecl_jax.train(..), or for an existing run mecl_jax.evaluate(WORKDIR)'
+)
+
 
 class UserError(Exception):
   """The input is invalid or cannot be used; the message says what to do (exit code 2)."""

@@ -275,6 +275,11 @@ def read_value(folder: pathlib.Path, rng: random.Random) -> None:
   """Sets one field of a configuration file to a drawn value, and sets up its run."""
   fields = sorted(name for name, _ in config.all_fields())
   name, value = rng.choice(fields), rng.choice(mutations.VALUES)
+  if rng.randrange(4):  # mostly a value of the field's type
+    kinds = {'None': type(None)} | {v: type(eval(v, {'np': np})) for v in mutations.VALUES}
+    default = type(dict(config.all_fields())[name].default)
+    near = {float: (float, int), tuple: (tuple, list)}.get(default, (default,))
+    value = rng.choice([v for v in mutations.VALUES if issubclass(kinds[v], (*near, type(None)))])
   path = folder / 'mine.py'
   path.write_text(
     'import numpy as np\nfrom tests import toys\n\n\ndef get_config():\n'

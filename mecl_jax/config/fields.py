@@ -24,6 +24,7 @@ from mecl_jax.config.valid import (
   whole,
   whole_or_zero,
 )
+from mecl_jax.errors import OWN_BACKBONE
 
 LAST_SEED = 2**32 - 1
 LARGEST = 2**31 - 1  # of a count of images: an index of an array in XLA
@@ -99,7 +100,7 @@ _AUGMENT = Group(
 _MODEL = Group(
   'The network.',
   {
-    'backbone': Field('resnet20', name_in('backbones', 'networks.md'), 'backbone'),
+    'backbone': Field('resnet20', name_in('backbones', 'networks.md', OWN_BACKBONE), 'backbone'),
     'stem': Field(
       'auto',
       one_of('auto', 'cifar', 'imagenet'),

@@ -64,7 +64,9 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     ),
     'warmup': Field('2%', duration(), 'linear rise of the learning rate from 0'),
     'milestones': Field(
-      ('50%', '75%'), durations(), '`step`: when the rate is multiplied by `decay`'
+      ('50%', '75%'),
+      durations(),
+      '`step`: when the rate is multiplied by `decay`; not before the end of the warm-up',
     ),
     'decay': Field(
       0.1, number('above 0, at most 1', lambda v: 0 < v <= 1), '`step`: factor at milestones'

@@ -86,9 +86,13 @@ class NameIn(Valid):
   """A name that another part of the package registers, such as that of a backbone."""
 
   registry: str = ''
+  hint: str = ''
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    choose(name, value if isinstance(value, str) else shown(value), names[self.registry])
+    try:
+      choose(name, value if isinstance(value, str) else shown(value), names[self.registry])
+    except UserError as error:
+      raise UserError('; '.join(filter(None, (str(error), self.hint)))) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +126,15 @@ def one_of(*choices: str) -> Valid:
   return OneOf(', '.join(f'`{choice}`' for choice in choices), choices=choices)
 
 
-def name_in(registry: str, document: str) -> Valid:
+def name_in(registry: str, document: str, hint: str = '') -> Valid:
   """Returns the kind of a field that names an entry of a registry.
 
   Args:
     registry: a key of the `names` that `Valid.check` takes.
     document: in `docs/`, that lists the entries.
+    hint: follows the names in the message for an unknown one.
   """
-  return NameIn(f'a name in [{document}]({document})', registry=registry)
+  return NameIn(f'a name in [{document}]({document})', registry=registry, hint=hint)
 
 
 def duration(*, share: bool = True, zero: bool = True) -> Valid:

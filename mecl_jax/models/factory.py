@@ -7,7 +7,7 @@ from flax import nnx
 import jax
 from jax.typing import ArrayLike, DTypeLike
 
-from mecl_jax.errors import UserError, choose
+from mecl_jax.errors import OWN_BACKBONE, UserError, choose
 from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.macs import stage_costs
@@ -104,7 +104,11 @@ def build(
 
 
 def _entry(backbone: str, stem: str) -> BackboneEntry:
-  entry = BACKBONES[choose('model.backbone', backbone, BACKBONES)]
+  if backbone not in BACKBONES:
+    raise UserError(
+      f'model.backbone is {backbone!r}; choose one of: {", ".join(BACKBONES)}; {OWN_BACKBONE}'
+    )
+  entry = BACKBONES[backbone]
   if choose('model.stem', stem, STEMS) == 'auto':
     return entry
   if entry.stem is None:

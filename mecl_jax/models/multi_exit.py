@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import choose
-from mecl_jax.models.backbones.backbone import Backbone, Features, feature_map
+from mecl_jax.models.backbones.backbone import (
+  Backbone,
+  Features,
+  check_batch_norm,
+  feature_map,
+)
 from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
@@ -42,6 +47,9 @@ class MultiExit(nnx.Module):
     remat: whether the backward pass computes the inside of every stage again, instead of keeping
       it from the forward pass; this saves memory and costs time.
 
+  Raises:
+    UserError: a head is a Linen module with batch norm.
+
   Attributes:
     exit_names: earliest first; the last is 'final'.
     exit_stages, head_kinds: as given.
@@ -67,6 +75,7 @@ class MultiExit(nnx.Module):
     dtype: DTypeLike,
     remat: bool = False,
   ):
+    check_batch_norm(heads, 'head')
     self.backbone = backbone
     self.heads = Named(heads)
     self.exit_names = tuple(heads)

@@ -88,8 +88,15 @@ def _norm_biases(params):
 
 
 def _kernels(params):
-  """Returns the mask of weight decay: all but biases and scales, which have one axis."""
-  return {k: _kernels(v) if isinstance(v, dict) else v.ndim > 1 for k, v in params.items()}
+  """Returns the mask of weight decay: kernels of convolutions, dense layers and attention.
+
+  The name decides and not the number of axes: biases of attention have two, positions and class
+  tokens two or three.
+  """
+  return {
+    name: _kernels(value) if isinstance(value, dict) else name == 'kernel'
+    for name, value in params.items()
+  }
 
 
 def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str) -> np.ndarray:
@@ -102,7 +109,7 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
     field: name of the settings in the configuration, for messages.
 
   Raises:
-    UserError: the warm-up is as long as the phase.
+    UserError: the warm-up is as long as the phase, or a milestone lies within it.
   """
   peak = settings.learning_rate
   warmup = to_steps(settings.warmup, epoch=epoch, phase=steps, field=f'{field}.warmup')
@@ -129,10 +136,14 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
 
 
 def _milestones(settings, steps, epoch, warmup, field) -> dict[int, float]:
-  """Returns {step after the warm-up: factor}; milestones within the warm-up apply at its end."""
-  at = [
-    to_steps(text, epoch=epoch, phase=steps, field=f'{field}.milestones')
-    for text in settings.milestones
-  ]
-  after = [max(step - warmup, 0) for step in at]
+  """Returns {step after the warm-up: factor}."""
+  after = []
+  for text in settings.milestones:
+    step = to_steps(text, epoch=epoch, phase=steps, field=f'{field}.milestones')
+    if step < warmup:
+      raise UserError(
+        f'{field}.milestones has {text!r}, step {step}, within {field}.warmup of {warmup} steps; it'
+        ' must not be before the end of the warm-up'
+      )
+    after.append(step - warmup)
   return {step: settings.decay ** after.count(step) for step in after}

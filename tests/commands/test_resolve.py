@@ -293,3 +293,10 @@ def test_checkpoints_may_be_saved_after_phases_only():
   c = config.default()
   c.checkpoints.every_seconds = float('inf')
   assert resolve(c).checkpoints.every_seconds == float('inf')
+
+
+def test_backbone_of_a_user_is_named_with_the_call_that_knows_it():
+  c = config.default()
+  c.model.backbone = 'mine'
+  with pytest.raises(UserError, match=r"backbone is 'mine'.*; .*mecl_jax\.evaluate\(WORKDIR\)$"):
+    resolve(c)

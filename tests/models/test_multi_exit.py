@@ -1,11 +1,13 @@
-from flax import nnx
+from flax import linen, nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
-from mecl_jax.models import PixelStatistic, count_macs, set_trainable
+from mecl_jax.models import BACKBONES, PixelStatistic, count_macs, set_trainable
+from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.registry import BackboneEntry
 from tests.models.networks import IMAGES, build
 from tests.precision import float64
 
@@ -189,3 +191,31 @@ def test_state_determines_the_logits(model):
   assert not np.allclose(other(IMAGES), model(IMAGES))
   nnx.update(other, state)
   np.testing.assert_array_equal(other(IMAGES), model(IMAGES))
+
+
+class _Linen(linen.Module):
+  """A stage of Linen, with or without batch norm."""
+
+  norm: bool
+
+  @linen.compact
+  def __call__(self, x):
+    x = linen.Conv(4, (3, 3))(x)
+    return linen.BatchNorm(use_running_average=False)(x) if self.norm else x
+
+
+@pytest.mark.parametrize('norm', [True, False])
+def test_linen_stage_with_batch_norm_is_rejected(norm, monkeypatch):
+  """The bridge of Flax does not pass the training mode on, so its averages would never move."""
+
+  def make(in_channels, *, width, dtype, rngs):
+    stage = nnx.bridge.ToNNX(_Linen(norm), rngs=rngs)
+    stage.lazy_init(jnp.zeros((1, 16, 16, in_channels)))
+    return Backbone({'stem': stage, 'last': nnx.Conv(4, 4, (3, 3), strides=2, rngs=rngs)})
+
+  monkeypatch.setitem(BACKBONES, 'mine', BackboneEntry(make))
+  if norm:
+    with pytest.raises(UserError, match='stage stem is a Linen module with batch norm'):
+      build(backbone='mine', exits=('stem',))
+  else:
+    assert build(backbone='mine', exits=('stem',))(IMAGES).shape == (4, 2, 5)

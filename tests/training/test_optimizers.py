@@ -1,3 +1,7 @@
+import functools
+
+from flax import nnx
+from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +10,7 @@ import pytest
 
 from mecl_jax import config
 from mecl_jax.errors import UserError
+from mecl_jax.models import BACKBONES, HEADS
 from mecl_jax.training.optimizers import learning_rates, make_optimizer
 
 pytestmark = pytest.mark.stacks
@@ -53,9 +58,15 @@ def test_milestones_count_from_the_start_of_the_phase():
   np.testing.assert_allclose(got[2:], [0.1] * 3 + [0.01] * 5, rtol=1e-6)
 
 
-def test_milestones_within_the_warmup_all_count():
-  got = rates(schedule='step', warmup='5 steps', milestones=('25%', '50%'), decay=0.5)
-  np.testing.assert_allclose(got[5:], [0.025] * 5, rtol=1e-6)
+@pytest.mark.parametrize('milestone', ['25%', '4 steps', '0%'])
+def test_milestone_within_the_warmup_is_rejected(milestone):
+  """Otherwise the rate would fall by the factors of all of them in one step after its rise."""
+  at = {'25%': 3, '4 steps': 4, '0%': 0}[milestone]
+  message = f"phases.joint.milestones has '{milestone}', step {at}, within phases.joint.warmup of 5"
+  with pytest.raises(UserError, match=message):
+    rates(schedule='step', warmup='5 steps', milestones=(milestone, '70%'))
+  got = rates(schedule='step', warmup='5 steps', milestones=('50%', '80%'), decay=0.5)
+  np.testing.assert_allclose(got[5:], [0.05] * 3 + [0.025] * 2, rtol=1e-6)
 
 
 def test_one_cycle_rises_then_falls():
@@ -95,6 +106,29 @@ def test_optimizers_equal_those_of_optax(name):
     updates, reference = theirs.update(grads, reference, other)
     other = optax.apply_updates(other, updates)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), mine, other)
+
+
+def parts():
+  """Yields the name and the parameters of every backbone and every head, as shapes."""
+  makers = {name: functools.partial(entry, 3) for name, entry in BACKBONES.items()}
+  makers |= {name: functools.partial(entry, (16, 16, 16), 10) for name, entry in HEADS.items()}
+  for name, make in makers.items():
+    made = functools.partial(make, width=8, dtype=jnp.float32)
+    module = nnx.eval_shape(lambda made=made: made(rngs=nnx.Rngs(0)))
+    yield name, nnx.to_pure_dict(nnx.state(module, nnx.Param))
+
+
+def test_kernels_of_every_network_decay_and_nothing_else():
+  """A parameter with another name needs a decision: it is listed here, or it is a kernel."""
+  others = {'bias', 'scale', 'positions', 'token', 'mix'}
+  shapes = dict(parts())
+  ones = jax.tree.map(lambda _: np.ones(()), shapes)
+  decay = make_optimizer(settings(optimizer='sgd', momentum=0.0, weight_decay=0.5))
+  with jax.disable_jit():
+    updates, _ = decay.update(jax.tree.map(np.zeros_like, ones), decay.init(ones), ones)
+  for path, update in flatten_dict(updates).items():
+    assert path[-1] == 'kernel' or path[-1] in others, path
+    assert update == (0.5 if path[-1] == 'kernel' else 0.0), path
 
 
 PARAMS = {

@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 import jax
 
+from mecl_jax.errors import UserError
 from mecl_jax.models.named import Named
 
 # Output of a stage: a feature map [B, H, W, C], or several arrays.
@@ -23,14 +24,38 @@ class Backbone(nnx.Module):
   Args:
     stages: stage name -> module, first to last.
 
+  Raises:
+    UserError: a stage is a Linen module with batch norm.
+
   Attributes:
     stages: as given.
     stage_names: first to last. `Named` does not keep this order when it is split and merged.
   """
 
   def __init__(self, stages: Mapping[str, nnx.Module]):
+    check_batch_norm(stages, 'stage')
     self.stage_names = tuple(stages)
     self.stages = Named(stages)
+
+
+def check_batch_norm(parts: Mapping[str, nnx.Module], what: str) -> None:
+  """Checks that no part is a Linen module with batch norm, whose averages would never move.
+
+  Args:
+    parts: by name.
+    what: they are, for the message.
+
+  Raises:
+    UserError: one is.
+  """
+  for name, part in parts.items():
+    for _, node in nnx.iter_graph(part):
+      if isinstance(node, nnx.bridge.ToNNX) and jax.tree.leaves(nnx.state(node, nnx.BatchStat)):
+        raise UserError(
+          f'{what} {name} is a Linen module with batch norm in nnx.bridge.ToNNX, which does not'
+          ' pass the training mode on: its moving averages would never change. Write the part in'
+          ' Flax NNX, with nnx.BatchNorm, or use a Linen module without batch norm'
+        )
 
 
 def feature_map(features: Features) -> jax.Array:
