@@ -27,7 +27,7 @@ from experiments.quotes import Quotes
 from experiments.studies import read_studies
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
-from mecl_jax.report.style import save
+from mecl_jax.report.style import save_png
 
 TEMPLATE = pathlib.Path(__file__).with_name('results.md.jinja')
 
@@ -85,7 +85,7 @@ def build(
 def write(built: Built) -> None:
   """Writes all texts, draws all pictures, and deletes what is left over."""
   for path, draw in built.pictures.items():
-    save(draw(), path)
+    save_png(draw(), path)
   for path, text in built.texts.items():
     write_text(path, text)
   for path in built.left_over:

@@ -61,3 +61,11 @@ def test_examples_of_documents_use_public_names(path):
 def test_links_of_documents_lead_somewhere(path):
   for link in re.findall(r'\]\(([^)#:]+)(?:#[^)]*)?\)', path.read_text()):
     assert (path.parent / link).exists(), link
+
+
+def test_messages_in_the_troubleshooting_page_exist():
+  page = (ROOT / 'docs/troubleshooting.md').read_text()
+  first = [line.split('|')[1] for line in page.splitlines() if line.startswith('|')]
+  quoted = [text for cell in first for text in re.findall('`([^`]+ [^`]+)`', cell)]
+  code = '\n'.join(path.read_text() for path in (ROOT / 'mecl_jax').rglob('*.py'))
+  assert len(quoted) > 12 and not [text for text in quoted if text not in code]

@@ -125,15 +125,20 @@ def evenly(values: np.ndarray, most: int) -> np.ndarray:
   return values[np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
+def save_png(figure: Figure, path: str | os.PathLike) -> None:
+  """Writes a figure as a PNG of `DPI` dots per inch."""
+  with atomic(path) as file:
+    figure.savefig(file, format='png', dpi=DPI)
+
+
 def save(figure: Figure, path: str | os.PathLike) -> None:
-  """Writes a figure as a PNG of `DPI` dots per inch, and as an SVG beside it.
+  """Writes a figure as a PNG, and as an SVG beside it.
 
   Args:
     figure: to write.
     path: of the PNG.
   """
-  with atomic(path) as file:
-    figure.savefig(file, format='png', dpi=DPI)
+  save_png(figure, path)
   with atomic(pathlib.Path(path).with_suffix('.svg')) as file:
     file.write(as_svg(figure))
 

@@ -1,6 +1,7 @@
 """The picture of the accuracy of every exit against its MACs."""
 
 from collections.abc import Mapping
+import math
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ from mecl_jax.report.style import COLOURS, save
 
 
 def draw_exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None:
-  """Draws test accuracy against the MACs up to each exit, as a PNG.
+  """Draws test accuracy with its 95 % interval against the MACs up to each exit, as PNG and SVG.
 
   Args:
     summary: of a run, as in summary.json.
@@ -21,10 +22,15 @@ def draw_exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None
   axes = figure.subplots()
   macs = [row['macs'] / 1e6 for row in summary['exits']]
   accuracy = [100 * row['accuracy'] for row in summary['exits']]
-  axes.plot(macs, accuracy, color=COLOURS[0], marker='o')
+  below = [100 * (row['accuracy'] - row['accuracy_low']) for row in summary['exits']]
+  above = [100 * (row['accuracy_high'] - row['accuracy']) for row in summary['exits']]
+  axes.errorbar(macs, accuracy, (below, above), color=COLOURS[0], marker='o', capsize=3)
+  before = -math.inf
   for row, x, y in zip(summary['exits'], macs, accuracy, strict=True):
-    label = f'{row["name"]} {y:.1f}'
-    axes.annotate(label, (x, y), xytext=(-6, 4), textcoords='offset points', ha='right')
+    # Beside the line: it comes from below if the accuracy has risen, else from above.
+    place: dict[str, Any] = {'xytext': (-6, 5 if y > before else -13), 'ha': 'right'}
+    axes.annotate(f'{row["name"]} {y:.1f}', (x, y), textcoords='offset points', **place)
+    before = y
   axes.margins(x=0.3, y=0.15)
   axes.grid(alpha=0.3)
   axes.set(
