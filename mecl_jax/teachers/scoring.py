@@ -53,7 +53,7 @@ def check(config: ConfigDict) -> None:
     raise UserError('curriculum.teacher=prediction_depth needs early exits: model.exits is empty')
 
 
-def difficulty(run: Run, *, begun: bool, digest: str, train_run: TrainRun) -> Difficulty:
+def difficulty(run: Run, *, begun: bool, train_run: TrainRun, digest: str = '') -> Difficulty:
   """Returns the difficulty of every training example; keeps it in difficulty.npz.
 
   If that file is missing or damaged, the scores are computed again.
