@@ -31,6 +31,14 @@ def test_losses_and_gains_are_stated_in_words():
   assert cells.less_or_more(0.35) == '35.0 % less' and cells.less_or_more(-0.35) == '35.0 % more'
   assert cells.below_or_above(0.0042) == '0.42 points below'
   assert cells.below_or_above(-0.0056) == '0.56 points above'
+  assert cells.show({'ms_saved': -0.35}, 'ms_saved')[0] == '35.0 % more'
+  assert cells.show({'allowed_saving': 0.26}, 'allowed_saving')[0] == '26.0 % less'
+
+
+def test_accuracy_against_the_final_exit_is_a_change():
+  row = {'test_drop': -0.004, 'test_drop_low': -0.011, 'test_drop_high': 0.003}
+  assert cells.show(row, 'test_drop') == ('+0.40', '-0.30 to +1.10')
+  assert cells.show({'test_drop': 0.0}, 'test_drop')[0] == '+0.00'
 
 
 def test_curriculum_name_has_order_and_weights():
