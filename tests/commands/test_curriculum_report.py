@@ -1,5 +1,4 @@
 import csv
-import json
 
 from matplotlib.image import imread
 import numpy as np
@@ -16,6 +15,7 @@ from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import set_up_run
+from mecl_jax.training.workdir import read_summary
 from tests.runs import run
 
 QUIET = Console(quiet=True)
@@ -80,11 +80,11 @@ def test_scores_are_compared_with_others(toy_config, tmp_path):
   rows = list(csv.reader((tmp_path / 'a/report/agreement.csv').open()))
   assert len(rows) == 4 and float(rows[1][2]) == pytest.approx(next(iter(agreement.values())))
   assert (tmp_path / 'a/report/agreement.png').exists()
-  assert json.loads((tmp_path / 'a/summary.json').read_text()) == summary
+  assert read_summary(tmp_path / 'a') == summary
 
 
 def test_missing_scores_are_rejected_before_training(toy_config, tmp_path):
   toy_config.report.compare_with = str(tmp_path / 'no')
-  with pytest.raises(UserError, match=r'difficulty file not found: .*no'):
+  with pytest.raises(UserError, match=r'no does not exist'):
     run(toy_config, tmp_path / 'a')
   assert not (tmp_path / 'a/checkpoints').exists()

@@ -16,6 +16,8 @@ from rich.console import Console
 
 from mecl_jax import config
 from mecl_jax.commands.train import train
+from mecl_jax.evaluation.predictions import load_predictions
+from mecl_jax.training.workdir import read_summary
 from tests.toys import make_config, write_config_file
 
 pytestmark = pytest.mark.stacks
@@ -91,9 +93,8 @@ def result(workdir):
   """Returns the last step, its parameters, all predictions, and the summary without its time."""
   last = max(int(p.name) for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit())
   read = ocp.StandardCheckpointer().restore(workdir / 'checkpoints' / str(last) / 'model')
-  with np.load(workdir / 'predictions.npz') as predictions:
-    logits = dict(predictions)
-  summary = json.loads((workdir / 'summary.json').read_text())
+  logits = load_predictions(workdir / 'predictions.npz')
+  summary = read_summary(workdir)
   summary.pop('wall_seconds')
   return last, [np.asarray(x) for x in jax.tree.leaves(read)], logits, summary
 

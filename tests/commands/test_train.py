@@ -1,3 +1,6 @@
+import io
+import json
+
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -102,6 +105,16 @@ def test_it_learns(toy_config, tmp_path):
   assert summary == read_summary(tmp_path)
   assert summary['exits'][-1]['accuracy'] > 0.9
   assert summary['exits'][0]['accuracy'] > 0.7
+
+
+def test_damaged_summary_is_written_again(own, toy_config):
+  before = (own / 'summary.json').read_bytes()
+  (own / 'summary.json').write_bytes(before[:-20])
+  console = Console(file=io.StringIO(), width=200)
+  summary = train(toy_config, own, console=console)
+  assert 'summary.json is damaged and is written again' in console.file.getvalue()
+  expected = json.loads(before)
+  assert read_summary(own) == summary and summary['exits'] == expected['exits']
 
 
 def test_ended_run_shows_its_report_again(toy_config, own, monkeypatch):
