@@ -117,7 +117,9 @@ def write_outcome(
     with replacing(run.workdir, () if choice or brief else _policy(run)) as folder:
       if not brief:
         _draw(run, summary, folder / 'report')
+        run.interruption.check()
         summary['curriculum'] |= curriculum_report.write(run, folder / 'report')
+      run.interruption.check()
       if with_page:
         line = run_report.write(run, summary, predictions, found, choice, folder)
       write_checked_json(folder / 'summary.json', summary)

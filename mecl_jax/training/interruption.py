@@ -16,7 +16,7 @@ from typing import NoReturn
 HANDLED = signal.SIGINT, signal.SIGTERM
 # Signals within this time count as one: `timeout` and some schedulers send each signal twice.
 ONE_SIGNAL_SECONDS = 1.0
-HINT_SECONDS = 3.0  # after which a run that has not stopped prints what can be done
+HINT_SECONDS = 3.0  # after which a run in a terminal that has not stopped prints what can be done
 _watched = False  # whether `watch` was called
 
 
@@ -129,7 +129,7 @@ def _end_at_signal(reader: int) -> None:
   time.sleep(ONE_SIGNAL_SECONDS)
   while select.select([reader], [], [], 0)[0]:
     os.read(reader, 1)
-  if not select.select([reader], [], [], HINT_SECONDS)[0]:
+  if not select.select([reader], [], [], HINT_SECONDS)[0] and sys.stderr.isatty():
     print('stopping at the next step; Ctrl-C again stops at once', file=sys.stderr, flush=True)
   _end(_next_signal(reader), 'stopped at once by', 'resume from the last checkpoint')
 
