@@ -11,7 +11,9 @@ import json
 import math
 import os
 import pathlib
+import re
 import tempfile
+import time
 from typing import Any, BinaryIO, NoReturn
 import zipfile
 
@@ -20,6 +22,7 @@ import numpy as np
 from mecl_jax.errors import DamagedFile, MissingFile, UserError, first_line
 
 CHECKSUM = 'checksum'  # of a checked JSON file, and the array of an .npz file, that hold it
+_TEMPORARY = re.compile(r'\..+\.[a-z0-9_]{8}\.tmp')  # as `atomic` names its files
 MAX_JSON = 64 << 20  # bytes; the files of a run have at most some hundred kB
 MAX_INFLATED = 1 << 30  # bytes, of a compressed .npz file
 
@@ -44,6 +47,21 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
   except BaseException:
     pathlib.Path(temporary).unlink(missing_ok=True)
     raise
+
+
+def clear_temporary_files(folder: pathlib.Path, *, older_than: float = 0.0) -> None:
+  """Removes files that a killed `atomic` left in a folder; what cannot be removed is kept.
+
+  Args:
+    folder: not those inside of it.
+    older_than: seconds since the last change. Without a lock that keeps other processes out, it
+      must be more than a write takes.
+  """
+  before = time.time() - older_than
+  with contextlib.suppress(OSError):
+    for path in folder.iterdir():
+      if _TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= before:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -12,6 +12,7 @@ from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
 from mecl_jax.errors import RunError
+from mecl_jax.teachers import scoring
 from mecl_jax.training import devices, initial_weights
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
@@ -128,4 +129,5 @@ def restored_run(
       found = checkpoints.restore(run.model, devices.replicated(run.mesh))
     if found is None:
       raise missing
+    scoring.check_kept(run, found[0].scores)
     yield run, found[0]

@@ -12,6 +12,7 @@ from mecl_jax.commands.outcome import predict_splits, write_outcome
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.data import Dataset
+from mecl_jax.errors import DamagedFile
 from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
 from mecl_jax.training import workdir as workdirs
@@ -63,7 +64,7 @@ def train_resolved(
 ) -> dict[str, Any]:
   """Does what `train` does, with a configuration that is resolved."""
   with session.hold(workdir, config) as interruption:
-    summary = workdirs.read_summary(workdir)
+    summary = _summary(workdir, console)
     if summary and summary['complete']:
       if not brief:
         _print_ended(config, workdir, summary, console)
@@ -75,6 +76,16 @@ def train_resolved(
     session.start(run, brief=brief)
     position = train_phases(run, teacher_trainer(console))
     return write_outcome(run, position, predict_splits(run), brief=brief)
+
+
+def _summary(workdir: pathlib.Path, console: Console) -> dict[str, Any] | None:
+  """Returns the summary of a run that has ended; None if there is none, or it is damaged."""
+  try:
+    return workdirs.read_summary(workdir)
+  except DamagedFile:
+    path = workdir / 'summary.json'
+    console.print(f'{path} is damaged and is written again', soft_wrap=True, markup=False)
+    return None
 
 
 def teacher_trainer(console: Console) -> TrainRun:

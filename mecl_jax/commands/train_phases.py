@@ -1,5 +1,7 @@
 """Trains the phases of a run, one after the other, from its newest checkpoint."""
 
+import dataclasses
+
 from mecl_jax.commands import session
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.teachers.plain_run import TrainRun
@@ -44,12 +46,12 @@ def _train(run: Run, checkpoints: Checkpoints, train_run: TrainRun, until_scored
   first = next(plan for plan in run.plans if plan.phase.curriculum)
   scoring, scores = until_scored or needs_scores(run.config), None
   if scoring and not (scores_own_backbone(run.config) and position.phase < first.index):
-    scores = _scores(run, first, position, train_run)
+    scores, position = _scores(run, first, position, train_run)
   began = run.opened - position.wall_seconds
   with MetricsLog(run.workdir, position.total) as log:
     for plan in run.plans[position.phase :]:
       if scoring and plan.index == first.index and scores is None:
-        scores = _scores(run, first, position, train_run)
+        scores, position = _scores(run, first, position, train_run)
       if until_scored and scores is not None:
         break
       curriculum, easiness = make_curriculum(run, plan, scores)
@@ -78,10 +80,15 @@ def _resume(run: Run, checkpoints: Checkpoints) -> tuple[Position, Arrays]:
   return Position(), {}
 
 
-def _scores(run: Run, first: PhasePlan, position: Position, train_run: TrainRun) -> Difficulty:
-  """Returns the scores, which must exist if training has used them or changed their network."""
+def _scores(
+  run: Run, first: PhasePlan, position: Position, train_run: TrainRun
+) -> tuple[Difficulty, Position]:
+  """Returns the scores, and the position with their digest.
+
+  They must be those of the checkpoint, or exist if training has used them or changed their network.
+  """
   changed = run.config.strategy == 'mixed' and scores_own_backbone(run.config)
   begun = position.total > first.before and (changed or needs_scores(run.config))
-  found = difficulty(run, begun=begun, train_run=train_run)
+  found = difficulty(run, begun=begun, digest=position.scores, train_run=train_run)
   run.interruption.check()
-  return found
+  return found, dataclasses.replace(position, scores=found.digest)

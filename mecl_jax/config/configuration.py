@@ -113,7 +113,7 @@ def read(path: str | os.PathLike) -> ConfigDict:
       if field not in known:
         raise ValueError(f'there is no field {field}')
       config.update_from_flattened_dict({field: value})
-  except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+  except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RecursionError) as error:
     raise DamagedFile(
       f'{path} is not a valid mecl_jax configuration: {first_line(error)}'
     ) from None

@@ -50,6 +50,9 @@ def fetch(name: str) -> list[pathlib.Path]:
 
   complete = all((store.abspath / file).is_file() for file in files)
   with contextlib.nullcontext() if complete else internet.lock(name, folder):
+    if not complete:
+      for unfinished in folder.glob('tmp????????'):  # Pooch's name, left by a killed process
+        unfinished.unlink(missing_ok=True)
     try:
       return [pathlib.Path(store.fetch(file, downloader=download)) for file in files]
     except OSError as error:  # includes the errors of requests

@@ -118,10 +118,10 @@ def load_policy(path: str | os.PathLike, dataset: str) -> Policy:
     raise UserError(f'{path} is not an exit policy; --mode=evaluate writes policy.json')
   if read.get('version') not in (1, VERSION):
     raise UserError(
-      f'{path} has version {read.get("version")}; this program reads versions 1 and {VERSION}'
+      f'{path} has version {read.get("version")!s:.80}; this program reads versions 1 and {VERSION}'
     )
   if read.get('dataset') != dataset:
-    raise UserError(f'{path} has thresholds for {read.get("dataset")}, not for {dataset}')
+    raise UserError(f'{path} has thresholds for {read.get("dataset")!s:.80}, not for {dataset}')
   try:
     return _policy(read)
   except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

@@ -128,7 +128,7 @@ def load_latency(path: str | os.PathLike, exits: Sequence[str]) -> Latency:
   if read.get('format') != FORMAT:
     raise UserError(f'{path} is not a file of latencies; {again}')
   if read.get('version') != VERSION:
-    raise UserError(f'{path} has version {read.get("version")}, not {VERSION}; {again}')
+    raise UserError(f'{path} has version {read.get("version")!s:.80}, not {VERSION}; {again}')
   fields = {name: value for name, value in read.items() if name not in ('format', 'version')}
   try:
     lists = ('image_shape', 'exits', 'macs')

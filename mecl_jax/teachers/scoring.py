@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Difficulty, scores
-from mecl_jax.errors import UserError, choose
+from mecl_jax.errors import DamagedFile, MissingFile, UserError, choose
 from mecl_jax.evaluation import penultimate_features, predict
 from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.teachers import cross_validation, transfer
@@ -52,27 +52,82 @@ def check(config: ConfigDict) -> None:
     raise UserError('curriculum.teacher=prediction_depth needs early exits: model.exits is empty')
 
 
-def difficulty(run: Run, *, begun: bool, train_run: TrainRun) -> Difficulty:
+def difficulty(run: Run, *, begun: bool, digest: str, train_run: TrainRun) -> Difficulty:
   """Returns the difficulty of every training example; keeps it in difficulty.npz.
+
+  If that file is missing or damaged, the scores are computed again.
 
   Args:
     run: its model is the teacher if `scores_own_backbone`, and must be trained by then.
-    begun: whether training with these scores has begun, so that difficulty.npz must exist.
+    begun: whether training with these scores has begun. Without a digest difficulty.npz must then
+      exist.
+    digest: that the scores must have, since training with them has begun; '' if unknown.
     train_run: trains another run to its end.
 
   Returns:
     the scores in the order of the training split.
 
   Raises:
-    UserError: the scores are missing or of other data, or the teacher cannot be applied.
+    UserError: the scores are missing, of other data, or not those that training began with; or the
+      teacher cannot be applied.
   """
-  path, settings, train = run.workdir / 'difficulty.npz', run.config.curriculum, run.dataset.train
-  if path.exists():
-    return _aligned(Difficulty.load(path), path, run)
-  if begun:
+  path = run.workdir / 'difficulty.npz'
+  kept = _kept(path, run)
+  if begun and not (kept or digest):
     raise UserError(
-      f'{path} is missing, but training with these scores has begun; choose another --workdir'
+      f'{path} is missing or damaged, but training with these scores has begun; choose another'
+      ' --workdir'
     )
+  found = kept or _new(run, train_run)
+  if digest not in ('', found.digest):
+    raise UserError(
+      f'{path} has other scores than training began with; restore the file, or choose another'
+      ' --workdir'
+      if kept
+      else f'{path} was lost, and the scores computed again differ; choose another --workdir'
+    )
+  if not kept:
+    found.save(path)
+  return found
+
+
+def check_kept(run: Run, digest: str) -> None:
+  """Checks that difficulty.npz, if there is one, has the scores that a run trained with.
+
+  Args:
+    run: the run.
+    digest: of these scores; '' if unknown.
+
+  Raises:
+    UserError: it has other scores, or cannot be read.
+  """
+  path, otherwise = run.workdir / 'difficulty.npz', 'delete the file to evaluate without it'
+  try:
+    found = _aligned(Difficulty.load(path), path, run)
+  except MissingFile:
+    return
+  except DamagedFile as error:
+    raise DamagedFile(f'{error}; {otherwise}') from None
+  if digest not in ('', found.digest):
+    raise UserError(
+      f'{path} has other scores than the run trained with; restore it, or {otherwise}'
+    )
+
+
+def _kept(path: pathlib.Path, run: Run) -> Difficulty | None:
+  """Returns the scores of difficulty.npz; None if it is missing, or damaged and reported."""
+  try:
+    return _aligned(Difficulty.load(path), path, run)
+  except MissingFile:
+    return None
+  except DamagedFile as error:
+    run.console.print(f'{error}; the scores are computed again', soft_wrap=True, markup=False)
+    return None
+
+
+def _new(run: Run, train_run: TrainRun) -> Difficulty:
+  """Returns the scores of the teacher."""
+  settings, train = run.config.curriculum, run.dataset.train
   if settings.teacher == 'file':
     given = Difficulty.load(settings.difficulty_file)
     aligned = _aligned(given, settings.difficulty_file, run)
@@ -83,9 +138,7 @@ def difficulty(run: Run, *, begun: bool, train_run: TrainRun) -> Difficulty:
     if name == 'checkpoint' and settings.teacher_exit != FINAL:
       name = f'checkpoint, {settings.teacher_exit}'
     found = Difficulty(train.ids, score, name, settings.measure, '', '')
-  found = dataclasses.replace(found, dataset=run.dataset.name, fingerprint=run.dataset.fingerprint)
-  found.save(path)
-  return found
+  return dataclasses.replace(found, dataset=run.dataset.name, fingerprint=run.dataset.fingerprint)
 
 
 def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:

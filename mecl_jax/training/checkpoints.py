@@ -1,11 +1,13 @@
 """Checkpoints: saved in the background by Orbax, restored from the newest intact one.
 
-`loop.py` decides when to save.
+Orbax does not find every damage of its files. So a checkpoint holds checksums of its arrays and of
+its position, which are verified when it is restored. `loop.py` decides when to save.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import functools
 import gc
 import logging
 import pathlib
@@ -17,7 +19,8 @@ from flax import nnx
 import jax
 import orbax.checkpoint as ocp
 
-from mecl_jax.errors import RunError
+from mecl_jax.errors import RunError, first_line
+from mecl_jax.files import arrays_checksum, json_checksum
 from mecl_jax.models import MultiExit
 from mecl_jax.training.step import Arrays
 
@@ -27,6 +30,7 @@ T = TypeVar('T')
 # Errors of the machine, not of a checkpoint, except that a missing file is one of the checkpoint.
 _OF_THE_MACHINE = (MemoryError, OSError, jax.errors.JaxRuntimeError)
 _OF_THE_FILES = (FileNotFoundError, NotADirectoryError)
+_LATE_SECONDS = 0.5  # within which Orbax's worker tasks print what they failed at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Position:
     total: optimiser steps of the run that are done.
     run: digest of the run's configuration and data; checkpoints of other runs are rejected.
     wall_seconds: time of the run so far, over all its starts.
+    scores: digest of the difficulty scores that the run trains with; '' before there are any.
   """
 
   phase: int = 0
@@ -46,6 +51,7 @@ class Position:
   total: int = 0
   wall_seconds: float = 0.0
   run: str = ''
+  scores: str = ''
 
 
 class Checkpoints:
@@ -71,14 +77,15 @@ class Checkpoints:
       create=not read_only,
       cleanup_tmp_directories=not read_only,
     )
-    self._manager = ocp.CheckpointManager(self._folder, options=options)
-    self.found_some = bool(self._manager.all_steps())
+    with _one_line_errors(f'checkpoints in {self._folder} cannot be read'):
+      self._manager = ocp.CheckpointManager(self._folder, options=options)
+      self.found_some = bool(self._manager.all_steps())
 
   def __enter__(self) -> 'Checkpoints':
     return self
 
   def __exit__(self, *_) -> None:
-    with _one_line_errors(self._folder):
+    with _one_line_errors(f'checkpoints cannot be saved to {self._folder}'):
       self._manager.close()
 
   def save(self, position: Position, model: MultiExit, unfinished: Mapping[str, Any]) -> None:
@@ -95,12 +102,13 @@ class Checkpoints:
     """
     if position.total in self._manager.all_steps():
       return  # a request to stop came at the step of a save
-    items = {
-      'position': ocp.args.JsonSave(dataclasses.asdict(position)),
-      'model': ocp.args.StandardSave(_state(model)),
-    }
-    items |= {name: ocp.args.StandardSave(state) for name, state in unfinished.items()}
-    with _one_line_errors(self._folder):
+    states = {'model': _state(model), **unfinished}
+    record = dataclasses.asdict(position)
+    record['checksums'] = {name: _checksum(state) for name, state in states.items()}
+    record['checksum'] = json_checksum(record)
+    items = {name: ocp.args.StandardSave(state) for name, state in states.items()}
+    items['position'] = ocp.args.JsonSave(record)
+    with _one_line_errors(f'checkpoints cannot be saved to {self._folder}'):
       self._manager.save(position.total, args=ocp.args.Composite(**items))
 
   def restore(
@@ -144,8 +152,9 @@ class Checkpoints:
     """
 
     def read(total: int) -> Arrays:
+      _, checksums = self._position(total)
       wanted = ocp.args.StandardRestore(fallback_sharding=sharding)
-      return self._manager.restore(total, args=ocp.args.Composite(model=wanted)).model
+      return self._arrays(total, checksums, model=wanted)['model']
 
     return self._newest(read)
 
@@ -154,12 +163,11 @@ class Checkpoints:
     damaged = False
     for total in sorted(self._manager.all_steps(), reverse=True):
       try:
-        with _quiet():
-          return read(total)
+        return read(total)
       except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
         if isinstance(error, _OF_THE_MACHINE) and not isinstance(error, _OF_THE_FILES):
           raise RunError(
-            f'checkpoint {total} in {self._folder} cannot be read now: {_first_line(error)}; it'
+            f'checkpoint {total} in {self._folder} cannot be read now: {first_line(error)}; it'
             ' is kept; run the same command again to retry'
           ) from error
         self._set_aside(total, error)
@@ -169,16 +177,39 @@ class Checkpoints:
     return None
 
   def _read(self, total: int, model, sharding, like) -> tuple[Position, Arrays, Arrays]:
-    read = ocp.args.Composite(position=ocp.args.JsonRestore())
-    position = Position(**self._manager.restore(total, args=read).position)
+    position, checksums = self._position(total)
     if self._run is not None and position.run != self._run:
       raise ValueError('it belongs to another run')
     unfinished = like(position)
     items = {'model': _state(model), **unfinished}
     items = {name: _abstract(item, sharding) for name, item in items.items()}
     wanted = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
-    restored = self._manager.restore(total, args=ocp.args.Composite(**wanted))
-    return position, restored.model, {name: restored[name] for name in unfinished}
+    restored = self._arrays(total, checksums, **wanted)
+    return position, restored.pop('model'), restored
+
+  def _position(self, total: int) -> tuple[Position, dict[str, str] | None]:
+    """Reads a position, and the checksums of arrays; None: mecl_jax 0.3 or earlier saved it."""
+    record = dict(self._restore(total, position=ocp.args.JsonRestore()).position)
+    if not {'checksum', 'checksums'} & set(record):
+      return Position(**record), None
+    if record.pop('checksum') != json_checksum(record):
+      raise ValueError('the checksum of its position differs')
+    checksums = record.pop('checksums')
+    return Position(**record), checksums
+
+  def _arrays(
+    self, total: int, checksums: dict[str, str] | None, **wanted: ocp.args.CheckpointArgs
+  ) -> Arrays:
+    """Reads items, and verifies their checksums."""
+    restored = self._restore(total, **wanted)
+    for name in wanted:
+      if checksums is not None and checksums[name] != _checksum(restored[name]):
+        raise ValueError(f'the checksum of its {name} differs')
+    return {name: restored[name] for name in wanted}
+
+  def _restore(self, total: int, **wanted: ocp.args.CheckpointArgs) -> ocp.args.Composite:
+    with _quiet():
+      return self._manager.restore(total, args=ocp.args.Composite(**wanted))
 
   def _set_aside(self, total: int, error: Exception) -> None:
     reason = str(error).partition(':')[0][:100] or type(error).__name__
@@ -186,12 +217,15 @@ class Checkpoints:
       logger.warning('checkpoint %d in %s cannot be read (%s)', total, self._folder, reason)
       return
     aside = self._folder.parent / 'damaged_checkpoints'
-    aside.mkdir(exist_ok=True)
-    target = aside / str(total)
-    while target.exists():
-      target = target.with_name(target.name + '_')
-    (self._folder / str(total)).rename(target)
-    self._manager.reload()
+    with _one_line_errors(
+      f'checkpoint {total} is damaged ({reason}) and cannot be moved to {aside}'
+    ):
+      aside.mkdir(exist_ok=True)
+      target = aside / str(total)
+      while target.exists():
+        target = target.with_name(target.name + '_')
+      (self._folder / str(total)).rename(target)
+      self._manager.reload()
     logger.warning('checkpoint %d cannot be read and was moved to %s (%s)', total, target, reason)
 
 
@@ -200,21 +234,24 @@ def _state(model: MultiExit) -> Arrays:
   return nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.RngState)))
 
 
+def _checksum(state: Any) -> str:
+  """Returns the SHA-256 of the paths, dtypes, shapes and bytes of all arrays."""
+  paths, _ = jax.tree.flatten_with_path(jax.device_get(state))
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator='/')
+  return arrays_checksum({name(path): array for path, array in paths})
+
+
 def _abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
-def _first_line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 @contextlib.contextmanager
-def _one_line_errors(folder: pathlib.Path) -> Iterator[None]:
-  """Turns an error of writing, also of the save before, into a RunError of one line."""
+def _one_line_errors(what: str) -> Iterator[None]:
+  """Turns an error of the machine, also of the save before, into a RunError of one line."""
   try:
     yield
   except (OSError, ValueError) as error:
-    raise RunError(f'checkpoints cannot be saved to {folder}: {_first_line(error)}') from error
+    raise RunError(f'{what}: {first_line(error)}') from error
 
 
 @contextlib.contextmanager
@@ -228,7 +265,7 @@ def _quiet() -> Iterator[None]:
     yield
   except BaseException:
     gc.collect()  # tasks that nothing awaits print when they are collected, others shortly after
-    time.sleep(0.5)
+    time.sleep(_LATE_SECONDS)
     raise
   finally:
     sys.unraisablehook = hook

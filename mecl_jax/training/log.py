@@ -5,7 +5,9 @@ import contextlib
 import datetime
 import functools
 import json
+import logging
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -13,7 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboardX import SummaryWriter
 
+from mecl_jax.errors import UserError, first_line
 from mecl_jax.files import write_text
+
+logger = logging.getLogger(__name__)
+_reported: set[tuple[pathlib.Path, int]] = set()  # so that two readers give one warning
 
 PLAIN_SECONDS = 10.0  # between two progress lines if the output is not a terminal
 
@@ -87,15 +93,23 @@ class MetricsLog:
 
   Args:
     workdir: of the run.
-    step: steps of the run that are done; later records, of before an interruption, are removed.
+    step: steps of the run that are done; later records, of before an interruption, and damaged
+      lines are removed.
+
+  Raises:
+    UserError: the files cannot be read or written.
   """
 
   def __init__(self, workdir: pathlib.Path, step: int):
     path = workdir / 'metrics.jsonl'
     kept = [record for record in read_metrics(path) if record['step'] <= step]
-    write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
-    self._lines = path.open('a', buffering=1)
-    self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
+    try:
+      write_text(path, ''.join(json.dumps(record) + '\n' for record in kept))
+      self._events = SummaryWriter(str(workdir / 'tensorboard'), purge_step=step + 1)
+      self._lines = path.open('a', buffering=1)
+    except OSError as error:
+      place = error.filename or path
+      raise UserError(f'{place} cannot be written: {error.strerror or first_line(error)}') from None
 
   def __enter__(self) -> 'MetricsLog':
     return self
@@ -113,11 +127,45 @@ class MetricsLog:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the records of a metrics.jsonl without an unfinished last line; [] without a file."""
-  if not path.exists():
+  """Reads the records of a metrics.jsonl; [] without a file.
+
+  A log is no state: damaged lines are skipped, and a warning has their number. An unfinished last
+  line, which a killed process leaves, is skipped without a warning.
+
+  Raises:
+    UserError: the file cannot be read.
+  """
+  try:
+    *lines, _ = path.read_bytes().split(b'\n')
+  except FileNotFoundError:
     return []
-  lines = path.read_text().splitlines(keepends=True)
-  return [json.loads(line) for line in lines if line.endswith('\n')]
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror or first_line(error)}') from None
+  records = [record for record in map(_record, lines) if record]
+  skipped = len(lines) - len(records)
+  if skipped and (path, skipped) not in _reported:
+    logger.warning('%d of %d lines of %s are damaged and were skipped', skipped, len(lines), path)
+    _reported.add((path, skipped))
+  return records
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+  """Returns the record in a line; None if a run cannot have written it."""
+  try:
+    found = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(found, dict) or not isinstance(found.get('phase'), str):
+    return None
+  values = [value for name, value in found.items() if name != 'phase']
+  nested = [each for value in values if isinstance(value, dict) for each in value.values()]
+  numbers = [value for value in values if not isinstance(value, dict)] + nested
+  return found if type(found.get('step')) is int and all(map(_is_number, numbers)) else None
+
+
+def _is_number(value: object) -> bool:
+  """Returns whether a value is a finite number that fits a float."""
+  return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _numbers(record: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, float]]:

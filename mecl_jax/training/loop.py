@@ -63,7 +63,7 @@ def train_phase(
     RunError: the loss is not a number; the last checkpoint before that is kept.
   """
   phase = PhaseSteps(run, plan, curriculum, easiness, phase_source(run, plan), start.unfinished)
-  saver = _Saver(run, plan, phase, start.began, checkpoints)
+  saver = _Saver(run, plan, phase, start, checkpoints)
   meter = Meter(run, plan, curriculum, log)
   done = start.position.step
   calls = phase.take(done)
@@ -102,10 +102,10 @@ class _Saver:
   """Saves checkpoints of a phase."""
 
   def __init__(
-    self, run: Run, plan: PhasePlan, phase: PhaseSteps, began: float, checkpoints: Checkpoints
+    self, run: Run, plan: PhasePlan, phase: PhaseSteps, start: Start, checkpoints: Checkpoints
   ):
     self._run, self._plan, self._phase = run, plan, phase
-    self._began, self._checkpoints = began, checkpoints
+    self._began, self._scores, self._checkpoints = start.began, start.position.scores, checkpoints
     self._saved = time.monotonic()
 
   def due(self) -> bool:
@@ -121,6 +121,7 @@ class _Saver:
       total=self._plan.before + done,
       wall_seconds=time.monotonic() - self._began,
       run=self._run.digest,
+      scores=self._scores,
     )
     self._phase.update_model()
     unfinished = {} if ended else self._phase.unfinished()

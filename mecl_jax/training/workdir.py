@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import json
+import os
 import pathlib
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -13,7 +15,13 @@ from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
 from mecl_jax.errors import MissingFile, UserError
-from mecl_jax.files import check_types, read_json, write_checked_json, write_npz
+from mecl_jax.files import (
+  check_types,
+  clear_temporary_files,
+  read_json,
+  write_checked_json,
+  write_npz,
+)
 from mecl_jax.version import __version__
 
 if TYPE_CHECKING:
@@ -32,15 +40,15 @@ _OF_SUMMARY = {
 _OF_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int} | dict.fromkeys(
   ('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), float
 )
-# Files that a run has only once it has begun to train.
-_OF_TRAINING = (
-  *('checkpoints/[0-9]*', 'damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher'),
-)
+# Files that a run has only once it has begun to train, beside checkpoints.
+_OF_TRAINING = ('damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher')
 
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path) -> Iterator[None]:
   """Locks the work directory; the system unlocks it when the process ends in any way.
+
+  Removes temporary files that killed processes left in it, or in work directories inside of it.
 
   Raises:
     UserError: another process has locked it, it cannot be made, or its path has a character that
@@ -60,19 +68,44 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
   except OSError as error:
     raise UserError(f'{workdir} cannot be used as a work directory: {error}') from None
   try:
+    _clear_temporary_files(workdir)
     yield
   finally:
     lock.release()
 
 
+def _clear_temporary_files(workdir: pathlib.Path) -> None:
+  for name, folders, files in os.walk(workdir):
+    folder = pathlib.Path(name)
+    if '.lock' in files and folder != workdir:  # the run of a teacher, which may be in use
+      folders.clear()
+      with contextlib.suppress(UserError), claim(folder):
+        pass
+      continue
+    clear_temporary_files(folder)
+    for unfinished in [each for each in folders if '.orbax-checkpoint-tmp' in each]:
+      shutil.rmtree(folder / unfinished, ignore_errors=True)
+      folders.remove(unfinished)
+
+
 def has_checkpoints(workdir: pathlib.Path) -> bool:
-  """Returns whether there are checkpoints, whole or damaged."""
-  return any(workdir.glob('checkpoints/[0-9]*'))
+  """Returns whether there are checkpoints, whole or damaged.
+
+  Raises:
+    UserError: the folder cannot be read, so that nobody can tell.
+  """
+  folder = workdir / 'checkpoints'
+  try:
+    return any(path.name.isdigit() for path in folder.iterdir())
+  except (FileNotFoundError, NotADirectoryError):
+    return False
+  except OSError as error:
+    raise UserError(f'{folder} cannot be read: {error.strerror}') from None
 
 
 def has_begun(workdir: pathlib.Path) -> bool:
   """Returns whether a work directory has files of a run that has begun to train."""
-  return any(found for pattern in _OF_TRAINING for found in workdir.glob(pattern))
+  return has_checkpoints(workdir) or any((workdir / name).exists() for name in _OF_TRAINING)
 
 
 def clear_unstarted_run(workdir: pathlib.Path) -> None:
@@ -180,7 +213,7 @@ def read_identity(workdir: pathlib.Path) -> dict[str, Any]:
   needed = _OF_IDENTITY if found.get('format') == FORMAT else _OF_IDENTITY_0_1
   check_types(path, found, needed, again='choose another --workdir')
   if found.get('format') != FORMAT:
-    version = found.get('version', '0.1')
+    version = str(found.get('version', '0.1'))[:80]
     raise UserError(
       f'{workdir} was made by mecl_jax {version}, and this version cannot resume it; choose another'
       ' --workdir (its predictions.npz and difficulty.npz can still be read)'

@@ -78,7 +78,10 @@ def test_missing_fields_get_their_defaults(tmp_path):
   assert config.differences(c, read) == ['seed is 4, was 3']
 
 
-@pytest.mark.parametrize('text', ['{"sed": 1}', '{"seed": "x"}', '{', '[]'])
+@pytest.mark.parametrize(
+  'text',
+  ['{"sed": 1}', '{"seed": "x"}', '{"data": {"label_noise": 1' + '0' * 400 + '}}', '{', '[]'],
+)
 def test_invalid_config_file_is_rejected(tmp_path, text):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(UserError, match=r'is not a (valid mecl_jax configuration|JSON file)'):

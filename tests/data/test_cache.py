@@ -41,6 +41,15 @@ def test_damaged_file_is_made_again(tmp_path, damage):
   _assert_same(cache.load_or_make(path, _never), _arrays())
 
 
+def test_old_file_of_a_killed_process_is_removed(tmp_path):
+  old, new = (tmp_path / f'.a.npz.{name}.tmp' for name in ('abcd_123', 'wxyz_789'))
+  for path in (old, new):
+    path.write_bytes(b'')
+  os.utime(old, (1, 1))
+  cache.load_or_make(tmp_path / 'a.npz', _arrays)
+  assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, 'a.npz']
+
+
 def test_unwritable_cache_is_not_an_error(tmp_path):
   (tmp_path / 'file').write_text('in the way')
   _assert_same(cache.load_or_make(tmp_path / 'file' / 'a.npz', _arrays), _arrays())

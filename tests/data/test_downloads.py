@@ -91,6 +91,7 @@ def test_broken_download_leaves_no_file(publish, serve, tmp_path):
   assert [path.name for path in _folder().iterdir() if path.suffix != '.lock'] == []
   publish('cifar10')
   assert len(_load(tmp_path).train) == 50
+  assert not list(_folder().glob('tmp*'))
 
 
 def test_stalled_download_gives_up(publish, serve, tmp_path, monkeypatch):
@@ -183,3 +184,4 @@ def test_killed_download_leaves_no_archive(publish, serve, tmp_path):
   assert not _archives()
   publish('cifar10')
   assert len(_load(tmp_path).train) == 50
+  assert not list(_folder().glob('tmp*'))

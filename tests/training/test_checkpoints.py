@@ -1,3 +1,4 @@
+import json
 import logging
 
 from flax import nnx
@@ -8,6 +9,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 from mecl_jax.errors import RunError
+from mecl_jax.files import json_checksum
+from mecl_jax.training import checkpoints as checkpoints_lib
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from tests.training.test_step import make_model
@@ -75,6 +78,64 @@ def test_truncated_checkpoint_is_set_aside(tmp_path, everywhere, caplog):
   assert not (tmp_path / 'c' / '2').exists()
 
 
+def edit_position(folder, change):
+  """Changes the record that holds a position and the checksums, and its own checksum with it."""
+  path = folder / 'position' / 'metadata'
+  record = json.loads(path.read_text())
+  del record['checksum']
+  change(record)
+  path.write_text(json.dumps({**record, 'checksum': json_checksum(record)}))
+
+
+@pytest.mark.parametrize('item', ['model', 'opt_state', 'extra'])
+def test_item_with_another_checksum_is_set_aside(item, tmp_path, everywhere, caplog):
+  save(tmp_path / 'c', 1, 2)
+  edit_position(tmp_path / 'c/2', lambda record: record['checksums'].update({item: 'f' * 64}))
+  with Checkpoints(tmp_path / 'c', read_only=True) as checkpoints:  # reads the network alone
+    expected = 1 if item == 'model' else 2
+    model = make_model(seed=99)
+    assert checkpoints.restore(model, everywhere)[0].step == expected
+    arrays = checkpoints.arrays(everywhere)
+  jax.tree.map(np.testing.assert_array_equal, arrays, state(make_model(seed=expected)))
+  caplog.clear()
+  with caplog.at_level(logging.WARNING):
+    (position, _), model = restore(tmp_path / 'c', everywhere)
+  assert position.step == 1 and f'(the checksum of its {item} differs)' in caplog.text
+  jax.tree.map(np.testing.assert_array_equal, state(model), state(make_model(seed=1)))
+  assert (tmp_path / 'damaged_checkpoints/2').is_dir()
+
+
+@pytest.mark.parametrize('field', [*Position.__dataclass_fields__, 'checksum', 'checksums'])
+@pytest.mark.parametrize('change', ['edited', 'removed', 'renamed'])
+def test_damaged_position_is_found(field, change, tmp_path, everywhere, caplog):
+  save(tmp_path / 'c', 1, 2)
+  path = tmp_path / 'c/2/position/metadata'
+  record = json.loads(path.read_text())
+  value = record.pop(field)
+  if change == 'edited':
+    record[field] = {**value, 'model': 'f'} if field == 'checksums' else 2 * (value or 'x')
+  elif change == 'renamed':
+    record[field + 'x'] = value
+  path.write_text(json.dumps(record))
+  with caplog.at_level(logging.WARNING):
+    (position, _), _ = restore(tmp_path / 'c', everywhere)
+  assert position == Position(0, 1, 1, 1.5) and 'checkpoint 2 cannot be read' in caplog.text
+
+
+def test_checkpoint_of_version_0_3_is_restored(tmp_path, everywhere):
+  """It has no checksums, and its position has no digest of scores."""
+  model = make_model(seed=1)
+  old = {'phase': 0, 'step': 3, 'total': 3, 'wall_seconds': 1.5, 'run': ''}
+  items = {'model': checkpoints_lib._state(model), **moments_of(model)}
+  items = {name: ocp.args.StandardSave(item) for name, item in items.items()}
+  with ocp.CheckpointManager((tmp_path / 'c').absolute()) as manager:
+    manager.save(3, args=ocp.args.Composite(position=ocp.args.JsonSave(old), **items))
+  (position, moments), again = restore(tmp_path / 'c', everywhere)
+  assert position == Position(0, 3, 3, 1.5)
+  jax.tree.map(np.testing.assert_array_equal, state(again), state(model))
+  jax.tree.map(np.testing.assert_array_equal, moments, moments_of(model))
+
+
 def test_unfinished_save_is_ignored(tmp_path, everywhere):
   save(tmp_path / 'c', 1)
   (tmp_path / 'c' / '7.orbax-checkpoint-tmp').mkdir()
@@ -127,6 +188,24 @@ def test_donated_buffers_are_saved_whole(tmp_path, everywhere):
   with Checkpoints(tmp_path / 'c') as checkpoints:
     assert checkpoints.restore(again, everywhere)
   jax.tree.map(np.testing.assert_array_equal, state(again), state(make_model(seed=1)))
+
+
+def test_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
+  def denied(*_, **__):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'all_steps', denied)
+  with pytest.raises(RunError, match=r'checkpoints in .*c cannot be read: .*denied$'):
+    Checkpoints(tmp_path / 'c')
+
+
+def test_damaged_checkpoint_that_cannot_be_moved_is_one_line(tmp_path, everywhere):
+  save(tmp_path / 'c', 1, 2)
+  truncate(tmp_path / 'c/2')
+  (tmp_path / 'damaged_checkpoints').write_text('')
+  with pytest.raises(RunError, match=r'checkpoint 2 is damaged .* cannot be moved to .*exists'):
+    restore(tmp_path / 'c', everywhere)
+  assert (tmp_path / 'c/2').is_dir()
 
 
 def test_keeps_the_newest_checkpoints(tmp_path):

@@ -1,11 +1,13 @@
 import json
+import pathlib
+import shutil
 
 import pytest
 
 from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.files import read_json, write_checked_json
 from mecl_jax.training import learning_speed
-from mecl_jax.training.workdir import claim, read_identity, read_summary
+from mecl_jax.training.workdir import claim, clear_unstarted_run, read_identity, read_summary
 
 
 def test_workdir_that_cannot_be_made_is_rejected(tmp_path):
@@ -24,6 +26,64 @@ def test_workdir_with_a_pattern_in_its_path_is_rejected(tmp_path, name):
   with pytest.raises(UserError, match=message), claim(tmp_path / name):
     pass
   assert not list(tmp_path.iterdir())
+
+
+LEFT = (
+  *(
+    '.summary.json.abcd_123.tmp',
+    'report/.index.html.0123abcd.tmp',
+    'teacher/.config.json.a1b2c3d4.tmp',
+  ),
+  *('checkpoints/7.orbax-checkpoint-tmp/model/x', 'teacher/checkpoints/7.orbax-checkpoint-tmp-1/x'),
+)
+OTHERS = ('.notes.tmp', 'summary.json.abcd_123.tmp', 'report/.a.b.tmp', 'checkpoints/7/x', '.lock')
+
+
+def fill(workdir, names):
+  for name in names:
+    (workdir / name).parent.mkdir(parents=True, exist_ok=True)
+    (workdir / name).write_text('')
+
+
+def files_of(workdir):
+  return {str(p.relative_to(workdir)) for p in workdir.rglob('*') if p.is_file()}
+
+
+def test_files_of_killed_processes_are_removed(tmp_path):
+  fill(tmp_path, (*LEFT, *OTHERS, 'teacher/.lock'))
+  with claim(tmp_path):
+    assert files_of(tmp_path) == {*OTHERS, 'teacher/.lock'}
+  assert not list(tmp_path.rglob('*.orbax-checkpoint-tmp*'))
+
+
+def test_unreadable_checkpoints_keep_the_description(own, monkeypatch):
+  """Otherwise the run would count as one that never began, and its config.json be removed."""
+  shutil.rmtree(own / 'teacher', ignore_errors=True)
+  for name in ('difficulty.npz', 'summary.json'):
+    (own / name).unlink()
+  iterdir = pathlib.Path.iterdir
+
+  def denied(path):
+    if path.name == 'checkpoints':
+      raise PermissionError(13, 'Permission denied', str(path))
+    return iterdir(path)
+
+  monkeypatch.setattr(pathlib.Path, 'iterdir', denied)
+  with pytest.raises(UserError, match='checkpoints cannot be read: Permission denied'):
+    clear_unstarted_run(own)
+  assert (own / 'config.json').exists() and (own / 'identity.json').exists()
+
+
+def test_files_of_a_running_process_are_kept(tmp_path):
+  fill(tmp_path, LEFT)
+  with claim(tmp_path / 'teacher'):
+    fill(tmp_path, LEFT)
+    with claim(tmp_path):
+      assert files_of(tmp_path / 'teacher') == {
+        *('.lock', '.config.json.a1b2c3d4.tmp', 'checkpoints/7.orbax-checkpoint-tmp-1/x')
+      }
+      with pytest.raises(UserError, match='another process uses'), claim(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(

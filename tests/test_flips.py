@@ -1,0 +1,15 @@
+import pytest
+
+from mecl_jax.training import checkpoints
+from tests import flips
+
+pytestmark = pytest.mark.stacks
+
+
+@pytest.mark.parametrize('sweep', [flips.checkpoint_flips, flips.file_flips])
+def test_no_flipped_bit_is_read_in_silence(sweep, tmp_path, monkeypatch):
+  """A short form of `python -m tests.flips`."""
+  monkeypatch.setattr(checkpoints, '_LATE_SECONDS', 0.0)
+  counts = sweep(tmp_path, 40, seed=1)
+  assert sum(counts.values()) == 40 and counts['found'] >= 10
+  assert not [kind for kind in flips.FAILURES if counts[kind]], counts
