@@ -134,7 +134,7 @@ class _Maker:
         row = self._row(trainer, job, dataset)
         self.ended.add(job, row)
         failed += bool(row['error'])
-        bar.update(done, f'{job.arm}, {job.budget:,} steps')
+        bar.update(done, [f'{job.arm}, {job.budget:,} steps'])
     return failed
 
   def _trainer(self, cell: Cell, dataset: Dataset) -> Any:

@@ -59,7 +59,7 @@ def test_pacing_is_drawn_for_each_curriculum_phase(toy_config, tmp_path, strateg
   with Interruption() as interruption:
     opened = set_up_run(resolve(toy_config), tmp_path, QUIET, interruption)
   assert curriculum_report.write(opened, tmp_path / 'report') == {}
-  assert {path.name for path in (tmp_path / 'report').glob('*')} == drawn
+  assert {path.name for path in (tmp_path / 'report').glob('*.png')} == drawn
 
 
 def test_scores_are_compared_with_others(toy_config, tmp_path):

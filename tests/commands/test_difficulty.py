@@ -14,9 +14,10 @@ from tests.runs import QUIET, run, score, stopped_at
 def test_scoring_first_changes_nothing(toy_config, ended, tmp_path):
   found = score(toy_config, tmp_path / 'a')
   assert not (tmp_path / 'a/summary.json').exists()
-  assert sorted(p.name for p in (tmp_path / 'a/report').iterdir()) == [
-    'easy_and_hard.png', 'pacing.png', 'scores.png'
-  ]  # fmt: skip
+  drawn = {p.name for p in (tmp_path / 'a/report').iterdir()}
+  assert drawn == {
+    f'{n}.{k}' for n in ('easy_and_hard', 'pacing', 'scores') for k in ('png', 'svg')
+  }
   run(toy_config, tmp_path / 'a')
   one, other = (load_predictions(d / 'predictions.npz') for d in (tmp_path / 'a', ended()))
   assert np.array_equal(one['test_logits'], other['test_logits'])
