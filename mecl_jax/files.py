@@ -91,7 +91,7 @@ def read_json(path: str | os.PathLike, *, again: str = '') -> dict[str, Any]:
 
   Args:
     path: file to read.
-    again: what to do if it is damaged, for the message.
+    again: what to do if it is missing or damaged, for the message.
 
   Returns:
     the fields without the checksum.
@@ -173,7 +173,7 @@ def read_npz(
   Args:
     path: file to read.
     max_bytes: that the arrays of a compressed file may have together.
-    again: what to do if it is damaged, for the message.
+    again: what to do if it is missing or damaged, for the message.
 
   Returns:
     the arrays by name, without the checksum.
@@ -226,7 +226,7 @@ def _one_line_errors(path: str | os.PathLike, kind: str, again: str) -> Iterator
   except (UserError, MemoryError):
     raise
   except (FileNotFoundError, NotADirectoryError):
-    raise MissingFile(f'{path} does not exist') from None
+    raise MissingFile(_join(f'{path} does not exist', again)) from None
   except OSError as error:
     if error.errno != errno.EINVAL:  # a seek to a negative offset that the file names
       raise UserError(f'{path} cannot be read: {error.strerror or first_line(error)}') from None

@@ -190,6 +190,7 @@ def main() -> int:
   parser.add_argument('--count', type=int, default=600, help='flips in each of the two')
   parser.add_argument('--seed', type=int, default=0)
   flags = parser.parse_args()
+  logging.basicConfig(handlers=[logging.NullHandler()], force=True)  # no warning of each flip
   checkpoints._LATE_SECONDS = 0.0  # what Orbax prints after an error has no effect here
   failed = 0
   for name, sweep in (('a checkpoint', checkpoint_flips), ('other files', file_flips)):

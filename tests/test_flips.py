@@ -3,7 +3,12 @@ import pytest
 from mecl_jax.training import checkpoints
 from tests import flips
 
-pytestmark = pytest.mark.stacks
+pytestmark = [
+  pytest.mark.stacks,
+  # Of Orbax's tasks, which end after the error that they caused.
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning'),
+  pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
+]
 
 
 @pytest.mark.parametrize('sweep', [flips.checkpoint_flips, flips.file_flips])

@@ -1,7 +1,6 @@
 """The outcome of a run: predictions, summary, pictures and report."""
 
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -14,7 +13,7 @@ from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.curriculum import visible_count
-from mecl_jax.errors import UserError
+from mecl_jax.errors import DamagedFile, MissingFile
 from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import (
@@ -52,18 +51,27 @@ def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
     the arrays of predictions.npz: logits [N, exits, classes], labels and ids of both splits.
   """
   path = run.workdir / 'predictions.npz'
-  with contextlib.suppress(UserError):  # the file is missing or damaged
-    found = load_predictions(path)
-    names, checkpoint = np.array(run.model.exit_names), np.array(_identifier(position))
-    expected = {'exits': names, 'checkpoint': checkpoint}
-    for name, split in ((VALIDATION, run.dataset.validation), (TEST, run.dataset.test)):
-      expected |= {f'{name}_ids': split.ids, f'{name}_labels': split.labels}
-    if all(key in found and np.array_equal(found[key], expected[key]) for key in expected):
-      run.console.print(
-        f'{path} is of this checkpoint and is used; delete it to predict again', soft_wrap=True
-      )
-      return found
+  found = _kept_predictions(run, path)
+  names, checkpoint = np.array(run.model.exit_names), np.array(_identifier(position))
+  expected = {'exits': names, 'checkpoint': checkpoint}
+  for name, split in ((VALIDATION, run.dataset.validation), (TEST, run.dataset.test)):
+    expected |= {f'{name}_ids': split.ids, f'{name}_labels': split.labels}
+  if all(key in found and np.array_equal(found[key], expected[key]) for key in expected):
+    run.console.print(
+      f'{path} is of this checkpoint and is used; delete it to predict again', soft_wrap=True
+    )
+    return found
   return _predict_splits(run, position)
+
+
+def _kept_predictions(run: Run, path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    return load_predictions(path)
+  except MissingFile:
+    return {}
+  except DamagedFile:
+    run.console.print(f'{path} is damaged, and both splits are predicted again', soft_wrap=True)
+    return {}
 
 
 def _identifier(position: Position) -> str:

@@ -1,5 +1,4 @@
 import functools
-import json
 import shutil
 
 import numpy as np
@@ -15,6 +14,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, save_policy
 from mecl_jax.evaluation.rules import Rule
+from mecl_jax.files import read_json, write_checked_json
 from mecl_jax.inference import load_latency
 from tests.commands.report_of_run import TABLES, table, with_target
 
@@ -65,9 +65,9 @@ def test_savings_of_another_policy_are_left_out(timed, tmp_path):
   assert not (run / 'report/tables/savings.csv').exists()
   assert 'with other thresholds and is left out' in (run / 'report/index.html').read_text()
   # Latencies of a wider network with exits of the same names do not fit.
-  other = json.loads((run / 'latency.json').read_text())
+  other = read_json(run / 'latency.json')
   other['macs'] = [2 * macs for macs in other['macs']]
-  (run / 'latency.json').write_text(json.dumps(other))
+  write_checked_json(run / 'latency.json', other)
   with pytest.raises(UserError, match='another network with exits of the same names'):
     evaluate(run, with_target(run), console=QUIET)
 
@@ -92,8 +92,8 @@ def test_latencies_are_measured_and_reported(timed, measured, tmp_path):
   page = (run / 'report/index.html').read_text()
   assert measured.device in page and 'another device' not in page
   # A target in milliseconds can be met now; a file of another device is noted on the page.
-  other = json.loads((run / 'latency.json').read_text()) | {'device': 'a small board'}
-  (tmp_path / 'board.json').write_text(json.dumps(other))
+  other = read_json(run / 'latency.json') | {'device': 'a small board'}
+  write_checked_json(tmp_path / 'board.json', other)
   slow = 2 * float(measured.segment_ms().sum())
   c = with_target(run, target_latency_ms=slow, latency_file=str(tmp_path / 'board.json'))
   evaluate(run, c, console=QUIET)

@@ -109,5 +109,5 @@ def test_other_file_is_rejected(text, tmp_path):
   path = tmp_path / 'latency.json'
   if text is not None:
     path.write_text(text)
-  with pytest.raises(UserError, match=r'measures again|does not exist'):
+  with pytest.raises(UserError, match='measures again'):
     load_latency(path, EXITS)
