@@ -12,7 +12,9 @@ def test_scoring_first_changes_nothing(toy_config, ended, tmp_path):
   found = score(toy_config, tmp_path / 'a')
   assert not (tmp_path / 'a/summary.json').exists()
   drawn = {p.name for p in (tmp_path / 'a/report').iterdir()}
-  assert drawn == {f'{n}.{k}' for n in ('easy_and_hard', 'pacing', 'scores') for k in ('png', 'svg')}
+  assert drawn == {
+    f'{n}.{k}' for n in ('easy_and_hard', 'pacing', 'scores') for k in ('png', 'svg')
+  }
   run(toy_config, tmp_path / 'a')
   one, other = (load_predictions(d / 'predictions.npz') for d in (tmp_path / 'a', ended()))
   assert np.array_equal(one['test_logits'], other['test_logits'])
