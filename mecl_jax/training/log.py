@@ -136,7 +136,8 @@ class Bar:
     return str(datetime.timedelta(seconds=round((self._total - self._done) / rate)))
 
   def _shown_time(self) -> str:
-    return f'{self._time_left() or "-:--:--"} left'
+    unknown = '0:00:00' if self._done >= self._total else '-:--:--'
+    return f'{self._time_left() or unknown} left'
 
   def _shown_facts(self) -> str:
     """Returns the facts that the terminal has room for; '..' stands for those left out."""

@@ -131,6 +131,15 @@ def test_live_bar_leaves_out_facts_and_not_time(clock, width, facts):
   assert line.endswith(f' 1600/18000 0:27:20 left {facts}')  # 10 steps per second
 
 
+def test_live_bar_has_no_time_left_at_its_end():
+  console = terminal(80)
+  with log.Bar(console, 'test', total=2) as bar:
+    bar.update(0)
+    bar.update(2)
+  shown = printed(console)
+  assert shown[0].endswith('0/2 -:--:-- left') and shown[-1].endswith('2/2 0:00:00 left')
+
+
 @pytest.mark.parametrize('console', [plain(), terminal(80)], ids=['plain', 'live'])
 def test_time_left_leaves_out_pauses_and_waiting_steps(clock, console):
   """A device computes steps that were handed to it at once; a validation takes two minutes."""
