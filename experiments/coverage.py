@@ -38,6 +38,7 @@ IMAGES = 50_000  # of a population
 SIZES = (200, 1_000, 10_000)  # images of a test split
 VALIDATION_IMAGES = 1_000
 REPETITIONS = 500
+LOW = 0.93  # coverage below it is named
 ERRORS = (0.001, 0.01, 0.06)  # true ECE
 SIGNALS = {'about 64 % right': 2.0, 'about 89 % right': 4.0, 'about 99 % right': 8.0}
 SEEDS = (3, 8)
@@ -276,6 +277,10 @@ def page(table: pd.DataFrame) -> str:
     }
     for row in table.to_dict('records')
   ]
+  low = [
+    f'{row["interval"]} ({row["population"]}, {row["images"]:,.0f} images, {row["coverage"]:.1%})'
+    for row in table[table['coverage'] < LOW].to_dict('records')
+  ]
   least, most = 100 * table['coverage'].min(), 100 * table['coverage'].max()
   text = [
     '<!-- Written by python -m experiments.coverage. -->',
@@ -286,7 +291,7 @@ def page(table: pd.DataFrame) -> str:
     ' `python -m experiments.coverage` ([all digits](coverage.csv)).',
     f'The intervals contain the true value in {least:.1f} to {most:.1f} % of the repetitions, of'
     f' which there are {table["repetitions"].min():,} or more; with 500 repetitions, 95 % is'
-    ' measured to about 2 points.',
+    ' measured to about 2 points.' + (f' Below {LOW:.0%}: {"; ".join(low)}.' if low else ''),
     '- **ECE**: the true value is that of the population over the same 15 bins. The interval is'
     ' wider than 95 % needs where it is unknown in which bins the gaps are. The estimate is too'
     ' large where the true ECE is small, but less so than the ECE without correction.\n'

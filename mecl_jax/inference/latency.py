@@ -12,6 +12,7 @@ import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, first_line
 from mecl_jax.evaluation.costs import UnitCosts
+from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax latency', 2
@@ -44,9 +45,9 @@ class Latency:
     segments: times of the segment before each exit, for each batch size; columns `SEGMENTS`.
     savings: time saved by early exit with one policy, see `measure_saving`; columns `SAVINGS`.
     policy: digest of that policy; empty without savings.
-    answers: times until images leave at each exit in early exit by each rule, with all heads and
-      decisions before, for the smallest batch size; columns `ANSWERS`. Empty in files of version 1,
-      and for a single exit.
+    answers: times until images leave at each exit, for the smallest batch size: by each rule with
+      all heads and decisions before, and by the rule `FIXED` with neither; columns `ANSWERS`. Empty
+      in files of version 1, and for a single exit.
   """
 
   device: str
@@ -96,7 +97,7 @@ class Latency:
     for rule in dict.fromkeys(str(row['rule']) for row in self.answers):
       of_rule = [row for row in self.answers if row['rule'] == rule]
       early[rule] = self._times(of_rule, batch) / batch
-    return UnitCosts(self.prefix_ms(batch) / batch, early) if early else None
+    return UnitCosts(early.pop(FIXED), early) if early else None
 
   @property
   def smallest_batch(self) -> int:
@@ -164,6 +165,8 @@ def _check(latency: Latency) -> None:
   """Raises TypeError or ValueError if the values cannot come from a measurement."""
   if not latency.rows or not latency.segments:
     raise ValueError('it has no times')
+  if latency.answers and FIXED not in {row.get('rule') for row in latency.answers}:
+    raise ValueError('it has no times of fixed exits')
   names = latency.device, latency.jax, latency.dtype, latency.policy, *latency.exits
   for kind, values in ((str, names), (int, (*latency.image_shape, *latency.macs))):
     if wrong := [value for value in values if type(value) is not kind]:

@@ -14,7 +14,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, save_policy
 from mecl_jax.evaluation.rules import Rule
-from mecl_jax.files import read_json, write_checked_json
+from mecl_jax.files import read_json, write_checked_json, write_json
 from mecl_jax.inference import load_latency
 from tests.commands.report_of_run import TABLES, table, with_target
 
@@ -74,8 +74,8 @@ def test_savings_of_another_policy_are_left_out(timed, tmp_path):
 
 def test_latencies_of_an_earlier_version_have_no_early_exit(timed):
   run = timed
-  old = json.loads((run / 'latency.json').read_text()) | {'version': 1, 'answers': []}
-  (run / 'latency.json').write_text(json.dumps(old))
+  old = read_json(run / 'latency.json') | {'version': 1, 'answers': []}
+  write_json(run / 'latency.json', old)
   with pytest.raises(UserError, match='measured times of early exit; --mode=latency') as caught:
     evaluate(run, with_target(run, target_latency_ms=1e3), console=QUIET)
   assert '\n' not in str(caught.value)

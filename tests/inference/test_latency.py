@@ -49,11 +49,11 @@ def test_times_are_by_exit():
 def test_times_of_an_image_are_per_rule():
   answers = [
     {'rule': rule, 'exit': name, 'batch': 1, 'p50_ms': ms}
-    for rule, times in (('margin', (0.6, 1.1)), ('gate', (0.7, 1.4)))
+    for rule, times in (('fixed', (0.5, 0.8)), ('margin', (0.6, 1.1)), ('gate', (0.7, 1.4)))
     for name, ms in zip(EXITS, times, strict=True)
   ]
   times = dataclasses.replace(make(), answers=answers).per_image()
-  np.testing.assert_allclose(times.of('fixed'), [0.5, 2.5 / 3])
+  assert times.of('fixed').tolist() == [0.5, 0.8] and list(times.early) == ['margin', 'gate']
   assert times.of('margin').tolist() == [0.6, 1.1] and times.of('gate').tolist() == [0.7, 1.4]
 
 
@@ -76,7 +76,8 @@ def test_unmeasured_batch_size_is_rejected():
   [
     ({'format': 'a poem'}, 'not a file of latencies'),
     ({'version': 3}, 'has version 3, not 1 or 2'),
-    ({'answers': [{'exit': 'stage1'}]}, 'damaged: a row has columns exit, not'),
+    ({'answers': [{'exit': 'stage1'}]}, 'damaged: it has no times of fixed exits'),
+    ({'answers': [{'rule': 'fixed'}]}, 'damaged: a row has columns rule, not'),
     ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not stage1, final'),
     ({'exits': ['stage1', 'stage2']}, 'damaged: there is no exit final'),
     ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has .*, not the columns exit, batch'),

@@ -27,10 +27,10 @@ def test_every_exit_is_timed_at_every_batch_size(tmp_path):
   for row in made.rows:
     assert 0 < row['p50_ms'] <= row['p99_ms'] and row['compile_seconds'] > 0
     assert row['images_per_second'] == pytest.approx(1000 * row['batch'] / row['p50_ms'])
-  assert [tuple(row) for row in made.answers] == [latency.ANSWERS] * 2 * len(RULES)
+  assert [tuple(row) for row in made.answers] == [latency.ANSWERS] * 2 * (1 + len(RULES))
   assert {row['batch'] for row in made.answers} == {1}  # the smallest
   times = made.per_image()
-  assert times.fixed.tolist() == made.prefix_ms(1).tolist()
+  assert times.fixed.shape == (2,) and (times.fixed > 0).all()
   assert list(times.early) == list(RULES) and all((ms > 0).all() for ms in times.early.values())
   save_latency(tmp_path / 'latency.json', made)
   assert load_latency(tmp_path / 'latency.json', made.exits) == made
@@ -47,13 +47,16 @@ def test_time_of_early_exit_includes_heads_and_decisions(monkeypatch):
 
   monkeypatch.setattr(Rule, 'one_reaches', spy)
   paths = module._paths(model, 1)
-  assert list(paths) == [(rule, name) for rule in RULES for name in model.exit_names]
+  assert list(paths) == [(r, name) for r in ('fixed', *RULES) for name in model.exit_names]
   for rule in RULES:
     for k, name in enumerate(model.exit_names):
       ran.clear()
       assert paths[rule, name](IMAGES[:1]).exits.tolist() == [k]
       # A decision at every exit up to it, but none at the last.
       assert ran == [(rule, i + 1, i == k) for i in range(min(k + 1, 2))]
+  ran.clear()
+  assert [paths['fixed', n](IMAGES[:1]).exits[0] for n in model.exit_names] == [0, 1, 2]
+  assert not ran
 
 
 def test_saving_of_a_fixed_exit_has_no_disagreements():
