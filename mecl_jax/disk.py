@@ -74,15 +74,13 @@ def _explain(error: BaseException, workdir: pathlib.Path) -> str | None:
     return None  # a bug, even if it is one in the treatment of an error of the disk
   if not (workdir / LOCK).exists():
     return _gone(workdir)
-  if isinstance(error, UserError):
-    return None
   for link in _chain(error):
     number, file = _facts(link)
     inside = bool(file) and _inside(file, workdir)
     if number in _WHAT_TO_DO:  # the folder says more than a temporary file in it
       place = file if file and not inside else workdir
       return f'{place} cannot be read or written: {_WHAT_TO_DO[number]}'
-    if number in _OF_A_FILE and inside:
+    if number in _OF_A_FILE and inside and not isinstance(error, UserError):  # it is one line
       return f'{file} cannot be read or written: {_OF_A_FILE[number]}, {_AGAIN}'
   return None
 

@@ -70,6 +70,12 @@ def test_other_errors_stay_as_they_are(workdir, error):
   assert raised(workdir, error) is error
 
 
+def test_full_disk_behind_an_error_of_the_user_is_named(workdir):
+  cause = OSError(errno.ENOSPC, 'No space left on device')
+  found = raised(workdir, UserError('metrics.jsonl cannot be written'), cause)
+  assert isinstance(found, RunError) and 'no space or no inodes' in str(found)
+
+
 def test_bug_in_the_treatment_of_a_full_disk_stays_a_bug(workdir):
   error = KeyError('a')
   assert raised(workdir, error, OSError(errno.ENOSPC, 'No space left on device')) is error

@@ -57,11 +57,12 @@ def _apply(workdir: pathlib.Path) -> None:
   for name in json.loads((ready / REMOVED).read_text()):
     (workdir / name).unlink(missing_ok=True)
   for path in list(ready.iterdir()):
-    target, old = workdir / path.name, path.with_name(f'.old-{path.name}')
-    if path.is_dir() and not path.name.startswith('.old-') and target.exists():
-      target.rename(old)
-    if not path.name.startswith('.'):
-      path.replace(target)
+    if path.name.startswith('.'):
+      continue  # not one of the new files
+    target = workdir / path.name
+    if path.is_dir() and target.exists():
+      target.rename(path.with_name(f'.old-{path.name}'))
+    path.replace(target)
   ready.rename(workdir / NEW)  # from now on it can be deleted
   shutil.rmtree(workdir / NEW, ignore_errors=True)
 

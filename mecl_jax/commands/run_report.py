@@ -149,7 +149,7 @@ def check(
 
   Raises:
     UserError: a file cannot be read or is of another network, no exit is as cheap as the target, or
-      report/index.html is a file that mecl_jax did not write.
+      report/ or report/index.html is a file that mecl_jax did not write.
   """
   settings = config.evaluation
   given = _given(settings, exits.dataset)
@@ -158,9 +158,12 @@ def check(
   if settings.latency_file:
     _find_latency(config, workdir, exits)
   _deadlines(settings)
+  folder = workdir / 'report'
+  if folder.exists() and not folder.is_dir():
+    raise UserError(f'{folder} is a file, and the report needs a folder of this name; move it')
   if not config.report.page:
     return
-  check_page(workdir / 'report')
+  check_page(folder)
   if given or len(exits.costs) == 1 or (settings.target_latency_ms and measures_latency):
     return
   target, latency = _target(settings), None
