@@ -110,7 +110,7 @@ class Duration(Valid):
   several: bool = False
 
   def check(self, name: str, value: Any, names: Names) -> None:
-    texts = (value,)
+    texts: Any = (value,)
     if self.several:
       texts = listed(value) if isinstance(value, str) else value
     if not isinstance(texts, tuple) or len(texts) > MOST_ITEMS:
