@@ -180,7 +180,7 @@ def classes_error(name: str, classes: int) -> UserError:
 def clean_name(name: str) -> str:
   """Returns the name of a class as one line of at most 100 characters that every font can draw.
 
-  >>> clean_name('red\nfox')
+  >>> clean_name('  red  fox ')
   'red fox'
   """
   text = ''.join(

@@ -1,6 +1,7 @@
 """Building a network from the fields of a configuration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import os
 from typing import Any
 
 from flax import nnx
@@ -12,8 +13,11 @@ from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.macs import stage_costs
 from mecl_jax.models.multi_exit import FINAL, MultiExit
+from mecl_jax.models.named import Named
 from mecl_jax.models.placement import place_exits, split_head
 from mecl_jax.models.registry import BACKBONES, CASCADE, DTYPES, HEADS, STEMS, BackboneEntry
+
+USUAL_WIDTH = 512  # of a network that need not be checked against the memory
 
 
 def build(
@@ -68,7 +72,8 @@ def build(
     remat: see `MultiExit`.
 
   Raises:
-    UserError: an argument is unknown, or not valid for this backbone or these images.
+    UserError: an argument is unknown, not valid for this backbone or these images, or the network
+      does not fit into memory.
   """
   entry = _entry(backbone, stem)
   choose('model.head', head, HEADS)
@@ -76,17 +81,25 @@ def build(
   shape = _input_shape(image_shape, image_size, input_channels)
   _check_size(backbone, entry.smallest, shape)
   rngs = nnx.Rngs(seed)
+  if max(width, head_width, shape[-1]) > USUAL_WIDTH:
+    _check_memory(backbone, width, lambda r: entry(shape[-1], width=width, dtype=compute, rngs=r))
   body = entry(shape[-1], width=width, dtype=compute, rngs=rngs)
   costs = stage_costs(body, shape)
   placed, kinds = _place(exits, head, {cost.name: cost.macs for cost in costs})
   placed[FINAL], kinds[FINAL] = body.stage_names[-1], entry.final_head
   shapes = {cost.name: cost.shape for cost in costs}
-  heads = {
-    name: _make_head(
-      kinds[name], name, shapes[stage], num_classes, width=head_width, dtype=compute, rngs=rngs
-    )
-    for name, stage in placed.items()
-  }
+
+  def make_heads(rngs: nnx.Rngs) -> dict[str, Head | CascadeHead]:
+    return {
+      name: _make_head(
+        kinds[name], name, shapes[stage], num_classes, width=head_width, dtype=compute, rngs=rngs
+      )
+      for name, stage in placed.items()
+    }
+
+  if max(head_width, num_classes, shape[-1]) > USUAL_WIDTH:
+    _check_memory('the heads', head_width, lambda r: Named(make_heads(r)))
+  heads = make_heads(rngs)
   model = MultiExit(
     body,
     heads,
@@ -101,6 +114,18 @@ def build(
   )
   model.eval()
   return model
+
+
+def _check_memory(what: str, width: int, make: Callable[[nnx.Rngs], nnx.Module]) -> None:
+  """Raises UserError if parameters would take more than half of the memory of the machine."""
+  shapes = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param))
+  needed = sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
+  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  if needed > memory // 2:
+    raise UserError(
+      f'the parameters of {what} with a width of {width} take {needed / 1e9:,.0f} GB, and this'
+      f' machine has {memory / 1e9:,.0f} GB; choose a smaller model.width or model.head_width'
+    )
 
 
 def _entry(backbone: str, stem: str) -> BackboneEntry:

@@ -114,7 +114,7 @@ def test_slices_are_read_and_unknown_rejected(tiny, tmp_path):
   tiny()
   loaded = _load(tmp_path, train_split='train[:9]', test_split='train[9:]')
   assert (len(loaded.train), len(loaded.validation), len(loaded.test)) == (6, 3, 3)
-  for split in ('validation', 'train[', 'train[:0]', 'all[:3]'):
+  for split in ('validation', 'train[', 'train[:0]', 'train[9:3]', 'all[:3]'):
     with pytest.raises(UserError, match=r'it has test \(6\), train \(12\)'):
       _load(tmp_path, test_split=split)
 
@@ -189,3 +189,21 @@ def test_real_cifar10():
   mean, std = data.channel_statistics(whole)
   np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=1e-4)
   np.testing.assert_allclose(std, [0.2470, 0.2435, 0.2616], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('old', 'new', 'message'),
+  [
+    ('"numClasses": "3"', '"numClasses": "1000000000"', 'tiny has 1,000,000,000 classes; it must'),
+    ('features.', 'nothing.', 'cannot be read: .*; prepare the set again'),
+  ],
+)
+def test_impossible_features_are_rejected(tiny, tmp_path, old, new, message):
+  path = tiny() / 'features.json'
+  assert old in path.read_text()
+  path.write_text(path.read_text().replace(old, new))
+  for names in path.parent.glob('*.labels.txt'):
+    names.unlink()
+  with pytest.raises(UserError, match=message) as error:
+    _load(tmp_path)
+  assert '\n' not in str(error.value)

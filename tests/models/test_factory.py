@@ -117,3 +117,19 @@ def test_empty_head_is_rejected(own):
 def test_unknown_head_of_an_exit_is_rejected():
   with pytest.raises(UserError, match=r"head of exit stage1 in model\.exits is 'vitt'.*mixer"):
     build(exits=('stage1=vitt',))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'width': 4096},
+      r'parameters of resnet8 with a width of 4096 take \d+ GB, and this machine has',
+    ),
+    ({'head': 'vit', 'head_width': 65536}, 'parameters of the heads with a width of 65536'),
+  ],
+)
+def test_network_larger_than_memory_is_rejected_before_it_is_made(changes, message, monkeypatch):
+  monkeypatch.setattr('os.sysconf', lambda name: {'SC_PAGE_SIZE': 4096}.get(name, 10**5))
+  with pytest.raises(UserError, match=message):
+    build(**changes)

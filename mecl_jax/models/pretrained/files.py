@@ -119,8 +119,8 @@ def _read_layers(path: pathlib.Path) -> list[tuple[str, str, list[np.ndarray]]]:
   limit = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
   with tempfile.TemporaryDirectory() as folder:
     output = pathlib.Path(folder) / 'arrays.npz'
-    program = pathlib.Path(__file__).with_name('hdf5.py')
-    command = [sys.executable, *map(str, (program, path, output))]
+    script = pathlib.Path(__file__).with_name('hdf5.py')
+    command = [sys.executable, str(script), str(path), str(output)]
     reason = ''
     try:
       done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)

@@ -118,8 +118,8 @@ def _draw(
   framed = None if frames is None else frames.around
   channels = images.shape[-1]
   if channels not in (1, 3):
-    colours = 'channel 1 in grey' if channels == 2 else 'channels 1 to 3 as red, green, blue'
-    title = f'{title} ({colours}, of {channels})'
+    drawn = 'channel 1 in grey' if channels == 2 else 'channels 1 to 3 as red, green, blue'
+    title = f'{title} ({drawn}, of {channels})'
   first, last = (mosaic(images, grid[:, side], framed) for side in (0, 1))
   gap = np.full((len(first), 4 * GUTTER, 3), 255, np.uint8)
   sheet = np.concatenate((first, gap, last), axis=1)
