@@ -268,7 +268,7 @@ def page(table: pd.DataFrame) -> str:
     {
       'interval': row['interval'],
       'population': row['population'],
-      'images': '' if pd.isna(row['images']) else f'{int(row["images"]):,}',
+      'images': ''.join(_images(row)).removesuffix(' images'),
       'true value': f'{row["true"]:.4f}',
       'mean estimate': f'{row["estimate"]:.4f}',
       'mean width': f'{row["width"]:.4f}',
@@ -278,7 +278,7 @@ def page(table: pd.DataFrame) -> str:
     for row in table.to_dict('records')
   ]
   low = [
-    f'{row["interval"]} ({row["population"]}, {row["images"]:,.0f} images, {row["coverage"]:.1%})'
+    ', '.join((row['interval'], row['population'], *_images(row), f'{100 * row["coverage"]:.1f} %'))
     for row in table[table['coverage'] < LOW].to_dict('records')
   ]
   least, most = 100 * table['coverage'].min(), 100 * table['coverage'].max()
@@ -291,7 +291,8 @@ def page(table: pd.DataFrame) -> str:
     ' `python -m experiments.coverage` ([all digits](coverage.csv)).',
     f'The intervals contain the true value in {least:.1f} to {most:.1f} % of the repetitions, of'
     f' which there are {table["repetitions"].min():,} or more; with 500 repetitions, 95 % is'
-    ' measured to about 2 points.' + (f' Below {LOW:.0%}: {"; ".join(low)}.' if low else ''),
+    ' measured to about 2 points.'
+    + (f' Below {100 * LOW:.0f} %: {"; ".join(low)}.' if low else ''),
     '- **ECE**: the true value is that of the population over the same 15 bins. The interval is'
     ' wider than 95 % needs where it is unknown in which bins the gaps are. The estimate is too'
     ' large where the true ECE is small, but less so than the ECE without correction.\n'
@@ -301,6 +302,11 @@ def page(table: pd.DataFrame) -> str:
     wording.table(shown),
   ]
   return '\n\n'.join(text) + '\n'
+
+
+def _images(row: Row) -> list[str]:
+  """Returns the number of images in words, or nothing for an interval over seeds."""
+  return [] if pd.isna(row['images']) else [f'{int(row["images"]):,} images']
 
 
 def main(argv: Sequence[str] | None = None) -> None:
