@@ -122,7 +122,7 @@ def test_kernels_of_every_network_decay_and_nothing_else():
   """A parameter with another name needs a decision: it is listed here, or it is a kernel."""
   others = {'bias', 'scale', 'positions', 'token', 'mix'}
   shapes = dict(parts())
-  ones = jax.tree.map(lambda _: np.ones(()), shapes)
+  ones = jax.tree.map(lambda p: np.ones((1,) * len(p.shape)), shapes)
   decay = make_optimizer(settings(optimizer='sgd', momentum=0.0, weight_decay=0.5))
   with jax.disable_jit():
     updates, _ = decay.update(jax.tree.map(np.zeros_like, ones), decay.init(ones), ones)
