@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from mecl_jax.files import read_json, write_checked_json
 from tests import sweep
 from tests.sweep import Found, make_stops
 
@@ -33,8 +34,8 @@ def test_file_left_behind_is_found(own, ended):
 
 
 def test_other_result_is_found(own, ended):
-  text = (own / 'summary.json').read_text()
-  (own / 'summary.json').write_text(text.replace('"steps": 24', '"steps": 25'))
+  summary = read_json(own / 'summary.json')
+  write_checked_json(own / 'summary.json', summary | {'steps': summary['steps'] + 1})
   assert sweep._difference(ended(), own).startswith('the results differ')
 
 

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from mecl_jax.errors import UserError
+from mecl_jax.files import read_json, write_json
 from mecl_jax.inference import Latency, latency, load_latency, save_latency
 
 EXITS = ('stage1', 'final')
+ANSWER = {'rule': 'fixed', 'exit': 'stage1', 'batch': 1, 'p50_ms': 0.5}
 
 
 def make():
@@ -60,9 +62,9 @@ def test_times_of_an_image_are_per_rule():
 def test_file_of_version_1_has_no_time_of_early_exit(tmp_path):
   path = tmp_path / 'latency.json'
   save_latency(path, make())
-  old = json.loads(path.read_text()) | {'version': 1}
+  old = read_json(path) | {'version': 1}
   del old['answers']
-  path.write_text(json.dumps(old))
+  write_json(path, old)
   assert load_latency(path, EXITS) == make() and make().per_image() is None
 
 
@@ -76,8 +78,9 @@ def test_unmeasured_batch_size_is_rejected():
   [
     ({'format': 'a poem'}, 'not a file of latencies'),
     ({'version': 3}, 'has version 3, not 1 or 2'),
-    ({'answers': [{'exit': 'stage1'}]}, 'damaged: it has no times of fixed exits'),
-    ({'answers': [{'rule': 'fixed'}]}, 'damaged: a row has columns rule, not'),
+    ({'answers': [ANSWER | {'rule': 'margin'}]}, 'damaged: it has no times of fixed exits'),
+    ({'answers': [ANSWER | {'rule': 3}]}, 'damaged: rule is 3'),
+    ({'answers': [{'rule': 'fixed'}]}, "damaged: a row has .*'fixed'.*, not the columns rule"),
     ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not stage1, final'),
     ({'exits': ['stage1', 'stage2']}, 'damaged: there is no exit final'),
     ({'rows': [{'exit': 'stage1'}]}, 'damaged: a row has .*, not the columns exit, batch'),
