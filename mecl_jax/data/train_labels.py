@@ -3,13 +3,12 @@
 import dataclasses
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
 from mecl_jax.data.dataset import Dataset, Split
-from mecl_jax.errors import UserError
+from mecl_jax.errors import UserError, reading
+from mecl_jax.files import read_npz
 
 
 def relabel(train: Split, source: str, num_classes: int) -> Split:
@@ -76,13 +75,10 @@ def _split_name(source: str) -> tuple[pathlib.Path, str]:
 
 
 def _read_npz(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      if name not in file.files:
-        raise UserError(_no_such(path, name, file.files))
-      return file[name], file['id'].astype(np.str_) if 'id' in file.files else None
-  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-    raise UserError(f'{path} is not an .npz file of labels: {error}') from None
+  arrays = read_npz(path)
+  if name not in arrays:
+    raise UserError(_no_such(path, name, list(arrays)))
+  return arrays[name], arrays['id'].astype(np.str_) if 'id' in arrays else None
 
 
 def _read_csv(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -91,10 +87,8 @@ def _read_csv(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | N
 
   # An id like 00042 must not become the number 42.
   options = csv.ConvertOptions(column_types={'id': pyarrow.string(), name: pyarrow.int64()})
-  try:
+  with reading(str(path)):
     table = csv.read_csv(path, convert_options=options)
-  except (OSError, pyarrow.ArrowException) as error:
-    raise UserError(f'{path} is not a table of labels: {str(error).splitlines()[0]}') from None
   if name not in table.column_names:
     raise UserError(_no_such(path, name, table.column_names))
   labels = table[name].to_numpy()

@@ -86,7 +86,7 @@ def test_validation_may_have_clean_labels(load, human, official, tmp_path):
     ({'a': np.zeros(COUNT, int), 'id': ids_of(3)}, ':a',
      'one id for each of 240 labels'),
     ({'a': np.zeros(2, int), 'id': ['b', 'b']}, ':a', 'without repetition'),
-    ({'a': np.array([{}])}, ':a', 'is not an .npz file of labels'),
+    ({'a': np.array([{}])}, ':a', 'is not a .npz file: Object arrays'),
   ],
 )  # fmt: skip
 def test_unfit_files_are_rejected(load, tmp_path, arrays, name, message):
@@ -98,7 +98,7 @@ def test_unfit_files_are_rejected(load, tmp_path, arrays, name, message):
 @pytest.mark.parametrize('name', ['people.npz', 'people.csv'])
 def test_damaged_files_are_rejected(load, tmp_path, name):
   (tmp_path / name).write_bytes(b'label\nno number\n\xff')
-  with pytest.raises(UserError, match='of labels: '):
+  with pytest.raises(UserError, match=r'is not a \.npz file: |cannot be read: '):
     load(train_labels=f'{tmp_path}/{name}')
 
 
