@@ -74,8 +74,8 @@ def _explain(error: BaseException, workdir: pathlib.Path) -> str | None:
     return None  # a bug, even if it is one in the treatment of an error of the disk
   if not (workdir / LOCK).exists():
     return _gone(workdir)
-  for link in _chain(error):
-    number, file = _facts(link)
+  for link in chain(error):
+    number, file = system_error(link)
     inside = bool(file) and _inside(file, workdir)
     if number in _WHAT_TO_DO:  # the folder says more than a temporary file in it
       place = file if file and not inside else workdir
@@ -85,7 +85,7 @@ def _explain(error: BaseException, workdir: pathlib.Path) -> str | None:
   return None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
   """Yields an error, and those that it was raised from or after."""
   link: BaseException | None = error
   while link is not None:
@@ -93,11 +93,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     link = link.__cause__ or link.__context__
 
 
-def _facts(error: BaseException) -> tuple[int | None, str]:
-  """Returns the number of an error of the system, and the path of its file, '' if unknown."""
+def system_error(error: BaseException) -> tuple[int | None, str]:
+  """Returns the number of an error of the system, and the path of its file, '' if unknown.
+
+  TensorStore raises a ValueError with the number in its message.
+  """
   if isinstance(error, OSError) and error.errno:
     return error.errno, os.fsdecode(error.filename or '') if _is_path(error.filename) else ''
-  # TensorStore has the number in its message.
   found = re.search(r"os_error_code='(\d+)'", str(error))
   file = re.search(r'"(/[^"]*)"', str(error))
   return (int(found[1]), file[1] if file else '') if found else (None, '')

@@ -49,6 +49,18 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     raise
 
 
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+  """Returns a path in which `~` is replaced by the home folder.
+
+  Raises:
+    UserError: there is no such user.
+  """
+  try:
+    return pathlib.Path(path).expanduser()
+  except RuntimeError as error:
+    raise UserError(f'{path}: {first_line(error)}') from None
+
+
 def clear_temporary_files(folder: pathlib.Path, *, older_than: float = 0.0) -> None:
   """Removes files that a killed `atomic` left in a folder; what cannot be removed is kept.
 

@@ -91,15 +91,21 @@ def _run() -> None:
     case 'train':
       train.train(config, workdir, profile=_PROFILE.value)
     case 'evaluate':
-      evaluate.evaluate(workdir, config)
+      evaluate.evaluate(workdir, config, keep_target=not _sets_target())
     case 'latency':
-      latency.latency(workdir, config)
+      latency.latency(workdir, config, keep_target=not _sets_target())
     case 'compare':
       compare.compare([pathlib.Path(run) for run in listed(_RUNS.value)], workdir)
     case 'difficulty':
       difficulty.score_difficulty(workdir, config)
     case 'describe':
       describe.describe(workdir, config, images=_shape(), classes=_CLASSES.value or None)
+
+
+def _sets_target() -> bool:
+  """Returns whether a flag sets a field of `evaluation`."""
+  changed = config_flags.get_override_values(flags.FLAGS['config'])
+  return any(name.startswith('evaluation.') for name in changed)
 
 
 def _find(argv: list[str], name: str) -> tuple[slice, str | None]:

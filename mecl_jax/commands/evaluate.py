@@ -16,6 +16,7 @@ def evaluate(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  keep_target: bool = False,
 ) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run and writes its report again.
 
@@ -27,6 +28,7 @@ def evaluate(
     config: that of the run, except for fields that may change between two starts, such as
       `evaluation` and the place of the data; None: that of the run.
     console: to print to; None: standard output.
+    keep_target: keep the target of the last evaluation; always without `config`.
 
   Returns:
     the summary, as in summary.json; its `complete` says whether training has ended.
@@ -36,5 +38,7 @@ def evaluate(
       operating point meets the target in `evaluation`.
     RunError: no checkpoint can be read.
   """
-  with restored_run(pathlib.Path(workdir), config, console or make_console()) as (run, position):
+  console = console or make_console()
+  opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
+  with opened as (run, position):
     return write_outcome(run, position, predictions_of(run, position))

@@ -23,6 +23,7 @@ def latency(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  keep_target: bool = False,
 ) -> Latency:
   """Measures the latency of a run's exits on this device, and the time that early exit saves.
 
@@ -30,7 +31,7 @@ def latency(
   from its predictions.
 
   Args:
-    workdir, config, console: as of `evaluate`.
+    workdir, config, console, keep_target: as of `evaluate`.
 
   Returns:
     the measurements, which are also in latency.json and in the report.
@@ -40,7 +41,8 @@ def latency(
   """
   console = console or make_console()
   path = pathlib.Path(workdir)
-  with restored_run(path, config, console, measures_latency=True) as (run, position):
+  opened = restored_run(path, config, console, keep_target=keep_target, measures_latency=True)
+  with opened as (run, position):
     predictions = predictions_of(run, position)
     settings, path, test = run.config.evaluation, run.workdir / 'latency.json', run.dataset.test
 

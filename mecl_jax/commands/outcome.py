@@ -38,6 +38,8 @@ from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
 from mecl_jax.version import __version__
 
+# Fields of `evaluation` that the next evaluation keeps.
+TARGETS_OF_SUMMARY = ('max_accuracy_drop', 'target_macs', 'target_latency_ms', 'policy_file')
 IN_SUMMARY = ('accuracy',)  # metrics whose interval is part of summary.json
 
 
@@ -132,12 +134,12 @@ def write_outcome(
         line = run_report.write(run, summary, predictions, found, choice, folder)
       write_checked_json(folder / 'summary.json', summary)
       run.interruption.check()
+  if not summary['complete']:
+    run.console.print(f'training has not ended; these are the results at step {position.total}')
   if not brief:
     run.console.print(exit_table(summary))
   if line:
     run.console.print(line, soft_wrap=True)
-  if not summary['complete']:
-    run.console.print(f'training has not ended; these are the results at step {position.total}')
   run.console.print(f'report, pictures and predictions: {run.workdir}', soft_wrap=True)
   return summary
 
@@ -200,6 +202,7 @@ def _summary(
     },
     'exits': rows[TEST],
     'validation': rows[VALIDATION],
+    'evaluation': {name: config.evaluation[name] for name in TARGETS_OF_SUMMARY},
     'version': __version__,
   }
 

@@ -46,9 +46,9 @@ def replacing(workdir: pathlib.Path, removed: Sequence[str] = ()) -> Iterator[pa
 
 def recover(workdir: pathlib.Path) -> None:
   """Does the rest of a replacement whose process was killed, or undoes one that was not whole."""
+  shutil.rmtree(workdir / NEW, ignore_errors=True)
   if (workdir / READY).exists():
     _apply(workdir)
-  shutil.rmtree(workdir / NEW, ignore_errors=True)
 
 
 def _apply(workdir: pathlib.Path) -> None:
@@ -68,7 +68,11 @@ def _apply(workdir: pathlib.Path) -> None:
 
 
 def _files(folder: pathlib.Path) -> set[str]:
-  return {str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()}
+  return {str(path.relative_to(folder)) for path in folder.rglob('*') if _is_file(path)}
+
+
+def _is_file(path: pathlib.Path) -> bool:
+  return path.is_symlink() or path.is_file()
 
 
 def _keep_other_files(old: pathlib.Path, new: pathlib.Path) -> None:
@@ -78,6 +82,9 @@ def _keep_other_files(old: pathlib.Path, new: pathlib.Path) -> None:
     own |= set((old / OWN_FILES).read_text().splitlines())
   for path in _files(old) - own - _files(new):
     (new / path).parent.mkdir(parents=True, exist_ok=True)
+    if (old / path).is_symlink():
+      os.symlink(os.readlink(old / path), new / path)
+      continue
     try:
       os.link(old / path, new / path)
     except OSError:  # not all file systems have hard links

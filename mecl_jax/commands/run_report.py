@@ -117,6 +117,8 @@ def write(
     tables |= _tables_of_choice(run, choice, predictions, latency)
     pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids)
     sentence = verdict(tables['operating_points'], tables['exits'])
+    if choice.target and (above := limits_nothing(_costs(run, latency), choice.target)):
+      sentence = f'{sentence} ({above}.)'
   else:
     sentence = ONE_EXIT
   write_page(
@@ -322,14 +324,13 @@ def _notes(
     )
   ends = [str(row['exit']) for row in tables['calibration'] if row['at_bound']]
   if ends:
-    notes.append(f'The temperature of {", ".join(ends)} is at an end of the searched range.')
+    notes.append(
+      f'The temperature of {", ".join(ends)} is at an end of the searched range, as where'
+      ' the exit makes no error on validation; do not use it.'
+    )
   if not has_early_exits(run):
     return notes
   chosen, costs = _chosen(tables['operating_points']), _costs(run, latency)
-  if chosen['target']:
-    target = Target(chosen['target'], chosen['target_value'])
-    if sentence := limits_nothing(costs, target):
-      notes.append(f'{sentence}.')
   if chosen['test_drop'] >= 0 and _takes_more(chosen):
     notes.append(
       'Early exit does not pay here: it takes more than the final exit, and is not more accurate on'

@@ -1,8 +1,9 @@
 """Opens the run of a work directory: the same way for every command."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import pathlib
+from typing import Any
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -12,7 +13,7 @@ from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, replacement, run_report
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
-from mecl_jax.errors import RunError
+from mecl_jax.errors import DamagedFile, RunError
 from mecl_jax.teachers import scoring
 from mecl_jax.training import devices, initial_weights
 from mecl_jax.training import workdir as workdirs
@@ -108,6 +109,7 @@ def restored_run(
   config: ConfigDict | None,
   console: Console,
   *,
+  keep_target: bool = False,
   measures_latency: bool = False,
 ) -> Iterator[tuple[Run, Position]]:
   """Opens a run at its newest checkpoint, if its target in `evaluation` can be met.
@@ -117,6 +119,7 @@ def restored_run(
     config: that of the run, except for fields that may change between two starts; None: that of
       the run.
     console: to print to.
+    keep_target: whether the target is that of the last evaluation; always without `config`.
     measures_latency: whether the command measures what a target in milliseconds needs.
 
   Yields:
@@ -125,13 +128,16 @@ def restored_run(
   Raises:
     UserError: the folder is not the work directory of a run, its configuration or data differ, or
       no exit is as cheap as the target; the last is found before the data are loaded.
-    RunError: no checkpoint can be read.
+    RunError: no checkpoint can be read, or only one before that of the results in summary.json.
   """
   own, identity = workdirs.read_run(workdir)
   if config is not None:
     config = resolve(config)
     workdirs.check_config(workdir, config)
     own = config_lib.with_mutable_fields(own, config)
+  summary = _kept_summary(workdir)
+  if config is None or keep_target:
+    own = _with_last_target(own, summary, console)
   missing = RunError(f'{workdir} has no checkpoint that can be read; --mode=train makes one')
   if not workdirs.has_checkpoints(workdir):
     raise missing
@@ -144,5 +150,34 @@ def restored_run(
       found = checkpoints.restore(run.model, devices.replicated(run.mesh))
     if found is None:
       raise missing
+    if found[0].total < summary.get('steps', 0):
+      raise RunError(
+        f'the results in {workdir} are of step {summary["steps"]:,}, whose checkpoint is damaged;'
+        ' they stay as they are. To train the lost steps again, delete'
+        f' {workdir / "summary.json"} and run --mode=train'
+      )
     scoring.check_kept(run, found[0].scores)
     yield run, found[0]
+
+
+def _kept_summary(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns the summary of a run; {} if there is none, or it is damaged."""
+  try:
+    return workdirs.read_summary(workdir) or {}
+  except DamagedFile:
+    return {}
+
+
+def _with_last_target(
+  config: ConfigDict, summary: Mapping[str, Any], console: Console
+) -> ConfigDict:
+  """Returns the configuration with the target of the last evaluation, which it prints."""
+  last = summary.get('evaluation', {})
+  changed = {name: value for name, value in last.items() if config.evaluation[name] != value}
+  if not changed:
+    return config
+  config = config.copy_and_resolve_references()
+  config.evaluation.update(changed)
+  fields = ', '.join(f'evaluation.{name}={value}' for name, value in changed.items())
+  console.print(f'{fields}, as in the last evaluation', soft_wrap=True)
+  return config

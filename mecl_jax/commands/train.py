@@ -104,3 +104,10 @@ def _print_ended(
     console.print('this run has ended; --mode=evaluate compares its scores')
   console.print(f'{workdir} holds a run that has ended; its report:', soft_wrap=True)
   console.print(exit_table(summary))
+  page = workdir / 'report' / 'index.html'
+  if page.exists():
+    console.print(f'report: {page}', soft_wrap=True)
+  elif config.report.page:
+    console.print(
+      f'{page} is missing; --mode=evaluate --workdir={workdir} writes it', soft_wrap=True
+    )

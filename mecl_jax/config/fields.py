@@ -61,7 +61,7 @@ _DATA = Group(
     'noise_seed': Field(0, whole(0, LAST_SEED), 'seed of the flipped labels'),
     'train_labels': Field(
       '',
-      free('an .npz or .csv file, or FILE:NAME'),
+      path('an .npz or .csv file, or FILE:NAME'),
       'labels of the training split, as people gave them, with errors; see `curriculum.md`',
     ),
     'validation_labels': Field(
@@ -252,7 +252,10 @@ FIELDS = Group(
       '`cagrad`: c of the paper',
     ),
     'cache_features': Field(
-      True, flag(), '`classifier_wise`: heads learn on features computed once, not augmented'
+      True,
+      flag(),
+      'heads on a frozen backbone (`classifier_wise`, `model.frozen`) learn on features computed'
+      ' once, not augmented',
     ),
     'feature_files_gb': Field(
       8.0,

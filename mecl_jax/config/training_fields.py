@@ -41,8 +41,8 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     'head_rates': Field(
       (1.0,),
       numbers('numbers above 0', lambda v: bool(v) and min(v) > 0),
-      'factors of the learning rate for the heads of the exits of the phase, earliest first; one:'
-      ' for every head',
+      'factors of the learning rate for the heads of the exits of the phase: one value per exit,'
+      ' earliest first, or one for all',
     ),
     'momentum': Field(0.9, BELOW_1, 'momentum of `sgd` and `muon`'),
     'nesterov': Field(True, flag(), "whether the momentum of `sgd` or `muon` is Nesterov's"),

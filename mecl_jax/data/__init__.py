@@ -1,7 +1,6 @@
 """Loading of image-classification data into arrays in memory, and augmentation."""
 
 import os
-import pathlib
 
 from absl import logging
 
@@ -10,6 +9,7 @@ from mecl_jax.data.dataset import Dataset, Split, channel_statistics
 from mecl_jax.data.label_noise import flip_labels
 from mecl_jax.data.train_labels import relabel, with_clean_labels
 from mecl_jax.errors import UserError
+from mecl_jax.files import expanded
 
 __all__ = ['Dataset', 'Split', 'channel_statistics', 'flip_labels', 'load']
 
@@ -65,7 +65,7 @@ def load(
   else:
     from mecl_jax.data import prepare, published, tfds_source  # TFDS takes a second to import
 
-    root = pathlib.Path(data_dir).expanduser() if data_dir else tfds_source.default_data_dir()
+    root = expanded(data_dir) if data_dir else tfds_source.default_data_dir()
     options = {'label': label, 'train_split': train_split, 'test_split': test_split}
     folder = tfds_source.find(name, root)
     if folder is None and name in published.NAMES:

@@ -33,6 +33,14 @@ class Split:
   def __len__(self) -> int:
     return len(self.labels)
 
+  @functools.cached_property
+  def images_digest(self) -> str:
+    """Digest of the ids and images, whatever the labels are, 64 hex digits."""
+    digest = hashlib.sha256('\n'.join(self.ids.tolist()).encode())
+    digest.update(f'{self.images.dtype} {self.images.shape}'.encode())
+    digest.update(np.ascontiguousarray(self.images).data)
+    return digest.hexdigest()
+
   def take(self, where: np.ndarray) -> 'Split':
     """Returns the examples at `where`, a boolean mask [N] or integer positions."""
     return Split(self.images[where], self.labels[where], self.ids[where])

@@ -8,7 +8,7 @@ import numpy as np
 
 from mecl_jax.data.dataset import Dataset, Split
 from mecl_jax.errors import UserError, reading
-from mecl_jax.files import read_npz
+from mecl_jax.files import expanded, read_npz
 
 
 def relabel(train: Split, source: str, num_classes: int) -> Split:
@@ -51,8 +51,8 @@ def with_clean_labels(dataset: Dataset, train: Split, validation: str) -> Datase
   Args:
     dataset: cut from a relabelled training split.
     train: the whole training split with its original labels.
-    validation: 'given': the validation split keeps the labels of the file, as where nobody knows
-      better; 'clean': it gets the original ones.
+    validation: 'given': the validation split keeps the labels of the file, as if the correct
+      labels were unknown; 'clean': it gets the original ones.
   """
   clean, held_out = (
     train.labels[np.searchsorted(train.ids, split.ids)]
@@ -68,7 +68,7 @@ def _split_name(source: str) -> tuple[pathlib.Path, str]:
   file, colon, name = source.rpartition(':')
   if not colon or os.path.exists(source):
     file, name = source, 'label'
-  path = pathlib.Path(file).expanduser()
+  path = expanded(file)
   if not path.is_file():
     raise UserError(f'data.train_labels={source}: there is no file {path}')
   return path, name
@@ -91,6 +91,9 @@ def _read_csv(path: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray | N
     table = csv.read_csv(path, convert_options=options)
   if name not in table.column_names:
     raise UserError(_no_such(path, name, table.column_names))
+  for column in {name, 'id'} & set(table.column_names):
+    if empty := table[column].null_count:
+      raise UserError(f'{path}: {empty} of {len(table)} values of {column} are empty')
   labels = table[name].to_numpy()
   ids = np.array(table['id'].to_pylist(), np.str_) if 'id' in table.column_names else None
   return labels, ids

@@ -112,7 +112,7 @@ def mean_interval(values: np.ndarray, *, resamples: int = RESAMPLES, seed: int =
   for counts in _resamples(n, resamples, seed):
     shift = np.tensordot(counts, centred, axes=1) / n
     variance = np.tensordot(counts, centred**2, axes=1) / n - shift**2
-    # A resample of equal values has no deviation, and says nothing.
+    # A resample of equal values has no deviation, and gives no value.
     known = variance > (ROUNDING * (spread + np.abs(mean))) ** 2
     drawn.append(np.where(known, shift / np.sqrt(np.where(known, variance, 1)), np.nan))
   low, high = _quantiles(np.concatenate(drawn))
@@ -200,6 +200,8 @@ def _auroc(of_right: np.ndarray, of_wrong: np.ndarray) -> tuple[float, float, fl
   if min(m, n) < 2 or not 0 < auroc < 1:
     return (auroc, *_newcombe(auroc, m, n))
   variance = of_each_right.var(ddof=1) / m + of_each_wrong.var(ddof=1) / n
+  if not variance:  # all confidences are equal
+    return (auroc, *_newcombe(auroc, m, n))
   odds, half = np.log(auroc / (1 - auroc)), NORMAL * np.sqrt(variance) / (auroc * (1 - auroc))
   low, high = (float(1 / (1 + np.exp(-end))) for end in (odds - half, odds + half))
   return auroc, low, high

@@ -37,6 +37,9 @@ class Target:
   def __post_init__(self):
     choose('target', self.name, TARGETS)
 
+  def __str__(self) -> str:
+    return f'{self.name}={self.value:.10g}'
+
   def relevant_costs(self, costs: Costs) -> UnitCosts:
     """Returns the costs that matter: milliseconds for a latency, else MACs.
 
@@ -72,7 +75,7 @@ def check_reachable(costs: Costs, target: Target) -> None:
   unit = target.relevant_costs(costs)
   if target.name != MAX_ACCURACY_DROP and target.value * (1 + TOLERANCE) < unit.least:
     raise UserError(
-      f'no operating point meets {target.name}={target.value}; the nearest takes'
+      f'no operating point meets {target}; the nearest takes'
       f' {_amount(target, unit.least)}, with all images at the cheapest exit'
     )
 
@@ -83,7 +86,7 @@ def limits_nothing(costs: Costs, target: Target) -> str:
   if target.name == MAX_ACCURACY_DROP or target.value < unit.whole:
     return ''
   return (
-    f'{target.name}={target.value} is above the cost of the whole network'
+    f'{target} is above the cost of the whole network with all its heads'
     f' ({_amount(target, unit.whole)}), so that it limits nothing'
   )
 
@@ -136,7 +139,7 @@ def operating_point(
   order, nearest = (by_cost, by_accuracy[0]) if limits_drop else (by_accuracy, by_cost[0])
   if not met.any():
     raise UserError(
-      f'no operating point meets {target.name}={target.value}; the nearest takes'
+      f'no operating point meets {target}; the nearest takes'
       f' {_amount(target, cost[nearest])} at an accuracy of {points.accuracy[nearest]:.4f}, where'
       f' the final exit has {points.final_accuracy:.4f} (validation)'
     )

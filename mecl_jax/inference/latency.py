@@ -12,7 +12,7 @@ import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, first_line
 from mecl_jax.evaluation.costs import UnitCosts
-from mecl_jax.evaluation.rules import FIXED
+from mecl_jax.evaluation.rules import FIXED, RULES
 from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax latency', 2
@@ -81,10 +81,14 @@ class Latency:
   def tail_ms(self, batch: int = 1) -> np.ndarray:
     """Returns the 99th percentile of the times of `prefix_ms`, in ms, float64 [exits].
 
+    It is at most that of any later exit, which contains the stages of this one: on a busy machine
+    the measured percentiles may be in another order.
+
     Raises:
       UserError: nothing was measured at this batch size.
     """
-    return self._times(self.rows, batch, 'p99_ms')
+    tails = self._times(self.rows, batch, 'p99_ms')
+    return np.minimum.accumulate(tails[::-1])[::-1]
 
   def per_image(self) -> UnitCosts | None:
     """Returns the milliseconds of an image that leaves at each exit, at the smallest batch size.
@@ -183,8 +187,9 @@ def _check(latency: Latency) -> None:
       for name, value in row.items():
         if name != 'exit' and not _possible(name, value):
           raise ValueError(f'{name} is {value!r:.80}')
-  if latency.answers and all(row['rule'] != FIXED for row in latency.answers):
-    raise ValueError('it has no times of fixed exits')
+  timed = {row['rule'] for row in latency.answers}
+  if latency.answers and (missing := [rule for rule in (FIXED, *RULES) if rule not in timed]):
+    raise ValueError(f'it has no times of {missing[0]}')
 
 
 def _possible(column: str, value: object) -> bool:

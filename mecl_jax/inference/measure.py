@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.costs import dynamic_macs
+from mecl_jax.evaluation.costs import make_costs
 from mecl_jax.evaluation.policies import Policy, fixed
 from mecl_jax.evaluation.predict import predict
 from mecl_jax.evaluation.rules import FIXED, GATE, GATE_FEATURES, RULES, Rule
@@ -119,8 +119,9 @@ def measure_saving(
   Returns:
     a row of `Latency.savings`. Milliseconds are per batch. `static_ms` is of the whole network,
     `dynamic_ms` of early exit; `allowed_ms` is the sum of the segments' times, each times the share
-    of the images that reach it. Savings are shares of `static_ms`, `macs_saving` of the MACs of the
-    final exit. `share_reached` is measured_saving / allowed_saving, None if no saving is allowed.
+    of the images that reach it, and for a fixed exit it is `dynamic_ms`. Savings are shares of
+    `static_ms`, `macs_saving` of the MACs of the final exit. `share_reached` is measured_saving /
+    allowed_saving, None if no saving is allowed.
     `disagreements` counts images whose class or exit differs from the policy on `predict`.
 
   Raises:
@@ -140,9 +141,11 @@ def measure_saving(
   # Medians of sums, not sums of medians: rare delays of single segments are common in the whole.
   times = np.stack([spent[..., 0], spent[..., 1], (reached * spent[..., 2:]).sum(axis=-1)])
   static, dynamic, allowed = np.median(times, axis=1).mean(axis=1).tolist()
+  if policy.fixed_exit is not None:  # no early head runs, with which the segments were measured
+    allowed = dynamic
   can, does = 1 - allowed / static, 1 - dynamic / static
   costs = exit_costs(model, images.shape[1:])
-  macs = float(dynamic_macs(costs)[answers.exits].mean() / costs[-1].macs)
+  macs = float(make_costs(costs).macs.of(policy.rule.name)[answers.exits].mean() / costs[-1].macs)
   return {
     'batch': batch_size,
     'images': len(images),

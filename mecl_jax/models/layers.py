@@ -88,6 +88,7 @@ def conv(
     rngs: random keys of the initial kernel.
   """
   sides = (size, size) if isinstance(size, int) else size
+  is_depthwise = groups == in_channels == out_channels > 1
   return nnx.Conv(
     in_channels,
     out_channels,
@@ -97,7 +98,7 @@ def conv(
     feature_group_count=groups,
     use_bias=False,
     kernel_init=kernel_init or normal(2),
-    conv_general_dilated=depthwise if groups == in_channels > 1 else conv_general_dilated,
+    conv_general_dilated=depthwise if is_depthwise else conv_general_dilated,
     dtype=dtype,
     param_dtype=parameter_dtype(dtype),
     rngs=rngs,

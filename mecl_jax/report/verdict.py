@@ -5,7 +5,7 @@ from mecl_jax.models import FINAL
 from mecl_jax.report.cells import below_or_above, less_or_more, milliseconds, percent
 from mecl_jax.report.rows import Row, Rows, values
 
-UNTIMED = 'its time is not measured yet, which --mode=latency does'
+UNTIMED = 'its time is not measured yet (--mode=latency measures it)'
 
 
 def verdict(points: Rows, exits: Rows) -> str:
@@ -16,7 +16,7 @@ def verdict(points: Rows, exits: Rows) -> str:
     exits: the table `exits`, for the interval of the final exit.
   """
   chosen = next(row for row in points if row['chosen'])
-  target = f'{chosen["target"]}={chosen["target_value"]}' if chosen['target'] else ''
+  target = f'{chosen["target"]}={chosen["target_value"]:.10g}' if chosen['target'] else ''
   if chosen['rule'] == FIXED and chosen['thresholds'] == FINAL:
     better = f': no other exit and no exit rule is better for {target}' if target else ''
     accuracy = f'{percent(float(exits[-1]["accuracy"] or 0))} %'
@@ -59,6 +59,7 @@ def _costs(point: Row) -> str:
   ms, saved = (values([point], column)[0] for column in ('test_ms', 'ms_saved'))
   of_final = milliseconds(ms / (1 - saved))
   return (
-    f'{macs} and {less_or_more(saved)} measured time per image than the final exit'
+    f'{macs} and {less_or_more(saved)} measured mean time per image than the final'
+    f' exit'
     f' ({milliseconds(ms)} instead of {of_final} ms)'
   )

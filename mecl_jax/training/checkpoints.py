@@ -7,6 +7,7 @@ its position, which are verified when it is restored. `loop.py` decides when to 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import errno
 import functools
 import gc
 import logging
@@ -19,6 +20,7 @@ from flax import nnx
 import jax
 import orbax.checkpoint as ocp
 
+from mecl_jax import disk
 from mecl_jax.errors import RunError, first_line
 from mecl_jax.files import arrays_checksum, json_checksum
 from mecl_jax.models import MultiExit
@@ -27,9 +29,8 @@ from mecl_jax.training.step import Arrays
 logger = logging.getLogger(__name__)
 T = TypeVar('T')
 
-# Errors of the machine, not of a checkpoint, except that a missing file is one of the checkpoint.
-_OF_THE_MACHINE = (MemoryError, OSError, jax.errors.JaxRuntimeError)
-_OF_THE_FILES = (FileNotFoundError, NotADirectoryError)
+# Errors of the system that say that a file of a checkpoint is missing or damaged.
+_OF_THE_FILES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL}
 _LATE_SECONDS = 0.5  # within which Orbax's worker tasks print what they failed at
 
 
@@ -166,7 +167,7 @@ class Checkpoints:
       try:
         return read(total)
       except Exception as error:  # Orbax raises bare Exceptions for truncated arrays
-        if isinstance(error, _OF_THE_MACHINE) and not isinstance(error, _OF_THE_FILES):
+        if _is_of_the_machine(error):
           raise RunError(
             f'checkpoint {total} in {self._folder} cannot be read now: {first_line(error)}; it'
             ' is kept; run the same command again to retry'
@@ -228,6 +229,16 @@ class Checkpoints:
       (self._folder / str(total)).rename(target)
       self._manager.reload()
     logger.warning('checkpoint %d cannot be read and was moved to %s (%s)', total, target, reason)
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+  """Returns whether an error of reading is of the machine, such as a missing permission."""
+  links = list(disk.chain(error))
+  if any(isinstance(link, MemoryError | jax.errors.JaxRuntimeError) for link in links):
+    return True
+  numbers = {disk.system_error(link)[0] for link in links} - {None}
+  plain = any(isinstance(link, OSError) and not link.errno for link in links)
+  return bool(numbers - _OF_THE_FILES) or (plain and not numbers)
 
 
 def _state(model: MultiExit) -> Arrays:

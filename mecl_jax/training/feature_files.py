@@ -1,8 +1,10 @@
 """Files of the features of frozen backbones: one per exit, shared by all runs that can."""
 
 from collections.abc import Mapping
+import contextlib
 import hashlib
 import logging
+import os
 import pathlib
 
 from flax import nnx
@@ -18,6 +20,7 @@ from mecl_jax.version import __version__
 
 logger = logging.getLogger(__name__)
 
+_OLD_SECONDS = 24 * 3600.0  # after which a temporary file is that of a killed process
 # Fields of the network that change no feature. Weights and pixel statistics are compared by value.
 _NOT_OF_FEATURES = (
   *('exits', 'head', 'pretrained', 'pretrained_skip', 'preprocessing', 'frozen', 'remat'),
@@ -36,7 +39,8 @@ def read(path: pathlib.Path, count: int) -> np.ndarray | None:
   """Reads features [count, ...]; None if there is no file, or it is damaged, which is logged."""
   try:
     arrays = files.read_npz(path)
-    path.touch()  # the files that were not used for longest are removed first
+    with contextlib.suppress(OSError):  # in a folder of somebody else
+      os.utime(path)  # the files that were not used for longest are removed first
     features = arrays['features']
     if arrays['bfloat16']:
       features = features.view(ml_dtypes.bfloat16)
@@ -61,6 +65,7 @@ def write(features: Mapping[pathlib.Path, jax.Array], limit: int) -> None:
   try:
     folder = next(iter(features)).parent
     folder.mkdir(parents=True, exist_ok=True)
+    files.clear_temporary_files(folder, older_than=_OLD_SECONDS)
     _make_room(folder, limit - size)
     for path, array in features.items():
       values = np.asarray(array)
@@ -106,7 +111,7 @@ def _digest(run: Run, split: Split, exit_name: str) -> str:
   }
   for path, array in jax.tree_util.tree_flatten_with_path(jax.device_get(state))[0]:
     _add(digest, jax.tree_util.keystr(path), np.asarray(array))
-  _add(digest, '\n'.join(split.ids.tolist()), split.images)
+  digest.update(split.images_digest.encode())
   return digest.hexdigest()[:24]
 
 

@@ -1,7 +1,6 @@
 """Initial weights of a network: published ones, or those of another run."""
 
 from collections.abc import Iterable
-import pathlib
 
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
@@ -9,6 +8,7 @@ import numpy as np
 
 from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
+from mecl_jax.files import expanded
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
 from mecl_jax.models.pretrained import RUN, is_workdir
 from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
@@ -55,7 +55,7 @@ def check_there(config: ConfigDict) -> None:
     UserError: there is no such file or work directory.
   """
   source = config.model.pretrained
-  place = pathlib.Path(source).expanduser()
+  place = expanded(source)
   if is_workdir(source):
     if not place.is_dir():
       raise UserError(
@@ -90,7 +90,7 @@ def load_initial_weights(run: Run) -> str:
 
 def _other_cut(source: str, run: Run) -> str:
   """Returns a warning if the other run was trained on another split of the same data set."""
-  identity = read_identity(pathlib.Path(source).expanduser()) if is_workdir(source) else {}
+  identity = read_identity(expanded(source)) if is_workdir(source) else {}
   ours = run.dataset.name, run.dataset.fingerprint
   if identity.get('name') != ours[0] or identity['fingerprint'] == ours[1]:
     return ''
@@ -102,7 +102,7 @@ def _other_cut(source: str, run: Run) -> str:
 
 def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:
   """Returns the arrays of another run by name; takes its pixel statistics if configured."""
-  workdir = pathlib.Path(source).expanduser()
+  workdir = expanded(source)
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     state = checkpoints.arrays(devices.replicated(run.mesh))
   if state is None:

@@ -39,6 +39,7 @@ class Interruption:
 
   def __init__(self):
     self._signal = 0
+    self._reported = False  # whether `check` has raised for the signal
     self._around: Interruption | None = None
     self._previous = {}
 
@@ -46,8 +47,10 @@ class Interruption:
     self._around = _waiting()
     return self
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, error: type[BaseException] | None, *_) -> None:
     self._restore()
+    if self._signal and not error and not self._reported:  # after the last safe point
+      signal.raise_signal(self._signal)
 
   @property
   def signal(self) -> int:
@@ -68,13 +71,16 @@ class Interruption:
       signal.raise_signal(number)
 
   def _restore(self) -> None:
-    for number, handler in self._previous.items():
+    # SIGTERM first: `_waiting` reads its handler, and must not find it once SIGINT is not stored.
+    for number, handler in reversed(self._previous.items()):
       signal.signal(number, handler)
     self._previous = {}
 
   def check(self, *_) -> None:
     """Raises Interrupted after a signal; for work that the next start repeats."""
     if self.signal:
+      for run in filter(None, (self, self._around)):
+        run._reported = True
       raise Interrupted(self.signal)
 
 

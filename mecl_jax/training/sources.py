@@ -34,13 +34,15 @@ def phase_source(run: Run, plan: PhasePlan) -> Arrays | None:
     with work(run.console, 'features', len(train), run.interruption.check) as on_batch:
       features = features_of(run, train, plan.phase.exits, on_batch=on_batch)
     if features is not None:
-      return features | (teacher_logits(run, train) if plan.distilled else {})
+      # A final exit that trains in this phase teaches with its present logits.
+      taught = plan.distilled and FINAL not in plan.phase.exits
+      return features | (teacher_logits(run, train) if taught else {})
     run.console.print('features do not fit into memory: the frozen backbone runs in every step')
   return resident(train, run.config.data.placement, run.mesh)
 
 
 def teacher_logits(run: Run, split: Split) -> Arrays:
-  """Returns `teacher`, the frozen final exit's logits [N, classes] of a split, on every device."""
+  """Returns `teacher`, the final exit's logits [N, classes] of a split, on every device."""
   with work(run.console, 'soft targets', len(split), run.interruption.check) as on_batch:
     logits = predict_split(run, split, (FINAL,), on_batch=on_batch)
   return {'teacher': jax.device_put(logits[:, 0], devices.replicated(run.mesh))}

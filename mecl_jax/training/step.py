@@ -233,7 +233,9 @@ def _predictions(
   """
   exits = objective.exits
   if 'summaries' in examples:
-    return model.read(examples['summaries'], exits), examples.get('teacher')
+    logits = model.read(examples['summaries'], exits)
+    own = logits[:, -1] if objective.distilled and FINAL in exits else None
+    return logits, examples.get('teacher', own)
   link = gradients.make_link(objective.gradients, len(exits))
   if not objective.distilled:
     return model(examples['images'], exits, link), None

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
 from mecl_jax.disk import LOCK
-from mecl_jax.errors import MissingFile, UserError
+from mecl_jax.errors import MissingFile, UserError, first_line
 from mecl_jax.files import (
   check_types,
   clear_temporary_files,
@@ -67,7 +67,8 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
   except Timeout:
     raise UserError(f'another process uses the work directory {workdir}') from None
   except OSError as error:
-    raise UserError(f'{workdir} cannot be used as a work directory: {error}') from None
+    what = error.strerror or first_line(error)
+    raise UserError(f'{workdir} cannot be used as a work directory: {what}') from None
   try:
     _clear_temporary_files(workdir)
     yield
@@ -78,7 +79,7 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
 def _clear_temporary_files(workdir: pathlib.Path) -> None:
   for name, folders, files in os.walk(workdir):
     folder = pathlib.Path(name)
-    if '.lock' in files and folder != workdir:  # the run of a teacher, which may be in use
+    if LOCK in files and folder != workdir:  # the run of a teacher, which may be in use
       folders.clear()
       with contextlib.suppress(UserError), claim(folder):
         pass

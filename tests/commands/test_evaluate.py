@@ -13,7 +13,7 @@ from mecl_jax.commands import outcome, run_report, session
 from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.latency import latency
 from mecl_jax.commands.train import train
-from mecl_jax.errors import UserError
+from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
@@ -142,10 +142,33 @@ def test_predictions_that_do_not_fit_are_made_again(run, change):
   assert all(np.array_equal(again[key], own[key]) for key in own)
 
 
+def test_target_is_kept_until_another_is_given(run):
+  evaluate(run, with_target(run, target_macs=1e9), console=QUIET)
+  console = Console(record=True, width=300, file=io.StringIO())
+  evaluate(run, with_target(run), keep_target=True, console=console)
+  assert 'evaluation.target_macs=1000000000.0, as in the last evaluation' in console.export_text()
+  assert table(run, 'operating_points')[0]['target'] == 'target_macs'
+  evaluate(run, with_target(run), console=QUIET)
+  assert table(run, 'operating_points')[0]['target'] == 'max_accuracy_drop'
+
+
+def test_results_of_a_damaged_checkpoint_are_kept(run):
+  evaluate(run, with_target(run), console=QUIET)
+  before = [content(run / 'report'), (run / 'summary.json').read_bytes()]
+  newest = max((run / 'checkpoints').glob('[0-9]*'), key=lambda path: int(path.name))
+  record = newest / 'position/metadata'
+  whole = record.read_bytes()
+  record.write_bytes(whole[:-5])
+  with pytest.raises(RunError, match=r'checkpoint is damaged; they stay|no checkpoint that can be'):
+    evaluate(run, with_target(run), console=QUIET)
+  record.write_bytes(whole)
+  assert [content(run / 'report'), (run / 'summary.json').read_bytes()] == before
+
+
 def test_target_above_the_network_is_named_as_such(run):
   evaluate(run, with_target(run, target_macs=1e9), console=QUIET)
   page = (run / 'report/index.html').read_text()
-  assert 'target_macs=1000000000.0 is above the cost of the whole network' in page
+  assert 'target_macs=1000000000 is above the cost of the whole network with all its heads' in page
   evaluate(run, with_target(run), console=QUIET)
   assert 'limits nothing' not in (run / 'report/index.html').read_text()
 

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import pathlib
 import shutil
 
@@ -61,6 +62,17 @@ def test_all_files_are_replaced_and_those_of_others_kept(workdir):
   assert read(workdir) == NEW
   replace(workdir)
   assert read(workdir) == NEW
+
+
+def test_links_of_others_are_kept(workdir):
+  (workdir / 'report/mine/link').symlink_to('notes.txt')
+  (workdir / 'report/folder').symlink_to(workdir.parent)
+  (workdir / 'report/broken').symlink_to('nothing')
+  replace(workdir)
+  links = {
+    name: os.readlink(workdir / 'report' / name) for name in ('mine/link', 'folder', 'broken')
+  }
+  assert links == {'mine/link': 'notes.txt', 'folder': str(workdir.parent), 'broken': 'nothing'}
 
 
 def test_error_keeps_all_files(workdir):

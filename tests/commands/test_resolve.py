@@ -273,6 +273,8 @@ def test_only_joint_training_needs_no_early_exit():
     ({'distillation.weight': 0.5, 'strategy': 'joint', 'model.exits': ()}, 'needs early exits'),
     ({'curriculum.sample_weights': 'survivors', 'model.exits': ('stage1',)}, 'needs 2 early exits'),
     ({'model.frozen': True}, 'model.frozen needs pretrained weights'),
+    ({'data.validation_labels': 'clean'}, 'validation_labels=clean needs data.train_labels'),
+    ({'data.train_labels': 'a.npz', 'data.label_noise': 0.1}, 'set only one of data.train_labels'),
     ({'gradients': 'pcgrad'}, 'gradients=pcgrad needs several exits .*joint or mixed'),
     ({'gradients': 'partition', 'strategy': 'layer_wise'}, 'gradients=partition needs'),
     ({'gradients': 'cagrad', 'strategy': 'joint', 'model.exits': ()}, 'and an early exit'),

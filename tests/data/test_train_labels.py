@@ -107,6 +107,18 @@ def test_missing_file_is_rejected(load, tmp_path):
     load(train_labels=f'{tmp_path}/none.npz:label')
 
 
+def test_path_of_an_unknown_user_is_rejected(load):
+  with pytest.raises(UserError, match=r'~nosuchuser/a\.npz: Could not determine home'):
+    load(train_labels='~nosuchuser/a.npz')
+
+
+@pytest.mark.parametrize('text', ['id,label\na,\nb,1\n', 'id,label\n,1\nb,1\n'])
+def test_empty_values_of_a_csv_are_rejected(load, tmp_path, text):
+  (tmp_path / 'people.csv').write_text(text)
+  with pytest.raises(UserError, match=r'1 of 2 values of (id|label) are empty|no label for'):
+    load(train_labels=f'{tmp_path}/people.csv')
+
+
 def test_two_kinds_of_noise_are_rejected(load, human, tmp_path):
   np.savez(tmp_path / 'people.npz', label=human)
   with pytest.raises(UserError, match='set only one of'):

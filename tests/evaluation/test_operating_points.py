@@ -70,7 +70,7 @@ def test_drop_equal_to_the_target_is_accepted():
 @pytest.mark.parametrize(
   ('name', 'value', 'message'),
   [
-    ('target_macs', 9e6, r'target_macs=9000000.0; the nearest takes 10.0 M MACs at .* 0.7000'),
+    ('target_macs', 9e6, r'target_macs=9000000; the nearest takes 10.0 M MACs at .* 0.7000'),
     ('target_latency_ms', 2, r'target_latency_ms=2; the nearest takes 10000000.000 ms at'),
     ('max_accuracy_drop', -0.01, r'nearest takes 35.0 M MACs at an accuracy of 0.9000, where the'),
     ('target_flops', 2, 'choose one of: target_macs, target_latency_ms, max_accuracy_drop'),
@@ -90,7 +90,7 @@ def test_costs_of_another_network_are_rejected():
 @pytest.mark.parametrize(
   ('name', 'value', 'message'),
   [
-    ('target_macs', 9e6, r'no operating point meets target_macs=9000000.0; .* takes 10.0 M MACs'),
+    ('target_macs', 9e6, r'no operating point meets target_macs=9000000; .* takes 10.0 M MACs'),
     ('target_latency_ms', 2, r'meets target_latency_ms=2; the nearest takes 3.000 ms, with all'),
   ],
 )
@@ -111,7 +111,7 @@ def test_latency_target_without_times_is_known_without_predictions():
 def test_target_above_the_whole_network_limits_nothing():
   costs = Costs(MILLIONS)
   assert limits_nothing(costs, Target('target_macs', 110e6)) == (
-    'target_macs=110000000.0 is above the cost of the whole network (110 M MACs), so that it'
+    'target_macs=110000000 is above the cost of the whole network with all its heads (110 M MACs), so that it'
     ' limits nothing'
   )
   assert limits_nothing(costs, Target('target_macs', 109e6)) == ''

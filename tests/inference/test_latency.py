@@ -78,7 +78,7 @@ def test_unmeasured_batch_size_is_rejected():
   [
     ({'format': 'a poem'}, 'not a file of latencies'),
     ({'version': 3}, 'has version 3, not 1 or 2'),
-    ({'answers': [ANSWER | {'rule': 'margin'}]}, 'damaged: it has no times of fixed exits'),
+    ({'answers': [ANSWER | {'rule': 'margin'}]}, 'damaged: it has no times of fixed'),
     ({'answers': [ANSWER | {'rule': 3}]}, 'damaged: rule is 3'),
     ({'answers': [{'rule': 'fixed'}]}, "damaged: a row has .*'fixed'.*, not the columns rule"),
     ({'exits': ['stage1', 'stage2', 'final']}, 'exits stage1, stage2, final, not stage1, final'),

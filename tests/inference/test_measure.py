@@ -59,12 +59,13 @@ def test_time_of_early_exit_includes_heads_and_decisions(monkeypatch):
   assert not ran
 
 
-def test_saving_of_a_fixed_exit_has_no_disagreements():
-  model = build(exits=('stage1',))
-  row = measure_saving(model, fixed(0, 2), IMAGES, batch_size=4, turns=1)
-  assert row['disagreements'] == 0
+@pytest.mark.parametrize('number', [0, 1, 2])
+def test_saving_of_a_fixed_exit_counts_its_head_only(number):
+  model = build(exits=('stage1', 'stage2'))
+  row = measure_saving(model, fixed(number, 3), IMAGES, batch_size=4, turns=1)
+  assert row['disagreements'] == 0 and row['allowed_ms'] == row['dynamic_ms']
   costs = exit_costs(model, (8, 8, 3))
-  assert row['macs_saving'] == pytest.approx(1 - costs[0].macs / costs[-1].macs)
+  assert row['macs_saving'] == pytest.approx(1 - costs[number].macs / costs[-1].macs)
 
 
 @pytest.mark.parametrize(('batch_size', 'used'), [(4, 28), (1, 30)])

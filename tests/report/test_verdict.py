@@ -16,7 +16,7 @@ def test_rule_is_named_with_savings_in_macs_and_time():
   assert verdict(point(test_ms=7.0), EXITS) == (
     'Use early exit by entropy with budgeted thresholds for max_accuracy_drop=0.005: its test'
     ' accuracy is 61.30 %, 0.42 points below the final exit (95 % interval 0.10 to 0.70), and it'
-    ' takes 43.2 % fewer MACs and 30.0 % less measured time per image than the final exit'
+    ' takes 43.2 % fewer MACs and 30.0 % less measured mean time per image than the final exit'
     ' (7.00 instead of 10.0 ms).'
   )
 
@@ -54,7 +54,7 @@ def test_interval_has_no_negative_gain(drop, expected):
 
 def test_policy_that_costs_more_says_so():
   sentence = verdict(point(macs_saved=-0.054, test_ms=9.0, ms_saved=-0.2), EXITS)
-  assert '5.4 % more MACs and 20.0 % more measured time' in sentence
+  assert '5.4 % more MACs and 20.0 % more measured mean time' in sentence
   assert '(9.00 instead of 7.50 ms)' in sentence
 
 

@@ -169,6 +169,21 @@ def test_error_of_the_machine_keeps_the_checkpoint(problem, tmp_path, everywhere
   assert restore(tmp_path / 'c', everywhere)[0][0].step == 2
 
 
+def test_file_that_the_system_cannot_open_keeps_the_checkpoint(tmp_path, everywhere):
+  """TensorStore raises a ValueError for it."""
+  save(tmp_path / 'c', 1, 2)
+  path = max((tmp_path / 'c/2/model').rglob('d/*'), key=lambda file: file.stat().st_size)
+  content = path.read_bytes()
+  path.unlink()
+  path.symlink_to(path.name)  # a loop
+  with pytest.raises(RunError, match=r'checkpoint 2 in .* cannot be read now: .*; it is kept'):
+    restore(tmp_path / 'c', everywhere)
+  path.unlink()
+  path.write_bytes(content)
+  (position, _), _ = restore(tmp_path / 'c', everywhere)
+  assert position.total == 2
+
+
 def test_read_only_moves_nothing(tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c' / '2')

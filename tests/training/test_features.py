@@ -154,6 +154,20 @@ def test_frozen_run_trains_heads_only(toy_config, tmp_path):
     assert np.isfinite(predictions['test_logits']).all()
 
 
+def test_frozen_final_exit_teaches_with_its_present_logits(toy_config, tmp_path):
+  base = tmp_path / 'base'
+  train_run(toy_config, base)
+  toy_config.curriculum.order = 'none'
+  changes = {'model.pretrained': str(base), 'model.frozen': True, 'strategy': 'joint'}
+  changes |= {'distillation.weight': 0.5, 'augment.crop': 0, 'augment.flip': False}
+  logits = []
+  for cached in (True, False):
+    workdir = tmp_path / str(cached)
+    train_run(toy_config, workdir, cache_features=cached, **changes)
+    logits.append(load_predictions(workdir / 'predictions.npz')['test_logits'])
+  np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-3)
+
+
 def state_of(workdir):
   from mecl_jax.training.checkpoints import Checkpoints
 

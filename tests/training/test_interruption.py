@@ -41,8 +41,7 @@ def test_part_receives_a_signal_for_the_whole(usual):
     with Interruption() as part:
       signal.raise_signal(signal.SIGTERM)
       assert part.signal == signal.SIGTERM
-    assert whole.signal == signal.SIGTERM
-  assert not usual
+    assert whole.signal == signal.SIGTERM and not usual
 
 
 @pytest.mark.parametrize(('number', 'exit_code'), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -53,6 +52,14 @@ def test_exit_code_follows_from_the_signal(usual, number, exit_code):
     signal.raise_signal(number)
     run.check()
   assert stop.value.exit_code == exit_code
+
+
+def test_signal_after_the_last_safe_point_has_its_usual_effect(usual):
+  with Interruption() as run:
+    run.wait_for_safe_points()
+    signal.raise_signal(signal.SIGINT)
+    assert not usual
+  assert usual == [signal.SIGINT]
 
 
 def test_signal_has_its_usual_effect_before_and_after(usual):

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, reading
-from mecl_jax.files import read_npz
+from mecl_jax.files import expanded, read_npz
 from mecl_jax.models.pretrained.publishers import IMAGENET, kind_of, published
 
 # Class of a Keras layer, in the spelling of its group in the file: its variables in order. Keras
@@ -48,7 +48,7 @@ def read(source: str, backbone: str) -> dict[str, np.ndarray]:
   kind = kind_of(source, backbone)
   if source == IMAGENET:
     return _fetch(published(backbone).application)
-  path = pathlib.Path(source).expanduser()
+  path = expanded(source)
   if not path.is_file():
     raise UserError(f'model.pretrained={source}: file not found')
   return _read_keras(path) if kind == 'keras' else _read_safetensors(path)
@@ -120,7 +120,7 @@ def _read_layers(path: pathlib.Path) -> list[tuple[str, str, list[np.ndarray]]]:
   with tempfile.TemporaryDirectory() as folder:
     output = pathlib.Path(folder) / 'arrays.npz'
     script = pathlib.Path(__file__).with_name('hdf5.py')
-    command = [sys.executable, str(script), str(path), str(output)]
+    command = [sys.executable, '-P', str(script), str(path), str(output)]
     reason = ''
     try:
       done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 import numpy as np
 
+from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.report import style
 from mecl_jax.report.rows import Rows, columns_of, groups, texts, values
 from mecl_jax.report.style import SHADES
@@ -24,7 +25,6 @@ KINDS = {  # of thresholds
   'per_exit': 'one threshold per exit',
   'given': 'given thresholds',
 }
-FIXED = 'fixed'  # rule of the operating points at which all images stop at one exit
 STATIC: dict[str, Any] = {'color': 'black', 'marker': 'o', 'markersize': 5, 'linestyle': ''}
 WIDE = 9.0  # inches, of the figure of all rules
 MARKS = 4  # markers along a line

@@ -64,8 +64,8 @@ SAVINGS = """Measured time of early exit, compared with the final exit for all i
 expected time sums the measured times of the stages, each weighted with the share of images that
 reach it. The measured time is longer by the time of the exit decisions and of regrouping the
 images that continue. All three use the batch size per call that is fastest for the whole
-network. Early exit may be faster than expected if smaller batches are faster still, or if the
-policy is a fixed exit, which runs no other head and decides nothing."""
+network. Early exit may be faster than expected if smaller batches are faster still. A fixed exit
+runs no other head and decides nothing: its expected time is the measured one."""
 SAVINGS_FIGURE = (
   'Time of early exit for each batch size; 100 % is the final exit for all images. The dashed'
   ' line is the saving that MACs alone would predict.'
@@ -112,11 +112,11 @@ SHARES = (
 )
 AGREEMENT = (
   'How often two exits predict the same class, and how often both are wrong. Right: 1 means'
-  ' that errors are independent; the closer to 1, the more two exits complement each other.'
+  ' that errors are independent; the smaller, the more two exits complement each other.'
 )
 ENSEMBLES = (
-  'Each exit alone, and the mean of the probabilities of all exits up to it. The mean costs'
-  ' almost nothing, because early exit computes these exits anyway.'
+  'Each exit alone, and the mean of the probabilities of all exits up to it. The mean needs the'
+  ' heads of all these exits, which early exit by a rule computes anyway.'
 )
 
 TRAINING = """If the validation accuracy of an exit still rises at the end of its last phase,

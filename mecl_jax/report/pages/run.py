@@ -23,7 +23,7 @@ SAVING_COLUMNS = (
   *('measured_saving', 'macs_saving', 'disagreements'),
 )
 POINT_COLUMNS = (
-  *('rule', 'thresholds', 'test_accuracy', 'test_drop', 'chosen'),
+  *('rule', 'thresholds', 'validation_accuracy', 'test_accuracy', 'test_drop', 'chosen'),
   *('test_macs', 'macs_saved', 'test_ms', 'ms_saved'),
 )
 CALIBRATION_COLUMNS = (
@@ -100,7 +100,7 @@ def _early_exit(tables: Tables, pictures: Pictures) -> Blocks:
 def _operating_points(tables: Tables) -> Blocks:
   points = tables['operating_points']
   target = points[0]['target']
-  target = f' for the target `{target}={points[0]["target_value"]}`' if target else ''
+  target = f' for the target `{target}={points[0]["target_value"]:.10g}`' if target else ''
   columns = _columns(tables, 'operating_points', POINT_COLUMNS)
   early = [row for row in points if row['rule'] != FIXED or row['chosen']]
   return [

@@ -52,13 +52,13 @@ def exit_rows(
 def exit_table(summary: Mapping[str, Any]) -> FittedTable:
   """Returns the table of the exits in a summary, for a terminal."""
   title = f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}: test split'
-  caption = '±: half the 95 % interval, in points; ECE: debiased'
+  caption = 'in brackets: the 95 % interval; ECE: debiased'
   top_5 = 'top_5' in summary['exits'][0]
   numbers = ('accuracy', *(['top-5'] if top_5 else []), 'NLL', 'ECE', 'parameters', 'MACs')
   rows = [
     (
       row['name'],
-      f'{row["accuracy"]:.2%}{_half(row)}',
+      f'{row["accuracy"]:.2%}{_interval(row)}',
       *([f'{row["top_5"]:.2%}'] if top_5 else []),
       f'{row["nll"]:.3f}',
       f'{row["ece"]:.3f}',
@@ -71,6 +71,7 @@ def exit_table(summary: Mapping[str, Any]) -> FittedTable:
   return FittedTable(title, ('exit', *numbers), rows, numbers, optional, caption=caption)
 
 
-def _half(row: Mapping[str, Any]) -> str:
-  """Formats half the width of the interval of an accuracy, in points."""
-  return f' ±{50 * (row["accuracy_high"] - row["accuracy_low"]):.2f}'
+def _interval(row: Mapping[str, Any]) -> str:
+  """Formats the interval of an accuracy, in per cent."""
+  low, high = (f'{100 * row[f"accuracy_{end}"]:.1f}' for end in ('low', 'high'))
+  return f' ({low} to {high})'

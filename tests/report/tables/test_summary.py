@@ -57,8 +57,8 @@ def test_table_fits_a_terminal(classes):
   _, rows = rows_of(classes)
   text = printed(rows)
   for row in rows:
-    half = 50 * (row['accuracy_high'] - row['accuracy_low'])
+    low, high = (f'{100 * row[f"accuracy_{end}"]:.1f}' for end in ('low', 'high'))
     (line,) = [line for line in text.splitlines() if row['name'] in line]
-    assert f'{row["accuracy"]:.2%} ±{half:.2f}' in line and '40.0 M' in line
+    assert f'{row["accuracy"]:.2%} ({low} to {high})' in line and '40.0 M' in line
   assert ('top-5' in text) == (classes == 30)
   assert '95 % interval' in text and 'ECE: debiased' in text
