@@ -111,8 +111,8 @@ def test_latency_target_without_times_is_known_without_predictions():
 def test_target_above_the_whole_network_limits_nothing():
   costs = Costs(MILLIONS)
   assert limits_nothing(costs, Target('target_macs', 110e6)) == (
-    'target_macs=110000000 is above the cost of the whole network with all its heads (110 M MACs), so that it'
-    ' limits nothing'
+    'target_macs=110000000 is above the cost of the whole network with all its heads (110 M MACs),'
+    ' so that it limits nothing'
   )
   assert limits_nothing(costs, Target('target_macs', 109e6)) == ''
   assert limits_nothing(costs, Target('max_accuracy_drop', 1e9)) == ''

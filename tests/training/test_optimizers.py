@@ -108,20 +108,32 @@ def test_optimizers_equal_those_of_optax(name):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), mine, other)
 
 
-def parts():
-  """Yields the name and the parameters of every backbone and every head, as shapes."""
+QUICK = ('resnet8', 'efficientnet_lite0', 'vit9_cifar', 'speedrun')
+
+
+def parts(chosen):
+  """Yields the name and the parameters of chosen backbones and heads, as shapes."""
   makers = {name: functools.partial(entry, 3) for name, entry in BACKBONES.items()}
   makers |= {name: functools.partial(entry, (16, 16, 16), 10) for name, entry in HEADS.items()}
   for name, make in makers.items():
+    if not chosen(name):
+      continue
     made = functools.partial(make, width=8, dtype=jnp.float32)
     module = nnx.eval_shape(lambda made=made: made(rngs=nnx.Rngs(0)))
     yield name, nnx.to_pure_dict(nnx.state(module, nnx.Param))
 
 
-def test_kernels_of_every_network_decay_and_nothing_else():
+@pytest.mark.parametrize(
+  'chosen',
+  [
+    pytest.param(lambda name: name in HEADS or name in QUICK, id='quick'),
+    pytest.param(lambda name: name not in HEADS, id='all', marks=pytest.mark.slow),
+  ],
+)
+def test_kernels_of_every_network_decay_and_nothing_else(chosen):
   """A parameter with another name needs a decision: it is listed here, or it is a kernel."""
   others = {'bias', 'scale', 'positions', 'token', 'mix'}
-  shapes = dict(parts())
+  shapes = dict(parts(chosen))
   ones = jax.tree.map(lambda p: np.ones((1,) * len(p.shape)), shapes)
   decay = make_optimizer(settings(optimizer='sgd', momentum=0.0, weight_decay=0.5))
   with jax.disable_jit():
