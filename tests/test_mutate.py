@@ -4,11 +4,12 @@ import pathlib
 import random
 import tempfile
 
-from hypothesis import HealthCheck, given, settings, strategies
 import pytest
 
 from tests import mutations
 from tests.mutated_inputs import KINDS, Nonsense, try_one, valid_files
+
+hypothesis = pytest.importorskip('hypothesis', reason='needs hypothesis')
 
 EXAMPLES = {'values': 60, 'weights.h5': 4}
 
@@ -16,14 +17,14 @@ EXAMPLES = {'values': 60, 'weights.h5': 4}
 def _check(kind):
   """Returns the test of a kind: every mutated input is accepted, or rejected in one line."""
 
-  @settings(
+  @hypothesis.settings(
     max_examples=EXAMPLES.get(kind, 12),
     deadline=None,
     derandomize=True,
     database=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(hypothesis.HealthCheck),
   )
-  @given(rng=strategies.randoms(use_true_random=False))
+  @hypothesis.given(rng=hypothesis.strategies.randoms(use_true_random=False))
   def check(rng):
     with tempfile.TemporaryDirectory() as folder:
       assert try_one(kind, rng, pathlib.Path(folder)) in ('accepted', 'rejected')
