@@ -4,7 +4,6 @@ from mecl_jax.training import checkpoints
 from tests import flips
 
 pytestmark = [
-  pytest.mark.stacks,
   # Of Orbax's tasks, which end after the error that they caused.
   pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning'),
   pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'),
