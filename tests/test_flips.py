@@ -10,7 +10,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize('sweep', [flips.checkpoint_flips, flips.file_flips])
+@pytest.mark.parametrize(
+  'sweep', [flips.checkpoint_flips, pytest.param(flips.file_flips, marks=pytest.mark.slow)]
+)
 def test_no_flipped_bit_is_read_in_silence(sweep, tmp_path, monkeypatch):
   """A short form of `python -m tests.flips`."""
   monkeypatch.setattr(checkpoints, '_LATE_SECONDS', 0.0)

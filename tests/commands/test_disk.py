@@ -44,9 +44,8 @@ def fails(config_file, workdir, **options):
 
 
 # Of the largest file, in bytes: the toy run ends at its description, a checkpoint, the report.
-@pytest.mark.parametrize(
-  'limit', [1000, *(pytest.param(n, marks=pytest.mark.slow) for n in (4000, 40_000))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('limit', [1000, 4000, 40_000])
 def test_limit_of_the_file_size_is_one_line(config_file, whole, tmp_path, limit):
   """Stands in for a full disk, which needs a file system of its own."""
   environment = {**os.environ, 'JAX_COMPILATION_CACHE_DIR': ''}  # its files have no limit

@@ -7,7 +7,7 @@ from tests.runs import run, stopped_at
 pytestmark = pytest.mark.stacks
 
 
-@pytest.mark.parametrize('method', ['equilibrium', 'cagrad'])
+@pytest.mark.parametrize('method', [pytest.param('equilibrium', marks=pytest.mark.slow), 'cagrad'])
 def test_gradients_are_shared_in_the_joint_phase_only(toy_config, tmp_path, method):
   c = toy_config
   c.strategy, c.curriculum.order = 'mixed', 'none'
