@@ -10,9 +10,8 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-  'sweep', [flips.checkpoint_flips, pytest.param(flips.file_flips, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('sweep', [flips.checkpoint_flips, flips.file_flips])
 def test_no_flipped_bit_is_read_in_silence(sweep, tmp_path, monkeypatch):
   """A short form of `python -m tests.flips`."""
   monkeypatch.setattr(checkpoints, '_LATE_SECONDS', 0.0)

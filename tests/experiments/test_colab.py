@@ -111,6 +111,7 @@ class Session(nbclient.NotebookClient):
     threading.Thread(target=wait, daemon=True).start()
 
 
+@pytest.mark.notebook
 @pytest.mark.stacks
 def test_interrupted_training_resumes_on_drive(wheel, fake_drive, tmp_path):
   settings = {'SOURCE': str(wheel), 'CONFIG': 'digits', 'FLAGS': SHORT, 'drive': fake_drive}

@@ -69,7 +69,7 @@ def result(workdir):
 
 
 @pytest.mark.parametrize(
-  'strategy', ['classifier_wise', pytest.param('joint', marks=pytest.mark.slow)]
+  'strategy', [pytest.param(s, marks=pytest.mark.slow) for s in ('classifier_wise', 'joint')]
 )
 def test_one_and_eight_devices_agree(toy_config, tmp_path, strategy):
   """In float64, whose rounding errors are far below the effect of a mistake."""
