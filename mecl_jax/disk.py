@@ -77,7 +77,7 @@ def _explain(error: BaseException, workdir: pathlib.Path) -> str | None:
   for link in chain(error):
     number, file = system_error(link)
     inside = bool(file) and _inside(file, workdir)
-    if number in _WHAT_TO_DO:  # the folder says more than a temporary file in it
+    if number in _WHAT_TO_DO:  # a user knows the folder, but not a temporary file in it
       place = file if file and not inside else workdir
       return f'{place} cannot be read or written: {_WHAT_TO_DO[number]}'
     if number in _OF_A_FILE and inside and not isinstance(error, UserError):  # it is one line

@@ -1,8 +1,7 @@
 """Trains many heads on one frozen backbone, which runs once for all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
-import functools
 import pathlib
 
 from flax import nnx
@@ -18,14 +17,13 @@ from experiments.paired.measures import Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
 from mecl_jax import config as config_lib
-from mecl_jax.compiler import compiler_options
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
 from mecl_jax.training import sources
 from mecl_jax.training.batches import make_curriculum
-from mecl_jax.training.features import features_of
+from mecl_jax.training.features import features_of, read_logits
 from mecl_jax.training.initial_weights import load_initial_weights
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.phase import PhaseSteps
@@ -123,9 +121,7 @@ class SharedBackbone:
   def _predicted(self, name: str) -> Predicted:
     """Predicts a split with the present early exits and the final exit."""
     model, source = self._run.model, self._sources[name]
-    model.eval()
-    graphdef, state = nnx.split(model)
-    early = _compiled_read()(graphdef, model.exit_names[:-1], state, source['summaries'])
+    early = read_logits(model, source, model.exit_names[:-1])
     logits = np.concatenate((early, source['teacher'][:, None]), axis=1)
     return Predicted(name, logits, self._splits[name].labels)
 
@@ -145,13 +141,3 @@ def _source(run: Run, split: Split) -> Arrays:
   if kept is None:
     raise UserError('the features of the heads do not fit into memory; choose other exits or heads')
   return kept | sources.teacher_logits(run, split)
-
-
-@functools.cache
-def _compiled_read() -> Callable:
-  """Returns the jitted function that reads heads; compiled once per network and split size."""
-
-  def read(graphdef, exits, state, summaries):
-    return nnx.merge(graphdef, state).read(summaries, exits)
-
-  return jax.jit(read, static_argnums=(0, 1), compiler_options=compiler_options())

@@ -20,8 +20,8 @@ def replacing(workdir: pathlib.Path, removed: Sequence[str] = ()) -> Iterator[pa
   """Yields an empty folder, whose files and folders replace those of the work directory.
 
   They do so when the block ends; after an error the work directory is as before. If the process is
-  killed while it renames the folders, the next start does the rest, see `recover`. Files that
-  somebody else put into a replaced folder are kept.
+  killed while it renames the folders, the next start does the rest, see `recover`. Files in
+  a replaced folder that mecl_jax did not write are kept.
 
   Args:
     workdir: locked by this process.

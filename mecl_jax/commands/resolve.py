@@ -7,6 +7,7 @@ from mecl_jax.commands import run_report
 from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
 from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
+from mecl_jax.data import train_labels
 from mecl_jax.data.dataset import validation_count
 from mecl_jax.data.known import known
 from mecl_jax.models import BACKBONES, HEADS
@@ -51,6 +52,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     facts = known(data.name, data.label, data.train_split, data.test_split)
     if facts and not data.arrays:
       data.validation_size = validation_count(data.validation_size, facts.train)
+  train_labels.check(data.train_labels, data.validation_labels, data.label_noise)
   initial_weights.check(config)
   scoring.check(config)
   strategies.check(config)

@@ -5,10 +5,9 @@ import os
 from absl import logging
 
 from mecl_jax.data import dataset
+from mecl_jax.data import train_labels as train_labels_lib
 from mecl_jax.data.dataset import Dataset, Split, channel_statistics
 from mecl_jax.data.label_noise import flip_labels
-from mecl_jax.data.train_labels import relabel, with_clean_labels
-from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
 
 __all__ = ['Dataset', 'Split', 'channel_statistics', 'flip_labels', 'load']
@@ -56,8 +55,7 @@ def load(
   Raises:
     UserError: the data cannot be found, downloaded or used.
   """
-  if train_labels and label_noise:
-    raise UserError('set only one of data.train_labels and data.label_noise')
+  train_labels_lib.check(train_labels, validation_labels, label_noise)
   if arrays:
     from mecl_jax.data import arrays as arrays_source
 
@@ -74,7 +72,7 @@ def load(
     else:
       folder = folder or prepare.prepare(name, root)
       train, test, class_names = tfds_source.read(folder, **options)
-  given = relabel(train, train_labels, len(class_names)) if train_labels else train
+  given = train_labels_lib.relabel(train, train_labels, len(class_names)) if train_labels else train
   assembled = dataset.assemble(
     name,
     tuple(class_names),
@@ -84,5 +82,5 @@ def load(
     split_seed=split_seed,
   )
   if train_labels:
-    return with_clean_labels(assembled, train, validation_labels)
+    return train_labels_lib.with_clean_labels(assembled, train, validation_labels)
   return flip_labels(assembled, label_noise, noise_seed)

@@ -11,6 +11,18 @@ from mecl_jax.errors import UserError, reading
 from mecl_jax.files import expanded, read_npz
 
 
+def check(train_labels: str, validation_labels: str, label_noise: float) -> None:
+  """Checks the arguments of `load` that change labels against each other.
+
+  Raises:
+    UserError: they cannot be used together.
+  """
+  if validation_labels != 'given' and not train_labels:
+    raise UserError(f'data.validation_labels={validation_labels} needs data.train_labels')
+  if train_labels and label_noise:
+    raise UserError('set only one of data.train_labels and data.label_noise')
+
+
 def relabel(train: Split, source: str, num_classes: int) -> Split:
   """Returns the training split with the labels of a file.
 

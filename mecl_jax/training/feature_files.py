@@ -39,7 +39,7 @@ def read(path: pathlib.Path, count: int) -> np.ndarray | None:
   """Reads features [count, ...]; None if there is no file, or it is damaged, which is logged."""
   try:
     arrays = files.read_npz(path)
-    with contextlib.suppress(OSError):  # in a folder of somebody else
+    with contextlib.suppress(OSError):  # without the permission to change the file
       os.utime(path)  # the files that were not used for longest are removed first
     features = arrays['features']
     if arrays['bfloat16']:

@@ -144,15 +144,27 @@ def predict_split(
   features = features_of(run, split, names, on_batch=on_batch) if run.config.model.frozen else None
   if features is None:
     return predict(model, split.images, names, mesh=run.mesh, on_batch=on_batch)
+  return read_logits(model, features, names)
+
+
+def read_logits(model: MultiExit, features: Arrays, exits: Sequence[str]) -> np.ndarray:
+  """Returns the logits of heads from features, float32 [N, exits, classes] (or float64).
+
+  Args:
+    model: is put into evaluation mode.
+    features: from `cached_features` or `features_of`, for the same exits.
+    exits: names of the exits.
+  """
+  names, count = tuple(exits), len(features['labels'])
   model.eval()
   graphdef, state = nnx.split(model)
-  size = min(_AT_ONCE, len(split))
-  results = np.empty((len(split), 0))
-  for start in range(0, len(split), size):
-    first = min(start, len(split) - size)  # the last rows overlap: one shape
+  size = min(_AT_ONCE, count)
+  results = np.empty((count, 0))
+  for start in range(0, count, size):
+    first = min(start, count - size)  # the last rows overlap: one shape
     logits = jax.device_get(_compiled_read()(graphdef, names, size, state, features, first))
     if not start:
-      results = np.empty((len(split), *logits.shape[1:]), logits.dtype)
+      results = np.empty((count, *logits.shape[1:]), logits.dtype)
     results[first : first + size] = logits
   return results
 

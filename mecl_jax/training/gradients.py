@@ -12,7 +12,6 @@ import optax
 
 from mecl_jax.models.multi_exit import Link
 
-METHODS = ('sum', 'equilibrium', 'partition', 'pcgrad', 'cagrad')
 PER_EXIT = ('pcgrad', 'cagrad')  # these take a backward pass per exit
 KEPT = 0.5  # share of the channels through which 'partition' lets the gradients of later exits
 
@@ -23,7 +22,7 @@ def make_link(method: str, exits: int) -> Link | None:
   """Returns what happens to the feature map at an exit; None: nothing.
 
   Args:
-    method: one of `METHODS`.
+    method: a value of the field `gradients`.
     exits: number of exits.
 
   References:

@@ -27,7 +27,7 @@ class Objective(NamedTuple):
     distilled: C of `(1 - C) cross-entropy + C distillation` from the final exit; 0: none.
     growth, growth_above: the temperature, kept in `TrainState.extra`, is multiplied by `growth`
       after a batch whose mean highest probability at the final exit is above `growth_above`.
-    gradients: how the exits share the backbone, one of `gradients.METHODS`.
+    gradients: how the exits share the backbone, a value of the field of this name.
     radius: see `gradients.cagrad`.
   """
 
@@ -146,43 +146,7 @@ def make_step(
     it is empty if the batches hold the examples.
   """
 
-  def losses_of(params, state, frozen, examples, weights, key):
-    """Returns losses and their weights, [B, E] each, and what else a step needs."""
-    model, extra = nnx.merge(graphdef, params, state.batch_stats, frozen), state.extra
-    draw_dropout(model, key)
-    logits, teacher = _predictions(model, examples, objective)
-    losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
-    minimised = losses
-    if teacher is not None:
-      taught = np.array([name != FINAL for name in objective.exits])
-      soft = distillation(logits, teacher, extra['temperature']) * taught
-      minimised = (1 - objective.distilled) * losses + objective.distilled * soft
-      extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
-    if objective.survivors:
-      weights = weights * survival(logits, weights > 0)
-    correct = logits.argmax(axis=-1) == examples['labels'][:, None]
-    updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)
-    return (minimised, weights.astype(losses.dtype)), rest
-
-  def loss_of(*args):
-    weighted, rest = losses_of(*args)
-    loss = weighted_sum(*weighted)
-    return loss, (loss, *rest)
-
-  def exit_losses_of(*args):
-    (losses, weights), rest = losses_of(*args)
-    return (weights * losses).sum(axis=0) / len(losses), rest
-
-  def gradient(params, *args):
-    if objective.gradients not in gradients.PER_EXIT:
-      return jax.grad(loss_of, has_aux=True)(params, *args)
-    losses, backward, rest = jax.vjp(lambda p: exit_losses_of(p, *args), params, has_aux=True)
-    # Not `vmap`: it would make a grouped convolution of every gradient, which XLA runs slowly.
-    of_exits = [backward(one)[0] for one in jnp.eye(len(losses), dtype=losses.dtype)]
-    key = jax.random.fold_in(args[-1], 2**31)  # the layers of dropout use small numbers
-    grads = gradients.combine(of_exits, objective.gradients, key, objective.radius)
-    return grads, (losses.sum(), *rest)
+  gradient = _make_gradient(graphdef, objective)
 
   def one(state, frozen, source, key, batch):
     with jax.named_scope('batch'):  # scopes are for profiles
@@ -221,6 +185,54 @@ def make_step(
     return jax.lax.scan(lambda s, b: one(s, frozen, source, key, b), state, batches)
 
   return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+
+
+def _make_gradient(graphdef: nnx.GraphDef, objective: Objective) -> Callable:
+  """Makes `gradient(params, state, frozen, examples, weights, key) -> (gradients, rest)`.
+
+  `rest` is the loss, the batch statistics, the new `TrainState.extra`, the mean loss of each exit
+  [E], and whether its prediction is right [B, E].
+  """
+
+  def losses_of(params, state, frozen, examples, weights, key):
+    """Returns losses and their weights, [B, E] each, and what else a step needs."""
+    model, extra = nnx.merge(graphdef, params, state.batch_stats, frozen), state.extra
+    draw_dropout(model, key)
+    logits, teacher = _predictions(model, examples, objective)
+    losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
+    minimised = losses
+    if teacher is not None:
+      taught = np.array([name != FINAL for name in objective.exits])
+      soft = distillation(logits, teacher, extra['temperature']) * taught
+      minimised = (1 - objective.distilled) * losses + objective.distilled * soft
+      extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
+    if objective.survivors:
+      weights = weights * survival(logits, weights > 0)
+    correct = logits.argmax(axis=-1) == examples['labels'][:, None]
+    updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+    rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)
+    return (minimised, weights.astype(losses.dtype)), rest
+
+  def loss_of(*args):
+    weighted, rest = losses_of(*args)
+    loss = weighted_sum(*weighted)
+    return loss, (loss, *rest)
+
+  def exit_losses_of(*args):
+    (losses, weights), rest = losses_of(*args)
+    return (weights * losses).sum(axis=0) / len(losses), rest
+
+  def gradient(params, *args):
+    if objective.gradients not in gradients.PER_EXIT:
+      return jax.grad(loss_of, has_aux=True)(params, *args)
+    losses, backward, rest = jax.vjp(lambda p: exit_losses_of(p, *args), params, has_aux=True)
+    # Not `vmap`: it would make a grouped convolution of every gradient, which XLA runs slowly.
+    of_exits = [backward(one)[0] for one in jnp.eye(len(losses), dtype=losses.dtype)]
+    key = jax.random.fold_in(args[-1], 2**31)  # the layers of dropout use small numbers
+    grads = gradients.combine(of_exits, objective.gradients, key, objective.radius)
+    return grads, (losses.sum(), *rest)
+
+  return gradient
 
 
 def _predictions(

@@ -111,11 +111,6 @@ def check(config: ConfigDict) -> None:
     UserError: a field that has no effect, or makes training impossible, with the strategy.
   """
   strategy, early = config.strategy, len(config.model.exits)
-  data = config.data
-  if data.validation_labels != 'given' and not data.train_labels:
-    raise UserError(f'data.validation_labels={data.validation_labels} needs data.train_labels')
-  if data.train_labels and data.label_noise:
-    raise UserError('set only one of data.train_labels and data.label_noise')
   if config.model.frozen and not config.model.pretrained:
     raise UserError('model.frozen needs pretrained weights: set model.pretrained')
   if config.model.frozen and config.gradients != 'sum':

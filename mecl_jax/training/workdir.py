@@ -94,7 +94,7 @@ def has_checkpoints(workdir: pathlib.Path) -> bool:
   """Returns whether there are checkpoints, whole or damaged.
 
   Raises:
-    UserError: the folder cannot be read, so that nobody can tell.
+    UserError: the folder cannot be read.
   """
   folder = workdir / 'checkpoints'
   try:

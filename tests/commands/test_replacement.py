@@ -12,14 +12,14 @@ OLD = {
   'report/index.html': 'old page',
   'report/tables/exits.csv': 'old table',
   'report/tables/gone.csv': 'old table',
-  'report/mine/notes.txt': 'of somebody else',
+  'report/mine/notes.txt': 'written by a user',
   'summary.json': 'old summary',
   'policy.json': 'old policy',
 }
 NEW = {
   'report/index.html': 'new page',
   'report/tables/exits.csv': 'new table',
-  'report/mine/notes.txt': 'of somebody else',
+  'report/mine/notes.txt': 'written by a user',
   'summary.json': 'new summary',
 }
 OWN = ('report/index.html', 'report/tables/exits.csv', 'report/tables/gone.csv')
@@ -57,14 +57,14 @@ def replace(workdir):
     write(folder, {name: text for name, text in NEW.items() if 'mine' not in name})
 
 
-def test_all_files_are_replaced_and_those_of_others_kept(workdir):
+def test_all_files_are_replaced_and_those_of_users_kept(workdir):
   replace(workdir)
   assert read(workdir) == NEW
   replace(workdir)
   assert read(workdir) == NEW
 
 
-def test_links_of_others_are_kept(workdir):
+def test_links_of_users_are_kept(workdir):
   (workdir / 'report/mine/link').symlink_to('notes.txt')
   (workdir / 'report/folder').symlink_to(workdir.parent)
   (workdir / 'report/broken').symlink_to('nothing')

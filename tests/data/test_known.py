@@ -26,7 +26,7 @@ def test_facts_are_those_of_the_data(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'asked',
+  ('name', 'label', 'train_split', 'test_split'),
   [
     ('cifar10', 'coarse_label', 'train', 'test'),
     ('cifar10', 'label', 'train[:50%]', 'test'),
@@ -34,5 +34,5 @@ def test_facts_are_those_of_the_data(tmp_path):
     ('my_images', 'label', 'train', 'test'),
   ],
 )
-def test_other_sets_labels_and_parts_are_not_known(asked):
-  assert known(*asked) is None
+def test_other_sets_labels_and_parts_are_not_known(name, label, train_split, test_split):
+  assert known(name, label, train_split, test_split) is None

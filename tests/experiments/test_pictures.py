@@ -2,6 +2,7 @@ import pathlib
 
 from experiments import pictures
 from mecl_jax import load_config
+from mecl_jax.config import flatten
 from mecl_jax.training.workdir import read_summary
 from tests.report.png import size
 
@@ -30,4 +31,7 @@ def test_pictures_are_drawn_and_ended_runs_are_not_trained_again(
 
 def test_configurations_have_the_fields():
   for source in pictures.SOURCES.values():
-    load_config(source.config).update_from_flattened_dict(source.fields)
+    config = load_config(source.config)
+    config.update_from_flattened_dict(source.fields)
+    fields = dict(flatten(config))
+    assert {name: fields[name] for name in source.fields} == dict(source.fields)
