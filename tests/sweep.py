@@ -218,6 +218,8 @@ def _run(
     return True, phase, None  # it was about to end
   if phase and stop and _is_stop(code, said, stop.signal):
     return False, phase, None
+  if phase == 'end' and stop and code == -stop.signal and not said:
+    return False, phase, None  # Python itself was ending, when it handles signals no more
   return False, phase, f'exit code {code}: {said or "no message"}'
 
 
