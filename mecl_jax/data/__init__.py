@@ -45,7 +45,7 @@ def load(
     train_split: the TFDS split or slice to train on, like `'train'` or `'train[:80%]'`.
     test_split: the TFDS split or slice to test on.
     train_labels: file with other labels of the training split, see `train_labels.relabel`.
-    validation_labels: with `train_labels`, see `train_labels.with_clean_labels`.
+    validation_labels: with `train_labels`, see `train_labels.with_given_labels`.
     label_noise: share of the training labels that are flipped, see `flip_labels`.
     noise_seed: seed of the choice of these labels.
 
@@ -72,15 +72,15 @@ def load(
     else:
       folder = folder or prepare.prepare(name, root)
       train, test, class_names = tfds_source.read(folder, **options)
-  given = train_labels_lib.relabel(train, train_labels, len(class_names)) if train_labels else train
   assembled = dataset.assemble(
     name,
     tuple(class_names),
-    given,
+    train,
     test,
     validation_size=validation_size,
     split_seed=split_seed,
   )
   if train_labels:
-    return train_labels_lib.with_clean_labels(assembled, train, validation_labels)
+    given = train_labels_lib.relabel(train, train_labels, len(class_names))
+    return train_labels_lib.with_given_labels(assembled, given, validation_labels)
   return flip_labels(assembled, label_noise, noise_seed)

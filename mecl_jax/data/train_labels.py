@@ -57,23 +57,28 @@ def relabel(train: Split, source: str, num_classes: int) -> Split:
   return dataclasses.replace(train, labels=labels.astype(np.int32))
 
 
-def with_clean_labels(dataset: Dataset, train: Split, validation: str) -> Dataset:
-  """Returns a relabelled data set that also has the original labels.
+def with_given_labels(dataset: Dataset, given: Split, validation: str) -> Dataset:
+  """Returns a data set with the labels of a file, which also has the original labels.
+
+  The validation split is cut by the original labels. So runs with different files are validated on
+  the same images, and share the features of a frozen backbone.
 
   Args:
-    dataset: cut from a relabelled training split.
-    train: the whole training split with its original labels.
-    validation: 'given': the validation split keeps the labels of the file, as if the correct
-      labels were unknown; 'clean': it gets the original ones.
+    dataset: with the original labels.
+    given: the whole training split, relabelled.
+    validation: 'given': the validation split gets the labels of the file too, as if the correct
+      labels were unknown; 'clean': it keeps the original ones.
   """
-  clean, held_out = (
-    train.labels[np.searchsorted(train.ids, split.ids)]
-    for split in (dataset.train, dataset.validation)
+
+  def relabelled(split: Split) -> Split:
+    return dataclasses.replace(split, labels=given.labels[np.searchsorted(given.ids, split.ids)])
+
+  return dataclasses.replace(
+    dataset,
+    train=relabelled(dataset.train),
+    validation=relabelled(dataset.validation) if validation == 'given' else dataset.validation,
+    clean_labels=dataset.train.labels,
   )
-  if validation == 'clean':
-    of_validation = dataclasses.replace(dataset.validation, labels=held_out)
-    dataset = dataclasses.replace(dataset, validation=of_validation)
-  return dataclasses.replace(dataset, clean_labels=clean)
 
 
 def _split_name(source: str) -> tuple[pathlib.Path, str]:
