@@ -30,6 +30,7 @@ from mecl_jax.report.pictures.exits import draw_exit_curve
 from mecl_jax.report.style import save
 from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
+from mecl_jax.training import rates_file
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import doing, read_metrics, work
@@ -200,6 +201,7 @@ def _summary(
       'teacher_steps': _teacher_steps(run),
       'visible_at_start': first / size,  # share of the training split
     },
+    'learning_rates': rates_file.summary_of(run),
     'exits': rows[TEST],
     'validation': rows[VALIDATION],
     'evaluation': {name: config.evaluation[name] for name in TARGETS_OF_SUMMARY},

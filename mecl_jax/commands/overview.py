@@ -143,7 +143,7 @@ def _phases(run: Run) -> FittedTable:
       'phase': plan.phase.name,
       'steps': f'{plan.steps:,}',
       'epochs': f'{plan.steps * run.config.batch_size / size:.1f}',
-      'optimiser': f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
+      'optimiser': f'{settings.optimizer} {_rate(settings)} {settings.schedule}',
       'loss of exits': ', '.join(plan.phase.exits),
       'curriculum': curriculum_name(plan.order, plan.sample_weights),
       'visible images': _visible(run, plan),
@@ -151,6 +151,13 @@ def _phases(run: Run) -> FittedTable:
     rows.append(tuple(row.values()))
   optional = ('epochs', 'optimiser', 'visible images')
   return FittedTable('phases', tuple(row), rows, right=('steps', 'epochs'), optional=optional)
+
+
+def _rate(settings: ConfigDict) -> str:
+  rate = settings.learning_rate
+  if isinstance(rate, str):
+    return rate
+  return ' '.join(f'{value:g}' for value in (rate if isinstance(rate, tuple) else (rate,)))
 
 
 def _visible(run: Run, plan: PhasePlan) -> str:

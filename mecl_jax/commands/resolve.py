@@ -38,6 +38,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     config.exit_weights = config_lib.parse_items(config.exit_weights)
     for phase in config.phases.values():
       phase.head_rates = config_lib.parse_items(phase.head_rates)
+      phase.candidate_rates = config_lib.parse_items(phase.candidate_rates)
     curriculum = config.curriculum
     curriculum.exit_factors = config_lib.parse_items(curriculum.exit_factors)
     config_lib.check_fields(config, NAMES)

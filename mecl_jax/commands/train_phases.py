@@ -13,7 +13,9 @@ from mecl_jax.training.log import MetricsLog
 from mecl_jax.training.loop import Start, train_phase
 from mecl_jax.training.phase import initial_state, unfinished
 from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.rates_file import with_rates
 from mecl_jax.training.run import Run
+from mecl_jax.training.sources import phase_source
 from mecl_jax.training.step import Arrays
 from mecl_jax.training.strategies import needs_scores, scores_own_backbone
 
@@ -54,9 +56,11 @@ def _train(run: Run, checkpoints: Checkpoints, train_run: TrainRun, until_scored
         scores, position = _scores(run, first, position, train_run)
       if until_scored and scores is not None:
         break
-      curriculum, easiness = make_curriculum(run, plan, scores)
+      source = phase_source(run, plan)
+      plan = with_rates(run, plan, scores, source, begun=position.step > 0)
+      curriculum = make_curriculum(run, plan, scores)
       start = Start(position, rest, began)
-      position, rest = train_phase(run, plan, curriculum, easiness, start, checkpoints, log), {}
+      position, rest = train_phase(run, plan, *curriculum, source, start, checkpoints, log), {}
   return position
 
 

@@ -5,7 +5,7 @@ import hashlib
 import os
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 import numpy as np
 
 from mecl_jax.config.field import Field, Group
@@ -41,10 +41,14 @@ def default() -> ConfigDict:
 def _defaults(group: Group) -> ConfigDict:
   return _Config(
     {
-      name: _defaults(entry) if isinstance(entry, Group) else entry.default
+      name: _defaults(entry) if isinstance(entry, Group) else _default(entry)
       for name, entry in group.fields.items()
     }
   )
+
+
+def _default(field: Field) -> Any:
+  return FieldReference(field.default, field_type=object) if field.any_type else field.default
 
 
 def all_fields(group: Group = FIELDS, prefix: str = '') -> Iterator[tuple[str, Field]]:

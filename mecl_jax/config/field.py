@@ -14,11 +14,13 @@ class Field:
     default: its value unless a configuration changes it.
     valid: the values that it may hold.
     meaning: what it does, with the unit; Markdown in one line.
+    any_type: whether a value may have another type than the default, as 'auto' beside 0.1.
   """
 
   default: Any
   valid: Valid
   meaning: str
+  any_type: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mecl_jax.config.valid import (
   free,
   name_in,
   number,
+  number_or_numbers_or,
   numbers,
   one_of,
   path,
@@ -35,8 +36,15 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     'learning_rate': Field(
       0.1,
       # Beyond 1e30 not even one step stays within float32.
-      number('above 0, at most 1e30', lambda v: 0 < v <= 1e30),
-      'highest learning rate of the schedule',
+      number_or_numbers_or('auto', 'above 0, at most 1e30', lambda v: 0 < v <= 1e30),
+      'highest learning rate of the schedule; where only heads train, it may be one value per exit,'
+      ' earliest first, or `auto`, see [the rates of exits](curriculum.md#the-rates-of-exits)',
+      any_type=True,
+    ),
+    'candidate_rates': Field(
+      (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+      numbers('several numbers above 0', lambda v: len(v) > 1 and min(v) > 0),
+      'learning rates that `learning_rate=auto` chooses from',
     ),
     'head_rates': Field(
       (1.0,),

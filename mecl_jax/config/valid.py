@@ -185,6 +185,18 @@ def numbers(text: str, test: Callable[[tuple[float, ...]], bool]) -> Valid:
   return Valid(text, holds)
 
 
+def number_or_numbers_or(name: str, text: str, test: Callable[[float], bool]) -> Valid:
+  """Returns the kind of a field that holds a finite number, one for each exit, or a name."""
+
+  def holds(value: Any) -> bool:
+    if isinstance(value, str):
+      return value == name
+    values = value if _is_list(value) else (value,)
+    return bool(values) and all(_is_number(v) and test(v) for v in values)
+
+  return Valid(f'{text}, several of these, or `{name}`', holds)
+
+
 def counts(high: int) -> Valid:
   """Returns the kind of a field that holds different whole numbers from 1 to `high`."""
 

@@ -17,7 +17,6 @@ from mecl_jax.training.phase import PhaseSteps
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.profile import profiled
 from mecl_jax.training.run import Run
-from mecl_jax.training.sources import phase_source
 from mecl_jax.training.step import Arrays
 
 
@@ -41,6 +40,7 @@ def train_phase(
   plan: PhasePlan,
   curriculum: Curriculum,
   easiness: np.ndarray | None,
+  source: Arrays | None,
   start: Start,
   checkpoints: Checkpoints,
   log: MetricsLog,
@@ -52,6 +52,7 @@ def train_phase(
     plan: of this phase.
     curriculum: which examples are shown at which step.
     easiness: see `batches.batch_maker`.
+    source: see `sources.phase_source`.
     start: where to start or resume.
     checkpoints: to save to.
     log: to write to.
@@ -64,7 +65,7 @@ def train_phase(
     RunError: the loss is not a number, or the work directory was removed; the last checkpoint
       before that is kept.
   """
-  phase = PhaseSteps(run, plan, curriculum, easiness, phase_source(run, plan), start.unfinished)
+  phase = PhaseSteps(run, plan, curriculum, easiness, source, start.unfinished)
   saver = _Saver(run, plan, phase, start, checkpoints)
   meter = Meter(run, plan, curriculum, log)
   done = start.position.step

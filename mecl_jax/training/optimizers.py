@@ -112,6 +112,8 @@ def learning_rates(settings: ConfigDict, *, steps: int, epoch: float, field: str
     UserError: the warm-up is as long as the phase, or a milestone lies within it.
   """
   peak = settings.learning_rate
+  if not isinstance(peak, int | float):
+    peak = 1.0  # every head has a rate of its own
   warmup = to_steps(settings.warmup, epoch=epoch, phase=steps, field=f'{field}.warmup')
   if warmup >= steps:
     raise UserError(

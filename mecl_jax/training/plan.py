@@ -29,7 +29,8 @@ class PhasePlan:
     steps: optimiser steps of this one.
     settings: its group of `config.phases`.
     learning_rates: float32 [steps].
-    head_rates: float32 [exits of the phase], factors for the parameters of heads; None: all are 1.
+    head_rates: float32 [exits of the phase], factors for the parameters of heads; None: all are 1,
+      or, with a learning rate of 'auto', are not found yet.
     slow_shares: float32 [steps], see `lookahead.slow_shares`; None: no lookahead.
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
@@ -147,10 +148,13 @@ def _head_rates(
   settings: ConfigDict, field: str, phase: Phase, phases: Sequence[Phase]
 ) -> np.ndarray | None:
   """Returns the factors of a phase, from one value per exit of all phases with these settings."""
-  if set(settings.head_rates) == {1.0}:
+  given, its_field = settings.head_rates, f'{field}.head_rates'
+  if isinstance(settings.learning_rate, tuple):
+    given, its_field = settings.learning_rate, f'{field}.learning_rate'
+  if set(given) == {1.0}:
     return None
   names = [name for p in phases if p.settings == phase.settings for name in p.exits]
-  rates = spread(settings.head_rates, names, f'{field}.head_rates')
+  rates = spread(given, names, its_field)
   return np.array([rates[name] for name in phase.exits], np.float32)
 
 

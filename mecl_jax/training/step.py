@@ -125,14 +125,40 @@ def split(
   return graphdef, TrainState(params, batch_stats, optimizer.init(params), extra or {}), frozen
 
 
+Step = Callable[[TrainState, Arrays, Arrays, jax.Array, Batches], tuple[TrainState, StepMetrics]]
+
+
 def make_step(
   graphdef: nnx.GraphDef,
   optimizer: optax.GradientTransformation,
   objective: Objective,
   *,
   augment: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array] | None = None,
-) -> Callable[[TrainState, Arrays, Arrays, jax.Array, Batches], tuple[TrainState, StepMetrics]]:
+) -> Step:
   """Makes the jitted function `step(state, frozen, source, key, batches)`; `state` is donated.
+
+  Args and returned function: see `make_update`, of which it takes S steps in one call.
+  """
+  one = make_update(graphdef, optimizer, objective, augment=augment)
+
+  def step(state, frozen, source, key, batches):
+    if len(batches.learning_rate) == 1:
+      # No scan: XLA on the CPU runs a convolution's gradient many times slower inside of one.
+      state, metrics = one(state, frozen, source, key, jax.tree.map(lambda x: x[0], batches))
+      return state, jax.tree.map(lambda x: x[None], metrics)
+    return jax.lax.scan(lambda s, b: one(s, frozen, source, key, b), state, batches)
+
+  return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+
+
+def make_update(
+  graphdef: nnx.GraphDef,
+  optimizer: optax.GradientTransformation,
+  objective: Objective,
+  *,
+  augment: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array] | None = None,
+) -> Step:
+  """Makes the function `(state, frozen, source, key, batch)` of one step, not compiled.
 
   Args:
     graphdef: of the model, in the mode of the phase.
@@ -177,14 +203,7 @@ def make_step(
     metrics = StepMetrics(loss, exit_loss, correct.mean(axis=0), finite)
     return TrainState(params, batch_stats, opt_state, extra), metrics
 
-  def step(state, frozen, source, key, batches):
-    if len(batches.learning_rate) == 1:
-      # No scan: XLA on the CPU runs a convolution's gradient many times slower inside of one.
-      state, metrics = one(state, frozen, source, key, jax.tree.map(lambda x: x[0], batches))
-      return state, jax.tree.map(lambda x: x[None], metrics)
-    return jax.lax.scan(lambda s, b: one(s, frozen, source, key, b), state, batches)
-
-  return jax.jit(step, donate_argnums=0, compiler_options=compiler_options())
+  return one
 
 
 def _make_gradient(graphdef: nnx.GraphDef, objective: Objective) -> Callable:

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 
 from mecl_jax.curriculum import NEED_TEACHER
 from mecl_jax.errors import UserError
+from mecl_jax.models.placement import split_head
+from mecl_jax.models.registry import CASCADE
 
 Prefix = tuple[str, ...]
 
@@ -111,6 +113,7 @@ def check(config: ConfigDict) -> None:
     UserError: a field that has no effect, or makes training impossible, with the strategy.
   """
   strategy, early = config.strategy, len(config.model.exits)
+  _check_rates(config)
   if config.model.frozen and not config.model.pretrained:
     raise UserError('model.frozen needs pretrained weights: set model.pretrained')
   if config.model.frozen and config.gradients != 'sum':
@@ -141,6 +144,37 @@ def check(config: ConfigDict) -> None:
       f'distillation.weight is 1, so that labels carry no loss; with strategy={strategy} the final'
       ' exit, which teaches the others, would learn nothing; it must be below 1'
     )
+
+
+def _check_rates(config: ConfigDict) -> None:
+  """Raises UserError for rates of heads where more than heads train, or heads are not alone."""
+  for name, settings in config.phases.items():
+    rate, field = settings.learning_rate, f'phases.{name}.learning_rate'
+    if isinstance(rate, int | float):
+      continue
+    if name != 'heads' and not config.model.frozen:
+      raise UserError(
+        f'{field} is {rate}; it must be one number, since the phase trains the backbone too; give'
+        f' factors of it for the heads in phases.{name}.head_rates'
+      )
+    if set(settings.head_rates) != {1.0}:
+      raise UserError(f'set only one of {field}={rate} and phases.{name}.head_rates')
+    if rate == 'auto' and (reason := _not_alone(config)):
+      raise UserError(f'{field} is auto, which {reason}')
+
+
+def _not_alone(config: ConfigDict) -> str:
+  """Returns why heads cannot be trained each at its own rate at once; '' if they can."""
+  if not config.cache_features:
+    return 'needs cache_features=True'
+  if config.curriculum.sample_weights == 'survivors':
+    return 'needs independent exits: curriculum.sample_weights=survivors depends on earlier ones'
+  if config.distillation.weight and config.strategy != 'classifier_wise':
+    return 'needs independent exits: with distillation the final exit teaches while it trains'
+  heads = [config.model.head, *(head for _, head in map(split_head, config.model.exits) if head)]
+  if any(head.startswith(CASCADE) for head in heads):
+    return 'needs independent exits: cascade heads take inputs from the exit before'
+  return ''
 
 
 def _check_exits_alone(config: ConfigDict) -> None:

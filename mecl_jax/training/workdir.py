@@ -42,7 +42,7 @@ _OF_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int} | 
   ('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), float
 )
 # Files that a run has only once it has begun to train, beside checkpoints.
-_OF_TRAINING = ('damaged_checkpoints', 'difficulty.npz', 'summary.json', 'teacher')
+_OF_TRAINING = ('damaged_checkpoints', 'difficulty.npz', 'rates.json', 'summary.json', 'teacher')
 
 
 @contextlib.contextmanager
