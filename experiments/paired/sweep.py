@@ -15,6 +15,7 @@ from rich.console import Console
 from experiments.paired import jobs
 from experiments.paired.heads import SharedBackbone
 from experiments.paired.jobs import Cell, Job
+from experiments.paired.measures import RIGHT
 from experiments.paired.rows import Ended
 from experiments.paired.study import Study
 from experiments.paired.table import Row, write_table
@@ -132,7 +133,7 @@ class _Maker:
       for done, job in enumerate(missing, start=1):
         self._interruption.check()
         row = self._row(trainer, job, dataset)
-        self.ended.add(job, row)
+        self.ended.add(job, row, row.pop(RIGHT, None))
         failed += bool(row['error'])
         bar.update(done, [f'{job.arm}, {job.budget:,} steps'])
     return failed
