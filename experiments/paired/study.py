@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import itertools
 import math
 import pathlib
 import runpy
@@ -17,6 +18,7 @@ from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
 
 BASELINE = 'standard'  # the arm that the others are compared with
+Pairs = Sequence[tuple[str, str]]  # an arm, and another that it is compared with
 # The strategy of runs on a shared backbone, by the phase that the budget is for.
 ON_BACKBONE = {'heads': 'classifier_wise', 'joint': 'mixed'}
 
@@ -260,3 +262,15 @@ def load(path: pathlib.Path) -> Study:
   if not isinstance(study, Study):
     raise UserError(f'{path} has no get_study() that returns a Study')
   return study
+
+
+def load_pairs(path: pathlib.Path, study: Study) -> Pairs:
+  """Returns the pairs of arms that a study's file compares: its `PAIRS`.
+
+  Raises:
+    UserError: the study has no such arm.
+  """
+  pairs = runpy.run_path(str(path)).get('PAIRS', ())
+  for arm in itertools.chain(*pairs):
+    choose(f'an arm of PAIRS in {path}', arm, study.arms)
+  return pairs

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.paired import jobs
 from experiments.paired.search import points
-from experiments.paired.study import Arm, load, studies
+from experiments.paired.study import Arm, load, load_pairs, studies
 from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
@@ -308,7 +308,10 @@ def test_studies_are_found():
 
 @pytest.mark.parametrize('path', studies(ROOT), ids=lambda path: path.stem)
 def test_every_study_is_valid(path):
-  assert len(load(path).seeds) >= 8
+  study = load(path)
+  assert len(study.seeds) >= 8
+  for arm, against in load_pairs(path, study):
+    assert arm != against
 
 
 def test_file_without_a_study_is_rejected(tmp_path, monkeypatch):
@@ -316,6 +319,9 @@ def test_file_without_a_study_is_rejected(tmp_path, monkeypatch):
   there = ', '.join(str(path.relative_to(ROOT)) for path in studies(ROOT))
   with pytest.raises(UserError, match=f'there is no study .*none.py; valid: {there}$'):
     load(tmp_path / 'none.py')
+  (tmp_path / 'pairs.py').write_text("PAIRS = [('easy_first', 'anit')]")
+  with pytest.raises(UserError, match=r"an arm of PAIRS in .*pairs\.py is 'anit'"):
+    load_pairs(tmp_path / 'pairs.py', load(ROOT / 'experiments/configs/small_rate.py'))
   (tmp_path / 'empty.py').write_text('')
   with pytest.raises(UserError, match='get_study'):
     load(tmp_path / 'empty.py')

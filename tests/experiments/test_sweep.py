@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -219,6 +220,8 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
       }
       assert found == of_exit
   assert len(counted[1]) == len(rows)
+  over_images = pd.read_csv(folder / 'images.csv')
+  assert set(over_images['arm']) == {'random'} and set(over_images['seeds']) == {2}
   arms['standard'] = Arm({'curriculum.order': 'none'}, space={RATE: [0.001, 0.3, 0.01]})
   more = make_study(toy_file, arms=arms, **seeds)
   assert not sweep.sweep(more, 'tiny', folder, console=QUIET)
