@@ -53,6 +53,8 @@ def at_rates(rates):
   }
 
 
+# The rates that every searched arm tries.
+RATES = {'phases.heads.learning_rate': [0.003, 0.01, 0.03, 0.1, 0.3]}
 # The rate that is best for standard training in the study `tuned`, averaged over its exits.
 TUNED_RATE = {'phases.heads.learning_rate': 0.03}
 

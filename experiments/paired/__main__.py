@@ -3,7 +3,8 @@
 python -m experiments.paired --config=experiments/configs/NAME.py [--workdir=DIR]
                              [--shard=i/n | --ray=n]
 
-Every run becomes a row of DIR/runs.csv. Run the same command again to resume: it makes the runs
+Every run becomes a row of DIR/runs.csv, and differences with intervals over test images go to
+DIR/images.csv. Run the same command again to resume: it makes the runs
 that are missing or failed. `--shard=0/4` makes a quarter of them; four such processes, on one
 machine or on four that share DIR, fill one table. `--ray=4` starts four shards with Ray.
 """
@@ -55,11 +56,14 @@ def _run() -> int:
   from mecl_jax import compiler
 
   found, data_dir = study.load(path), _DATA_DIR.value
+  pairs = study.load_pairs(path, found)
   if _RAY.value is not None:
-    failed = on_ray.sweep_on_ray(found, path.stem, folder, _RAY.value, data_dir=data_dir)
+    failed = on_ray.sweep_on_ray(
+      found, path.stem, folder, _RAY.value, data_dir=data_dir, pairs=pairs
+    )
   else:
     compiler.use_cache()
-    failed = sweep(found, path.stem, folder, *part, data_dir=data_dir)
+    failed = sweep(found, path.stem, folder, *part, data_dir=data_dir, pairs=pairs)
   return 1 if failed else 0
 
 

@@ -83,30 +83,44 @@ def differences(table: pd.DataFrame, baseline: str = BASELINE) -> pd.DataFrame:
   return pd.DataFrame(found)
 
 
-def pooled(table: pd.DataFrame, arm: str, baseline: str = BASELINE) -> pd.DataFrame:
-  """Compares the means of each seed over all settings and budgets of a table, paired by seed.
+def pooled(
+  table: pd.DataFrame, arm: str, baseline: str = BASELINE, unit: str = 'seed'
+) -> pd.DataFrame:
+  """Compares means over all settings and budgets of a table, paired by seed or by setting.
 
-  Settings and budgets that lack runs of one of the two arms are left out. A seed counts only if it
-  has a pair in each of the others.
+  Settings and budgets that lack runs of one of the two arms are left out.
+
+  Args:
+    table: of one study or several.
+    arm, baseline: the arms.
+    unit: what the interval is over. 'seed': the mean of each seed over settings and budgets, if it
+      has a pair in each of them; the interval covers new seeds in the same settings. 'setting': the
+      mean of each setting over its budgets and seeds; the interval covers new settings like these.
 
   Returns:
-    A row per `measure` that has such a seed: `cells` (number of settings and budgets) and the
-    columns of `differences` from `seeds` to `p`, without those of the bootstrap.
+    A row per `measure` that has such a unit: `cells` (number of settings and budgets), `unit`, and
+    the columns of `differences` from `seeds` (number of units) to `p`, without the bootstrap.
 
   Raises:
-    UserError: there is no such seed for any measure.
+    UserError: there is no such unit for any measure.
   """
   runs = final_runs(table[table['arm'].isin([arm, baseline])])
   runs = runs[runs.groupby(CELL)['arm'].transform('nunique') == 2]
   found = []
   if len(runs):
     cells = runs.groupby(CELL).ngroups
-    of_seed = _paired(runs, baseline).groupby(['measure', 'seed'], sort=False)[['value', 'other']]
-    complete = of_seed.mean()[of_seed.size() == cells]
+    paired = _paired(runs, baseline)
+    if unit == 'setting':
+      keys = ['measure', *CELL[:2]]
+      complete = paired.groupby([*keys, 'budget'], sort=False)[['value', 'other']].mean()
+      complete = complete.groupby(keys, sort=False).mean()
+    else:
+      of_seed = paired.groupby(['measure', 'seed'], sort=False)[['value', 'other']]
+      complete = of_seed.mean()[of_seed.size() == cells]
     for measure, pairs in complete.groupby('measure', sort=False):
-      found.append({'measure': measure, 'cells': cells} | _effect(pairs))
+      found.append({'measure': measure, 'cells': cells, 'unit': unit} | _effect(pairs))
   if not found:
-    raise UserError(f'no seed has runs of both {arm!r} and {baseline!r} in every setting')
+    raise UserError(f'no {unit} has runs of both {arm!r} and {baseline!r} in every setting')
   return pd.DataFrame(found)
 
 

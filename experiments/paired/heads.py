@@ -16,6 +16,7 @@ from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
+from experiments.paired.table import TRIAL
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
@@ -88,7 +89,8 @@ class SharedBackbone:
     """
     parts = [self._trained(config) for config in job.configs(self._study)]
     model, shape = self._run.model, self._run.dataset.image_shape
-    return measure(model, shape, *map(_composed, zip(*parts, strict=True)))
+    validation, test = map(_composed, zip(*parts, strict=True))
+    return measure(model, shape, validation, None if job.kind == TRIAL else test)
 
   def _trained(self, config: ConfigDict) -> tuple[Predicted, Predicted]:
     """Trains the heads with a configuration; returns predictions of validation and test."""

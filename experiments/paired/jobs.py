@@ -117,7 +117,7 @@ def _found(
     return {}
   wanted = {'arm': name, 'setting': setting, 'budget': budget, 'kind': TRIAL}
   mine = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-  if len(mine) < study.trials * len(study.search_seeds):
+  if len(mine) < len(points(arm.space, study.trials)) * len(study.search_seeds):
     return None
   fields = {row['trial']: _fields(row) for row in mine}
   best = {judge: fields[trial] for judge, trial in best_trials(mine).items()}

@@ -13,10 +13,14 @@ from mecl_jax.evaluation.rules import Rule
 from mecl_jax.models import MultiExit, exit_costs
 
 Measures = dict[str, Any]
+RIGHT = 'right'  # the measure that is no column of the row, but a file beside it
 
 
 def measure(
-  model: MultiExit, image_shape: tuple[int, int, int], validation: Predicted, test: Predicted
+  model: MultiExit,
+  image_shape: tuple[int, int, int],
+  validation: Predicted,
+  test: Predicted | None = None,
 ) -> Measures:
   """Computes accuracies of every exit on both splits, and the area under accuracy against MACs.
 
@@ -24,20 +28,22 @@ def measure(
     model: the network, for the MACs of its exits.
     image_shape: (height, width, channels) of the images.
     validation: predictions that thresholds are chosen from.
-    test: predictions that are reported.
+    test: predictions that are reported; None for a trial, which only validation judges.
 
   Returns:
     `exits` and `macs`, joined by spaces; `validation_exit1`, .., `validation_final` and the same of
     test, shares of the images; `area`, the mean test accuracy between the mean MACs of the first
-    exit and those of the last under MSDNet's budgeted batch (highest probability).
+    exit and those of the last under MSDNet's budgeted batch (highest probability); `right`, which
+    test images each exit has right, bool [images, exits]. A trial has nothing of test.
   """
   costs = dynamic_macs(exit_costs(model, image_shape))
   measures: Measures = {'exits': ' '.join(model.exit_names), 'macs': ' '.join(map(str, costs))}
-  for split in (validation, test):
+  for split in filter(None, (validation, test)):
     values = split.right().mean(axis=0).tolist()
     named = zip(places(len(values) - 1), values, strict=True)
     measures |= {f'{split.name}_{place}': value for place, value in named}
-  measures['area'] = _area(costs, validation, test)
+  if test is not None:
+    measures |= {'area': _area(costs, validation, test), RIGHT: test.right()}
   return measures
 
 

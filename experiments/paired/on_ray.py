@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from types import ModuleType
 
-from experiments.paired.study import Study
+from experiments.paired.study import Pairs, Study
 from experiments.paired.sweep import sweep
 from mecl_jax import compiler
 from mecl_jax.errors import UserError
@@ -14,7 +14,13 @@ PASSES = 2  # in the first pass, runs of searched arms wait for the trials of ot
 
 
 def sweep_on_ray(
-  study: Study, name: str, folder: pathlib.Path, shards: int, *, data_dir: str = ''
+  study: Study,
+  name: str,
+  folder: pathlib.Path,
+  shards: int,
+  *,
+  data_dir: str = '',
+  pairs: Pairs = (),
 ) -> int:
   """Makes the runs of a study as `sweep` does, with as many shards at once as there is room for.
 
@@ -24,7 +30,7 @@ def sweep_on_ray(
   must have the repository and the study's folder under the same paths.
 
   Args:
-    study, name, folder, data_dir: as of `sweep`.
+    study, name, folder, data_dir, pairs: as of `sweep`.
     shards: number of parts that the settings and seeds are divided into.
 
   Returns:
@@ -43,7 +49,7 @@ def sweep_on_ray(
     interruption.wait_for_safe_points()
     gpus = 1 if ray.cluster_resources().get('GPU') else 0
     make = ray.remote(num_cpus=1, num_gpus=gpus, scheduling_strategy='SPREAD')(_make)
-    arguments = study, name, folder.absolute(), shards, data_dir
+    arguments = study, name, folder.absolute(), shards, data_dir, pairs
     for _ in range(PASSES):
       try:
         tasks = [make.remote(*arguments, shard) for shard in range(shards)]
@@ -62,7 +68,13 @@ def _get(ray: ModuleType, tasks: list, interruption: Interruption) -> list[int]:
 
 
 def _make(
-  study: Study, name: str, folder: pathlib.Path, shards: int, data_dir: str, shard: int
+  study: Study,
+  name: str,
+  folder: pathlib.Path,
+  shards: int,
+  data_dir: str,
+  pairs: Pairs,
+  shard: int,
 ) -> int:
   compiler.use_cache()
-  return sweep(study, name, folder, shard, shards, data_dir=data_dir)
+  return sweep(study, name, folder, shard, shards, data_dir=data_dir, pairs=pairs)

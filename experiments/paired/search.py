@@ -1,36 +1,46 @@
-"""Searches: the points of a space that an arm tries, and the choice of the best."""
+"""Searches: the points of a grid that an arm tries, and the choice of the best."""
 
 from collections.abc import Mapping, Sequence
+import itertools
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from experiments.paired.table import Row
 
 Fields = Mapping[str, Any]  # 'model.width' -> value, of `mecl_jax.config`
-# Values of a field: (lowest, highest), uniform in the logarithm, or a list of values.
-Space = Mapping[str, tuple[float, float] | list[Any]]
+Space = Mapping[str, Sequence[Any]]  # the values to try of each field
 
 ALL_EXITS = 'all exits'
 
 
-def points(space: Space, count: int) -> list[Fields]:
-  """Draws points of a space as a Latin hypercube, in which every number has `count` values.
+def is_rate(field: str) -> bool:
+  """Returns whether a field is a learning rate, whose values all searched arms share."""
+  return field.endswith('.learning_rate')
 
-  The points are always the same, so that several machines can share a search.
 
-  References:
-    McKay, Beckman and Conover, "A Comparison of Three Methods for Selecting Values of Input
-    Variables", Technometrics 21(2), 1979.
+def points(space: Space, limit: int | None = None) -> list[Fields]:
+  """Returns all combinations of a space's values, or a random subset with all learning rates.
+
+  Args:
+    space: the values of each field.
+    limit: the most points, a multiple of the number of learning rates; None for no limit.
+
+  Returns:
+    points in the order of the grid. In a subset every learning rate occurs equally often, so that
+    arms with larger grids try the same rates. It is always the same subset, so that several
+    machines can share a search.
   """
-  if not space:
-    return [{}] * count
-  drawn = qmc.LatinHypercube(len(space), rng=np.random.default_rng(0)).random(count)
-  return [
-    {name: _at(where, share) for (name, where), share in zip(space.items(), row, strict=True)}
-    for row in drawn.tolist()
-  ]
+  grid = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+  if limit is None or len(grid) <= limit:
+    return list(grid)
+  shuffled = np.random.default_rng(0).permutation(len(grid)).tolist()
+  of_rate: dict[tuple, list[int]] = {}
+  for place in shuffled:
+    rates = tuple(value for field, value in grid[place].items() if is_rate(field))
+    of_rate.setdefault(rates, []).append(place)
+  each = limit // len(of_rate)
+  return [grid[place] for place in sorted(p for places in of_rate.values() for p in places[:each])]
 
 
 def best_trials(rows: Sequence[Row]) -> dict[str, int]:
@@ -70,10 +80,3 @@ def judged(row: Row) -> dict[str, float]:
   if not early or (row['backbone_run'] and row['strategy'] == 'classifier_wise'):
     return early
   return {ALL_EXITS: float(np.mean([*early.values()]))}
-
-
-def _at(where: tuple[float, float] | list[Any], share: float) -> Any:
-  if isinstance(where, list):
-    return where[int(share * len(where))]
-  low, high = where
-  return float(f'{low * (high / low) ** share:.3g}')

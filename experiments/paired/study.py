@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import itertools
+import math
 import pathlib
 import runpy
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.paired.search import Fields, Space, points
+from experiments.paired.search import Fields, Space, is_rate, points
 from mecl_jax import config as config_lib
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError, choose
@@ -16,6 +18,7 @@ from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
 
 BASELINE = 'standard'  # the arm that the others are compared with
+Pairs = Sequence[tuple[str, str]]  # an arm, and another that it is compared with
 # The strategy of runs on a shared backbone, by the phase that the budget is for.
 ON_BACKBONE = {'heads': 'classifier_wise', 'joint': 'mixed'}
 
@@ -26,7 +29,8 @@ class Arm:
 
   Attributes:
     fields: of the configuration.
-    space: fields to search before the arm runs; None for no search.
+    space: values of the fields to search before the arm runs; None for no search. All searched arms
+      have the same learning rates.
     like: the searched arm whose values this one takes; its own `fields` have priority.
   """
 
@@ -49,9 +53,11 @@ class Study:
       a seed share. Heads train on the frozen backbone (`classifier_wise`), or whole networks begin
       with it (`mixed`, with a budget of `joint`). None: every run trains its whole network.
     budget_of: the group of `config.phases` that the budget is for.
-    trials: number of points that each searched arm tries, in every setting and at every budget.
-    search_seeds: of the runs of a trial. With heads on a shared backbone every early exit takes the
-      trial with its best mean validation accuracy; whole networks take the best on average.
+    trials: the most points that a searched arm tries, in every setting and at every budget: a
+      multiple of the number of learning rates; None for all combinations of its values.
+    search_seeds: of the runs of a trial, none of them in `seeds`. With heads on a shared backbone
+      every early exit takes the trial with its best mean validation accuracy; whole networks take
+      the best on average.
   """
 
   common: Fields
@@ -61,17 +67,23 @@ class Study:
   seeds: Sequence[int]
   backbone: Fields | None = None
   budget_of: str = 'heads'
-  trials: int = 0
+  trials: int | None = None
   search_seeds: Sequence[int] = ()
 
   def __post_init__(self):
     choose('the baseline', BASELINE, self.arms)
     if len(set(self.search_seeds)) < len(self.search_seeds):
       raise UserError(f'search_seeds are {tuple(self.search_seeds)}; they must differ')
+    if both := sorted(set(self.search_seeds) & set(self.seeds)):
+      raise UserError(
+        f'search_seeds and seeds both have {both[0]}; values must be chosen with other seeds than'
+        ' those compared'
+      )
     if self.backbone is not None:
       choose('budget_of, on a shared backbone,', self.budget_of, ON_BACKBONE)
     for name, arm in self.arms.items():
       self._check_arm(name, arm)
+    self._check_rates()
     for setting in self.settings:
       for name, arm in self.arms.items():
         for config in map(resolve, self._configs(setting, arm)):
@@ -80,15 +92,34 @@ class Study:
     if self.backbone is not None:
       self._check_backbones()
 
+  def _check_rates(self) -> None:
+    """Raises UserError if searched arms do not share their learning rates."""
+    first: dict[str, tuple[str, list]] = {}
+    for name, arm in self.arms.items():
+      rates = {field: [*values] for field, values in (arm.space or {}).items() if is_rate(field)}
+      for field, values in rates.items():
+        other, shared = first.setdefault(field, (name, values))
+        if values != shared:
+          raise UserError(
+            f'arms {other} and {name} search different values of {field}; give both the same'
+          )
+      number = math.prod(map(len, rates.values()))
+      if self.trials is not None and arm.space and (self.trials < 1 or self.trials % number):
+        raise UserError(
+          f'trials is {self.trials}; it must be a multiple of the {number} learning rates of {name}'
+        )
+
   def _check_arm(self, name: str, arm: Arm) -> None:
     """Raises UserError for an arm that cannot be run or cannot be compared."""
     if arm.like is not None:
       choose(f'arm {name} is like', arm.like, [n for n, a in self.arms.items() if a.space])
-    if arm.space is not None and not (self.trials and self.search_seeds):
-      raise UserError(f'arm {name} has a space; set trials and search_seeds of the study')
+    if arm.space is not None and not self.search_seeds:
+      raise UserError(f'arm {name} has a space; set search_seeds of the study')
     if arm.space is not None and arm.like is not None:
       raise UserError(f'arm {name} has both space and like={arm.like}; set only one of them')
     space = arm.space or {}
+    if empty := [field for field, values in space.items() if not len(values)]:
+      raise UserError(f'arm {name} has no values of {empty[0]} in its space; give a list of values')
     if twice := [field for field in space if field in arm.fields]:
       raise UserError(
         f'arm {name} has {twice[0]} in its fields and in its space; remove one of them'
@@ -131,10 +162,13 @@ class Study:
         )
 
   def _configs(self, setting: str, arm: Arm) -> Iterator[ConfigDict]:
-    """Yields the configurations of an arm in a setting, for all budgets and searched points."""
+    """Yields configurations of an arm in a setting: those of all points, and of all budgets.
+
+    Only the first point has all budgets: to check a large grid at each of them takes long.
+    """
     space = self.arms[arm.like].space if arm.like else arm.space
-    for point in points(space or {}, self.trials if space else 1):
-      for budget in self.budgets:
+    for number, point in enumerate(points(space or {}, self.trials)):
+      for budget in [*self.budgets][: 1 if number else None]:
         yield self.config(setting, point, arm.fields, self.of_budget(budget), seed=0)
 
   def config(self, setting: str, *more: Fields, seed: int) -> ConfigDict:
@@ -228,3 +262,15 @@ def load(path: pathlib.Path) -> Study:
   if not isinstance(study, Study):
     raise UserError(f'{path} has no get_study() that returns a Study')
   return study
+
+
+def load_pairs(path: pathlib.Path, study: Study) -> Pairs:
+  """Returns the pairs of arms that a study's file compares: its `PAIRS`.
+
+  Raises:
+    UserError: the study has no such arm.
+  """
+  pairs = runpy.run_path(str(path)).get('PAIRS', ())
+  for arm in itertools.chain(*pairs):
+    choose(f'an arm of PAIRS in {path}', arm, study.arms)
+  return pairs

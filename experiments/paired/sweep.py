@@ -1,6 +1,6 @@
 """Makes the missing runs of a study, or one shard of them, and then its table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import functools
 import json
 import pathlib
@@ -10,14 +10,17 @@ from typing import Any, NoReturn
 
 import jax
 from ml_collections import ConfigDict
+import numpy as np
 from rich.console import Console
 
 from experiments.paired import jobs
 from experiments.paired.heads import SharedBackbone
+from experiments.paired.images import Key, key_of, over_seeds_and_images
 from experiments.paired.jobs import Cell, Job
+from experiments.paired.measures import RIGHT
 from experiments.paired.rows import Ended
-from experiments.paired.study import Study
-from experiments.paired.table import Row, write_table
+from experiments.paired.study import Pairs, Study
+from experiments.paired.table import Row, csv_text, read_table, write_table
 from experiments.paired.whole import WholeNetworks
 import mecl_jax
 from mecl_jax import data
@@ -38,9 +41,10 @@ def sweep(
   shards: int = 1,
   *,
   data_dir: str = '',
+  pairs: Pairs = (),
   console: Console | None = None,
 ) -> int:
-  """Makes the runs of a study that have not succeeded yet, and writes the table of all that ended.
+  """Makes the runs of a study that have not succeeded yet, and writes the tables of all that ended.
 
   Trials of searched arms come first, then the runs of the comparison.
 
@@ -51,6 +55,7 @@ def sweep(
       it, which several studies share.
     shard, shards: the part of the settings and seeds that this process makes.
     data_dir: folder of prepared TFDS sets; '' for the default of TFDS.
+    pairs: arms that are compared, besides every arm with the baseline.
     console: to print to.
 
   Returns:
@@ -75,9 +80,10 @@ def sweep(
       waiting += found.count(None)
       failed += maker.make(cell, (job for job in found if job is not None))
     rows = maker.ended.of(tried)
-    wanted = (job for cell in all_cells for job in jobs.runs(study, cell, rows))
-    rows += maker.ended.of(job.digest(study) for job in wanted if job is not None)
+    wanted = [job for cell in all_cells for job in jobs.runs(study, cell, rows) if job is not None]
+    rows += maker.ended.of(job.digest(study) for job in wanted)
     write_table(folder / 'runs.csv', rows)
+    _write_images(folder, {key_of(vars(job)): maker.ended.right(job) for job in wanted}, pairs)
   console.print(f'{len(rows):,} runs: {folder / "runs.csv"}', soft_wrap=True)
   if waiting:
     console.print(
@@ -88,6 +94,16 @@ def sweep(
       f'{failed:,} runs failed, see `error` in the table; run the same command to try again'
     )
   return failed
+
+
+def _write_images(
+  folder: pathlib.Path, found: Mapping[Key, np.ndarray | None], pairs: Pairs
+) -> None:
+  """Writes images.csv, the differences with intervals over test images, if there are any."""
+  right = {key: of_run for key, of_run in found.items() if of_run is not None}
+  differences = over_seeds_and_images(read_table(folder / 'runs.csv'), right, pairs)
+  if len(differences):
+    write_text(folder / 'images.csv', csv_text(differences))
 
 
 class _Broken:
@@ -132,7 +148,7 @@ class _Maker:
       for done, job in enumerate(missing, start=1):
         self._interruption.check()
         row = self._row(trainer, job, dataset)
-        self.ended.add(job, row)
+        self.ended.add(job, row, row.pop(RIGHT, None))
         failed += bool(row['error'])
         bar.update(done, [f'{job.arm}, {job.budget:,} steps'])
     return failed

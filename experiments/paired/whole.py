@@ -8,6 +8,7 @@ from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import Measures, measure
 from experiments.paired.study import Study
+from experiments.paired.table import TRIAL
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
@@ -61,5 +62,6 @@ class WholeNetworks:
     config = resolve(config) if self._backbone is None else begun_with(self._backbone, config)
     train_resolved(config, workdir, self._console, dataset, brief=True)
     predictions = load_predictions(workdir / 'predictions.npz')
-    splits = [predicted(predictions, name) for name in (VALIDATION, TEST)]
+    names = (VALIDATION,) if job.kind == TRIAL else (VALIDATION, TEST)
+    splits = [predicted(predictions, name) for name in names]
     return measure(load_network(workdir), dataset.image_shape, *splits)

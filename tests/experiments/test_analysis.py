@@ -133,6 +133,18 @@ def test_pooled_difference_averages_within_each_seed():
     analysis.pooled(table_of(rows), 'plain')
 
 
+def test_settings_as_units_average_over_seeds_and_budgets():
+  rows = arms([0.52, 0.54], [0.50, 0.50]) + arms([0.56], [0.50], budget=1000)
+  rows += arms([0.51, 0.50], [0.50, 0.50], setting='other')
+  rows += [make_run('standard', 0, 0.1, setting='without ours')]
+  (row,) = analysed(analysis.pooled, rows, 'ours', 'standard', 'setting')
+  # The mean of 3 and 6 points, one for each budget, and that of 1 and 0.
+  assert (row['cells'], row['unit'], row['seeds'], row['difference']) == (3, 'setting', 2, 2.5)
+  assert row['low'] == pytest.approx(2.5 - T1 * 2, abs=1e-5)
+  (alone,) = analysed(analysis.pooled, rows[:4], 'ours', 'standard', 'setting')
+  assert (alone['seeds'], alone['low']) == (1, None)
+
+
 @pytest.mark.parametrize(
   ('target', 'expected'),
   [

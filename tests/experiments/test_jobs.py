@@ -6,18 +6,19 @@ import pytest
 
 from experiments.paired import jobs
 from experiments.paired.search import points
-from experiments.paired.study import Arm, load, studies
+from experiments.paired.study import Arm, load, load_pairs, studies
 from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATE = 'phases.heads.learning_rate'
+RATES = {RATE: [0.001, 0.01, 0.1, 1.0]}
 SEARCHED = {
-  'standard': Arm({'curriculum.order': 'none'}, space={RATE: (0.001, 0.1)}),
+  'standard': Arm({'curriculum.order': 'none'}, space=RATES),
   'easy_first': Arm(
     {'curriculum.order': 'easy_first'},
-    space={RATE: (0.001, 0.1), 'curriculum.start': [0.2, 0.5], 'curriculum.max_share': [1.0, 0.9]},
+    space={**RATES, 'curriculum.start': [0.2, 0.5], 'curriculum.max_share': [1.0, 0.9]},
   ),
   'without': Arm({'curriculum.order': 'none'}, like='easy_first'),
 }
@@ -26,7 +27,7 @@ CELL = ('toy resnet8', 0)
 
 @pytest.fixture
 def searched(toy_file):
-  return make_study(toy_file, arms=SEARCHED, trials=4, search_seeds=(0, 1), budgets=(4,))
+  return make_study(toy_file, arms=SEARCHED, trials=4, search_seeds=(8, 9), budgets=(4,))
 
 
 def ended(study, worth):
@@ -45,33 +46,39 @@ def ended(study, worth):
   ]
 
 
-def test_arms_have_equal_trials_with_different_rates(searched):
-  found = list(jobs.trials(searched, CELL))
-  by_arm = {name: [j for j in found if j.arm == name] for name in ('standard', 'easy_first')}
-  assert {name: len(tries) for name, tries in by_arm.items()} == {'standard': 4, 'easy_first': 4}
-  for tries in by_arm.values():
-    rates = sorted(job.fields[RATE] for job in tries)
-    edges = [0.001 * 100 ** (quarter / 4) for quarter in range(5)]
-    for low, rate, high in zip(edges[:-1], rates, edges[1:], strict=True):
-      assert low * 0.99 <= rate <= high * 1.01  # three digits
-  assert {job.fields['curriculum.start'] for job in by_arm['easy_first']} == {0.2, 0.5}
+def test_a_grid_has_all_combinations_in_order():
+  space = {RATE: [0.1, 0.2], 'curriculum.start': [0.2, 0.5, 0.3]}
+  grid = [(rate, start) for rate in (0.1, 0.2) for start in (0.2, 0.5, 0.3)]
+  assert [tuple(point.values()) for point in points(space)] == grid
+  assert points({}) == [{}] and points(space, 6) == points(space)
+
+
+def test_limited_arms_try_the_same_rates_equally_often(searched):
+  found = list(jobs.trials(searched, (CELL[0], 8)))
+  rates = {arm: [job.fields[RATE] for job in found if job.arm == arm] for arm in searched.arms}
+  assert rates == {'standard': RATES[RATE], 'easy_first': RATES[RATE], 'without': []}
+  wide = points(SEARCHED['easy_first'].space, 12)
+  assert [point[RATE] for point in wide] == [rate for rate in RATES[RATE] for _ in range(3)]
+  assert len({tuple(point.values()) for point in wide}) == 12, 'no point twice'
+  assert wide == points(SEARCHED['easy_first'].space, 12), 'on every machine'
+  assert points({'curriculum.start': [0.1, 0.2, 0.3]}, 2) != []
 
 
 def test_other_seeds_have_no_trials(searched):
-  assert not list(jobs.trials(searched, (CELL[0], 2)))
+  assert not list(jobs.trials(searched, CELL))
 
 
 def test_runs_wait_for_all_trials(searched):
   rows = ended(searched, lambda job: 0.5)
   assert None not in jobs.runs(searched, CELL, rows)
-  without_one = [r for r in rows if (r['arm'], r['trial'], r['seed']) != ('standard', 3, 1)]
+  without_one = [r for r in rows if (r['arm'], r['trial'], r['seed']) != ('standard', 3, 9)]
   found = list(jobs.runs(searched, CELL, without_one))
   assert [job and job.arm for job in found] == [None, 'easy_first', 'without']
 
 
 def worth(job):
-  """Returns accuracies of exit 1: trial 2 is best with seed 1, trial 1 on average."""
-  return {(1, 0): 0.7, (1, 1): 0.7, (2, 0): 0.2, (2, 1): 0.9, (0, 0): 0.4}.get(
+  """Returns accuracies of exit 1: trial 2 is best with seed 9, trial 1 on average."""
+  return {(1, 8): 0.7, (1, 9): 0.7, (2, 8): 0.2, (2, 9): 0.9, (0, 8): 0.4}.get(
     (job.trial, job.seed), 0.5
   )
 
@@ -91,7 +98,7 @@ def test_separate_heads_take_their_own_best_trials(searched):
 
 
 def test_whole_network_takes_the_best_mean_trial(toy_file):
-  more = {'trials': 4, 'search_seeds': (0, 1), 'budgets': (4,), 'backbone': None}
+  more = {'trials': 4, 'search_seeds': (8, 9), 'budgets': (4,), 'backbone': None}
   study = make_study(toy_file, arms=SEARCHED, **more)
   rows = ended(study, worth)
   for row in rows:
@@ -105,7 +112,7 @@ def test_whole_network_takes_the_best_mean_trial(toy_file):
 
 def test_failed_trial_is_not_chosen(searched):
   rows = ended(searched, lambda job: 0.9 if job.trial == 3 else 0.5)
-  failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 1))
+  failed = next(r for r in rows if (r['arm'], r['trial'], r['seed']) == ('standard', 3, 9))
   failed['error'] = 'RunError: ..'
   standard = next(iter(jobs.runs(searched, CELL, rows)))
   rates = [point[RATE] for point in points(SEARCHED['standard'].space, 4)]
@@ -216,8 +223,11 @@ def test_settings_with_other_data_share_no_backbone(toy_file, tmp_path):
     (Arm({'curriculum.order': 'easy_frist'}), 'easy_frist'),
     (Arm(ORDER, space={'curriculum.start': [0.5, -1]}), 'start'),
     (Arm(ORDER, like='other'), "like is 'other'"),
-    (Arm(ORDER, space={RATE: (0.1, 1)}, like='searched'), 'set only one of them'),
-    (Arm({RATE: 0.1}, space={RATE: (0.1, 1)}), 'remove one of them'),
+    (Arm(ORDER, space={RATE: [0.1, 1.0]}, like='searched'), 'set only one of them'),
+    (Arm({RATE: 0.1}, space={RATE: [0.1, 1.0]}), 'remove one of them'),
+    (Arm(ORDER, space={RATE: []}), 'has no values of phases.heads.learning_rate'),
+    (Arm(ORDER, space={RATE: [0.1, 0.2]}), 'arms searched and arm search different values of phas'),
+    (Arm(ORDER, space={RATE: [0.1, 1.0], 'curriculum.start': []}), 'no values of curriculum.start'),
     (Arm({'phases.heads.duration': '9 steps'}), 'which the budgets set'),
     (Arm({'model.head': 'linear'}), 'may differ only in'),
     (Arm({'data.label_noise': 0.2}), 'may differ only in'),
@@ -225,17 +235,16 @@ def test_settings_with_other_data_share_no_backbone(toy_file, tmp_path):
   ],
 )
 def test_invalid_arm_is_rejected(toy_file, arm, message):
-  arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space={RATE: (0.1, 1)}), 'arm': arm}
+  arms = {'standard': Arm(ORDER), 'searched': Arm(ORDER, space={RATE: [0.1, 1.0]}), 'arm': arm}
   with pytest.raises(UserError, match=message):
-    make_study(toy_file, arms=arms, trials=2, search_seeds=(0,))
+    make_study(toy_file, arms=arms, trials=2, search_seeds=(9,))
 
 
 SURVIVORS = {'curriculum.sample_weights': 'survivors'}
 EXIT_BY_EXIT = {
-  'trials': 2,
-  'search_seeds': (0,),
+  'search_seeds': (9,),
   'arms': {
-    'standard': Arm({'curriculum.order': 'none'}, space={RATE: (0.1, 1)}),
+    'standard': Arm({'curriculum.order': 'none'}, space={RATE: [0.1, 1.0]}),
     'like': Arm({'curriculum.order': 'random'}, like='standard'),
   },
 }
@@ -267,7 +276,7 @@ def test_survivors_are_not_searched_separately(toy_file):
 
 
 def test_invalid_study_is_rejected(toy_file):
-  with pytest.raises(UserError, match='set trials'):
+  with pytest.raises(UserError, match='set search_seeds'):
     make_study(toy_file, arms=SEARCHED)
   with pytest.raises(UserError, match="baseline is 'standard'"):
     make_study(toy_file, arms={'plain': Arm(ORDER)})
@@ -283,6 +292,13 @@ def test_invalid_study_is_rejected(toy_file):
     make_study(toy_file, settings={'toy': {'cache_features': False}})
   with pytest.raises(UserError, match=r'search_seeds are \(0, 0\); they must differ'):
     make_study(toy_file, **EXIT_BY_EXIT | {'search_seeds': (0, 0)})
+  with pytest.raises(UserError, match='search_seeds and seeds both have 0; values must be chosen'):
+    make_study(toy_file, **EXIT_BY_EXIT | {'search_seeds': (9, 0)})
+  for trials in (0, 3):
+    with pytest.raises(
+      UserError, match=f'trials is {trials}; it must be a multiple of the 2 learn'
+    ):
+      make_study(toy_file, **EXIT_BY_EXIT | {'trials': trials})
 
 
 def test_studies_are_found():
@@ -292,7 +308,10 @@ def test_studies_are_found():
 
 @pytest.mark.parametrize('path', studies(ROOT), ids=lambda path: path.stem)
 def test_every_study_is_valid(path):
-  assert len(load(path).seeds) >= 8
+  study = load(path)
+  assert len(study.seeds) >= 8
+  for arm, against in load_pairs(path, study):
+    assert arm != against
 
 
 def test_file_without_a_study_is_rejected(tmp_path, monkeypatch):
@@ -300,6 +319,9 @@ def test_file_without_a_study_is_rejected(tmp_path, monkeypatch):
   there = ', '.join(str(path.relative_to(ROOT)) for path in studies(ROOT))
   with pytest.raises(UserError, match=f'there is no study .*none.py; valid: {there}$'):
     load(tmp_path / 'none.py')
+  (tmp_path / 'pairs.py').write_text("PAIRS = [('easy_first', 'anit')]")
+  with pytest.raises(UserError, match=r"an arm of PAIRS in .*pairs\.py is 'anit'"):
+    load_pairs(tmp_path / 'pairs.py', load(ROOT / 'experiments/configs/small_rate.py'))
   (tmp_path / 'empty.py').write_text('')
   with pytest.raises(UserError, match='get_study'):
     load(tmp_path / 'empty.py')

@@ -66,7 +66,7 @@ def swept(monkeypatch):
     calls.append((*args, more))
     return sweep.answer(*args, **more)
 
-  sweep.answer = lambda study, name, folder, shard, shards, *, data_dir: shard
+  sweep.answer = lambda study, name, folder, shard, shards, *, data_dir, pairs: shard
   monkeypatch.setattr(on_ray, 'sweep', sweep)
   monkeypatch.setattr(compiler, 'use_cache', lambda: None)
   return calls, sweep
@@ -75,8 +75,9 @@ def swept(monkeypatch):
 def test_all_shards_run_twice(toy_file, ray, swept, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   study = make_study(toy_file)
-  failed = on_ray.sweep_on_ray(study, 'tiny', pathlib.Path('tiny'), 3, data_dir='sets')
-  expected = [(study, 'tiny', tmp_path / 'tiny', k, 3, {'data_dir': 'sets'}) for k in (0, 1, 2)]
+  more = {'data_dir': 'sets', 'pairs': [('easy_first', 'standard')]}
+  failed = on_ray.sweep_on_ray(study, 'tiny', pathlib.Path('tiny'), 3, **more)
+  expected = [(study, 'tiny', tmp_path / 'tiny', k, 3, more) for k in (0, 1, 2)]
   assert swept[0] == expected * 2
   assert failed == 0 + 1 + 2, 'of the second pass, which tries again what failed in the first'
 
@@ -85,7 +86,7 @@ def test_second_pass_finds_the_trials_of_all_shards(toy_file, ray, swept, tmp_pa
   _, sweep = swept
   ended = set()
 
-  def answer(study, name, folder, shard, shards, *, data_dir):
+  def answer(study, name, folder, shard, shards, **_):
     waits = len(ended) < shards
     ended.add(shard)
     return int(waits)

@@ -3,15 +3,18 @@ import io
 import json
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from experiments.paired import analysis, heads, jobs, sweep
+from experiments.paired.rows import Ended
 from experiments.paired.study import Arm
 from experiments.paired.table import read_table, records
 from mecl_jax import config as config_lib
@@ -73,6 +76,33 @@ def test_every_run_has_a_row(folder):
   finals = {row['test_final'] for row in rows}
   assert len(finals) == 1, 'the backbone is shared and frozen'
   assert len({row['test_exit1'] for row in rows}) > 1
+
+
+def test_runs_keep_which_test_images_are_right(folder, toy_file):
+  study = make_study(toy_file)
+  ended = Ended(study, folder)
+  for job in jobs.runs(study, CELL, []):
+    (row,), right = ended.of([job.digest(study)]), ended.right(job)
+    assert right.dtype == bool and right.shape[0] == 3
+    expected = [row[f'test_{place}'] for place in ('exit1', 'exit2', 'final')]
+    np.testing.assert_allclose(right.mean(axis=1), expected, rtol=0, atol=1e-12)
+
+
+def test_damaged_file_of_right_images_is_named(folder, toy_file, tmp_path):
+  study = make_study(toy_file)
+  shutil.copytree(folder / 'rows', tmp_path / 'rows')
+  job = next(iter(jobs.runs(study, CELL, [])))
+  path = tmp_path / 'rows' / f'{job.digest(study)}.npz'
+  path.write_bytes(path.read_bytes()[:-30])
+  with pytest.raises(UserError, match=f'{path.name} .* delete it and the .json file beside it'):
+    Ended(study, tmp_path).right(job)
+
+
+def test_trials_have_nothing_of_the_test_split(folder, toy_file, tmp_path):
+  study = make_study(toy_file)
+  with shared_backbone(study, folder, tmp_path) as shared:
+    measures = shared.run(jobs.Job(CELL[0], 'a', 4, 0, {}, trial=0))
+  assert {name.partition('_')[0] for name in measures} == {'exits', 'macs', 'validation'}
 
 
 def test_finished_study_runs_nothing_again(folder, toy_file, counted):
@@ -162,24 +192,25 @@ def test_settings_share_an_opened_backbone(toy_file, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
   """Another process holds the backbone of one seed: its runs fail first and are repeated later."""
-  space = {RATE: (0.001, 0.3)}
+  space = {RATE: [0.001, 0.3]}
   arms = {
     'standard': Arm({'curriculum.order': 'none'}, space=space),
     'random': Arm({'curriculum.order': 'random'}, like='standard'),
   }
-  seeds = {'seeds': (0, 1, 2), 'search_seeds': (0, 1), 'trials': 2, 'budgets': (4,)}
+  seeds = {'seeds': (0, 1), 'search_seeds': (8, 9), 'budgets': (4,)}
   study, folder = make_study(toy_file, arms=arms, **seeds), tmp_path / 'tiny'
   printed = io.StringIO()
   assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=Console(file=printed, width=200))
-  assert '4 runs wait for trials' in printed.getvalue(), 'two arms with the seeds 0 and 2'
-  backbone = config_lib.digest(resolve(study.backbone_config(CELL[0], 1)))
+  assert '2 runs wait for trials' in printed.getvalue(), 'two arms with the seed 0'
+  backbone = config_lib.digest(resolve(study.backbone_config(CELL[0], 9)))
   with claim(tmp_path / 'backbones' / f'digits-resnet8-{backbone}'):
     assert sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET) == 2, 'both trials'
   assert {row['kind'] for row in read_rows(folder / 'runs.csv')} == {'trial'}
   assert not sweep.sweep(study, 'tiny', folder, 1, 2, console=QUIET)
   assert not sweep.sweep(study, 'tiny', folder, 0, 2, console=QUIET)
   rows = read_rows(folder / 'runs.csv')
-  assert [row['kind'] for row in rows].count('trial') == 4 and len(rows) == 4 + 6
+  assert [row['kind'] for row in rows].count('trial') == 4 and len(rows) == 4 + 4
+  assert all((row['test_exit1'] is None) == (row['kind'] == 'trial') for row in rows)
   best = analysis.searches(read_table(folder / 'runs.csv'))
   of_exit = {row['exit']: json.loads(row['fields'])[RATE] for row in records(best)}
   for row in rows:
@@ -189,10 +220,13 @@ def test_searching_shards_finish_in_a_second_pass(toy_file, tmp_path, counted):
       }
       assert found == of_exit
   assert len(counted[1]) == len(rows)
-  more = make_study(toy_file, arms=arms, **seeds | {'trials': 3})
+  over_images = pd.read_csv(folder / 'images.csv')
+  assert set(over_images['arm']) == {'random'} and set(over_images['seeds']) == {2}
+  arms['standard'] = Arm({'curriculum.order': 'none'}, space={RATE: [0.001, 0.3, 0.01]})
+  more = make_study(toy_file, arms=arms, **seeds)
   assert not sweep.sweep(more, 'tiny', folder, console=QUIET)
   grown = read_rows(folder / 'runs.csv')
-  assert [row['kind'] for row in grown].count('trial') == 6 and len(grown) == 6 + 6
+  assert [row['kind'] for row in grown].count('trial') == 6 and len(grown) == 6 + 4
 
 
 @pytest.mark.parametrize(
