@@ -216,10 +216,8 @@ def _run(
     return False, phase, None
   if code == 0 and not said:
     return True, phase, None  # it was about to end
-  if phase and stop and _is_stop(code, said, stop.signal):
+  if phase and stop and _is_stop(code, said, stop.signal, phase):
     return False, phase, None
-  if phase == 'end' and stop and code == -stop.signal and not said:
-    return False, phase, None  # Python itself was ending, when it handles signals no more
   return False, phase, f'exit code {code}: {said or "no message"}'
 
 
@@ -230,8 +228,10 @@ def _start(config_file, workdir, output, errors) -> subprocess.Popen:
   )
 
 
-def _is_stop(code: int, said: str, sent: signal.Signals) -> bool:
+def _is_stop(code: int, said: str, sent: signal.Signals, phase: str) -> bool:
   """Returns whether a process ended by a signal with one line and the right exit code."""
+  if phase == 'end' and code == -sent and not said:
+    return True  # Python itself was ending, when it handles signals no more
   codes = {130} if sent == signal.SIGINT else {0, 143}  # 0: what was done is saved
   return code in codes and said.count('\n') == 1 and said.startswith(f'stopped by {sent.name};')
 

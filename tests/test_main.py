@@ -97,15 +97,13 @@ def test_command_shows_the_same_help_as_the_module():
   assert shown.replace('-c:', f'{ROOT}/mecl_jax/main.py:') == main('--help').stdout
 
 
-def test_trains_and_evaluates(toy_config, tmp_path):
+def test_trains(toy_config, tmp_path):
   config_file = write_config_file(toy_config, tmp_path / 'toy.py')
   command = [f'--config={config_file}', f'--workdir={tmp_path / "w"}']
   trained = main(*command, "--config.model.exits=('stage1',)")
   assert trained.returncode == 0, trained.stderr
   assert trained.stderr == ''
   assert 'stage1 │' in trained.stdout and 'stage2 │' not in trained.stdout
-  evaluated = main('--mode=evaluate', f'--workdir={tmp_path / "w"}')
-  assert evaluated.returncode == 0 and 'accuracy' in evaluated.stdout
 
 
 @pytest.mark.slow
@@ -114,6 +112,8 @@ def test_every_mode(own, toy_config, tmp_path):
   workdir = f'--workdir={own}'
   again = main(f'--config={config_file}', workdir, '--config.model.exits=stage1,stage2')
   assert again.returncode == 0 and 'holds a run that has ended' in again.stdout
+  evaluated = main('--mode=evaluate', workdir)
+  assert evaluated.returncode == 0 and 'accuracy' in evaluated.stdout
   scored = main('--mode=difficulty', workdir)
   assert scored.returncode == 0 and 'scores and pictures' in scored.stdout
   assert (own / 'report/easy_and_hard.png').exists()

@@ -9,13 +9,12 @@ import pytest
 from tests import mutations
 from tests.mutated_inputs import KINDS, Nonsense, try_one, valid_files
 
-hypothesis = pytest.importorskip('hypothesis', reason='needs hypothesis')
-
 EXAMPLES = {'values': 60, 'weights.h5': 4}
 
 
 def _check(kind):
   """Returns the test of a kind: every mutated input is accepted, or rejected in one line."""
+  hypothesis = pytest.importorskip('hypothesis', reason='needs hypothesis')  # takes long to import
 
   @hypothesis.settings(
     max_examples=EXAMPLES.get(kind, 12),

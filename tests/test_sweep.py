@@ -40,18 +40,22 @@ def test_other_result_is_found(own, ended):
 
 
 @pytest.mark.parametrize(
-  ('code', 'said', 'sent', 'expected'),
+  ('code', 'said', 'sent', 'phase', 'expected'),
   [
-    (130, 'stopped by SIGINT; run\n', signal.SIGINT, True),
-    (143, 'stopped by SIGTERM; run\n', signal.SIGTERM, True),
-    (0, 'stopped by SIGTERM; run\n', signal.SIGTERM, True),
-    (0, 'stopped by SIGINT; run\n', signal.SIGINT, False),
-    (130, 'Traceback\nstopped by SIGINT; run\n', signal.SIGINT, False),
-    (-15, '', signal.SIGTERM, False),
+    (130, 'stopped by SIGINT; run\n', signal.SIGINT, 'training', True),
+    (143, 'stopped by SIGTERM; run\n', signal.SIGTERM, 'start', True),
+    (0, 'stopped by SIGTERM; run\n', signal.SIGTERM, 'training', True),
+    (0, 'stopped by SIGINT; run\n', signal.SIGINT, 'training', False),
+    (130, 'Traceback\nstopped by SIGINT; run\n', signal.SIGINT, 'training', False),
+    (-15, '', signal.SIGTERM, 'training', False),
+    (-2, '', signal.SIGINT, 'end', True),
+    (-2, '', signal.SIGINT, 'report', False),
+    (-2, 'Traceback\n', signal.SIGINT, 'end', False),
+    (-15, '', signal.SIGINT, 'end', False),
   ],
 )
-def test_one_line_and_the_exit_code_are_a_stop(code, said, sent, expected):
-  assert sweep._is_stop(code, said, sent) == expected
+def test_one_line_and_the_exit_code_are_a_stop(code, said, sent, phase, expected):
+  assert sweep._is_stop(code, said, sent, phase) == expected
 
 
 def test_table_counts_stops_by_phase():

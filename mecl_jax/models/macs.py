@@ -6,6 +6,7 @@ and matrix products count, not normalisation, activation or pooling. Products wi
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax import nnx
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 
 from mecl_jax.models.backbones.backbone import Backbone, feature_map
 from mecl_jax.models.heads.cascade import CascadeHead
@@ -156,11 +158,20 @@ def count_macs(function: Callable, *args: Any) -> int:
 def _trace(module: Callable, *inputs: Any) -> tuple[int, Any]:
   """Returns the MACs of `module(*inputs)`, and shapes and dtypes of its result."""
   graphdef, state = nnx.split(module)
+  arrays, structure = jax.tree.flatten((state, inputs))
+  shapes = tuple(jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays)
+  return _traced(graphdef, structure, shapes)
 
-  def pure(state, *inputs):
+
+# A run needs its costs several times, and deep networks repeat a few kinds of blocks.
+@functools.lru_cache(maxsize=1024)
+def _traced(
+  graphdef: nnx.GraphDef, structure: PyTreeDef, shapes: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[int, Any]:
+  def pure(state, inputs):
     return nnx.merge(graphdef, state)(*inputs)  # a copy, because statistics may change
 
-  jaxpr, out = jax.make_jaxpr(pure, return_shape=True)(state, *inputs)
+  jaxpr, out = jax.make_jaxpr(pure, return_shape=True)(*jax.tree.unflatten(structure, shapes))
   return _count(jaxpr.jaxpr), out
 
 

@@ -239,15 +239,9 @@ def small_run(tmp_path, *flags):
   return json.loads(path.read_text())
 
 
-def test_small_run_from_end_to_end(tmp_path, capsys):
-  found = small_run(tmp_path, '--no-torch', '--parts=training/resnet20,curriculum')
-  result = found['parts']['training/resnet20']['result']
-  assert result['jax']['images_per_second']['min'] > 0
-  # A training step needs three times the products of a forward pass, and some more.
-  step = result['jax']['xla_flops_per_step'] / result['batch_size'] / result['jax']['macs']
-  assert 5.5 < step < 8
-  ratios = found['parts']['curriculum']['result']['ratio']
-  assert set(ratios) == {'easy_first', 'easy_weighted', 'per_exit'}
+@pytest.mark.slow
+def test_one_small_part_without_pytorch(tmp_path, capsys):
+  small_run(tmp_path, '--no-torch', '--parts=scoring')
   assert 'PyTorch is left out: by --no-torch' in capsys.readouterr().out
 
 
@@ -266,6 +260,13 @@ def test_all_small_parts(tmp_path, toy_file):
   found = small_run(tmp_path, '--seeds=2', *flags)
   assert not found['left_out']
   assert set(found['parts']) == set(parts.PARTS)
+  result = found['parts']['training/resnet20']['result']
+  assert result['jax']['images_per_second']['min'] > 0
+  # A training step needs three times the products of a forward pass, and some more.
+  step = result['jax']['xla_flops_per_step'] / result['batch_size'] / result['jax']['macs']
+  assert 5.5 < step < 8
+  ratios = found['parts']['curriculum']['result']['ratio']
+  assert set(ratios) == {'easy_first', 'easy_weighted', 'per_exit'}
   accelerator_table.show(found)
 
 

@@ -28,6 +28,7 @@ def cache_as_before():
   jax.config.update('jax_enable_compilation_cache', kept)
 
 
+@pytest.mark.slow
 def test_whole_run_is_recorded(config, cache_as_before, tmp_path):
   found = recipes.whole(config(), {'seed': 3})
   seconds = found['seconds']

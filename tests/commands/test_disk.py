@@ -14,6 +14,10 @@ from tests.commands.test_resume import ROOT, assert_same, finish, result, start,
 from tests.toys import make_config, write_config_file
 
 
+def slow(name):
+  return pytest.param(name, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope='module')
 def config_file(toy_file, tmp_path_factory):
   """The configuration of a run of some seconds that saves after every step."""
@@ -99,25 +103,36 @@ def test_read_only_disk_is_one_line(config_file, whole, tmp_path):
     assert_same(whole, result(folder / 'run'))
 
 
-@pytest.mark.parametrize('change', ['removed', pytest.param('renamed', marks=pytest.mark.slow)])
-def test_vanished_work_directory_is_one_line(config_file, whole, tmp_path, change):
-  workdir = tmp_path / 'run'
+def train_until_gone(config_file, workdir, remove):
+  """Trains in a process until a checkpoint, removes the work directory, and checks the error."""
   process = start(config_file, workdir)
   wait_for_step(workdir, 3, process)
-  workdir.rename(tmp_path / 'moved')
-  if change == 'removed':
-    shutil.rmtree(tmp_path / 'moved')
+  remove(workdir)
   output, _ = process.communicate(timeout=60)
   assert process.returncode == 1
   assert output.splitlines()[-1].startswith(f'error: the work directory {workdir} was removed or')
   assert 'Traceback' not in output and output.count('error') == 1
-  if change == 'renamed':
-    finish(config_file, tmp_path / 'moved')
-    assert_same(whole, result(tmp_path / 'moved'))
+
+
+def test_removed_work_directory_is_one_line(config_file, tmp_path):
+  def remove(workdir):
+    workdir.rename(tmp_path / 'moved')  # at once, before the run writes the next file
+    shutil.rmtree(tmp_path / 'moved')
+
+  train_until_gone(config_file, tmp_path / 'run', remove)
+
+
+@pytest.mark.slow
+def test_renamed_work_directory_is_one_line(config_file, whole, tmp_path):
+  train_until_gone(config_file, tmp_path / 'run', lambda path: path.rename(tmp_path / 'moved'))
+  finish(config_file, tmp_path / 'moved')
+  assert_same(whole, result(tmp_path / 'moved'))
 
 
 # Where a file cannot be opened, whoever runs the test: root may open files without permissions.
-@pytest.mark.parametrize('name', ['metrics.jsonl', 'tensorboard', 'checkpoints', 'report'])
+@pytest.mark.parametrize(
+  'name', ['checkpoints', *(slow(name) for name in ('metrics.jsonl', 'tensorboard', 'report'))]
+)
 def test_file_that_cannot_be_opened_is_one_line(config_file, tmp_path, name):
   if '.' in name:
     (tmp_path / name).mkdir()
@@ -127,6 +142,7 @@ def test_file_that_cannot_be_opened_is_one_line(config_file, tmp_path, name):
   assert str(tmp_path / name) in line
 
 
+@pytest.mark.slow
 def test_second_process_is_one_line(config_file, tmp_path):
   process = start(config_file, tmp_path)
   try:

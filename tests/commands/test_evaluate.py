@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,15 +19,30 @@ from mecl_jax.evaluation import load_predictions
 from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
 from mecl_jax.evaluation.rules import Rule
 from mecl_jax.files import write_npz
+from mecl_jax.training.workdir import read_summary
 from tests.commands.report_of_run import TABLES, table, with_target
 from tests.toys import make_config
 
 QUIET = Console(quiet=True)
 
 
-def test_page_shows_the_run_and_its_chosen_policy(run):
+@pytest.fixture(scope='module')
+def evaluated(ended, tmp_path_factory):
+  """A run that was evaluated with a page, which must be left as it is, and what was printed."""
+  run = shutil.copytree(ended(), tmp_path_factory.mktemp('evaluated') / 'run')
   console = Console(record=True, width=200, file=io.StringIO())
   evaluate(run, with_target(run), console=console)
+  return run, console.export_text()
+
+
+@pytest.fixture
+def run(evaluated, tmp_path):
+  """A copy of that run, which a test may change."""
+  return shutil.copytree(evaluated[0], tmp_path / 'run')
+
+
+def test_page_shows_the_run_and_its_chosen_policy(evaluated):
+  run, printed = evaluated
   assert {path.stem for path in (run / 'report/tables').glob('*.csv')} == TABLES
   page = (run / 'report/index.html').read_text()
   assert 'toy, resnet8: classifier_wise' in page and 'mode=latency' in page
@@ -37,7 +53,7 @@ def test_page_shows_the_run_and_its_chosen_policy(run):
   assert [str(t) for t in policy.thresholds.tolist()] == [
     chosen['threshold:stage1'], chosen['threshold:stage2'],
   ]  # fmt: skip
-  sentence = next(line for line in console.export_text().splitlines() if line.startswith('Use '))
+  sentence = next(line for line in printed.splitlines() if line.startswith('Use '))
   assert chosen['rule'].replace('_', ' ') in sentence or chosen['thresholds'] in sentence
   shown = page.replace('\xa0', ' ')
   assert shown.index(sentence) < shown.index('<dl>')  # above everything else
@@ -66,7 +82,6 @@ def content(folder):
 
 @pytest.mark.parametrize(('fields', 'message'), UNREACHABLE)
 def test_unreachable_target_keeps_the_report(run, fields, message, monkeypatch):
-  evaluate(run, with_target(run), console=QUIET)
   before = content(run)
   assert {run / 'policy.json', run / 'report/index.html', run / 'summary.json'} < before.keys()
   monkeypatch.setattr(session, 'open_run', None)  # it is found before data are loaded
@@ -87,7 +102,6 @@ def test_unreachable_target_is_rejected_before_training(toy_config, tmp_path, fi
 
 def test_target_that_no_policy_meets_keeps_the_report(run, monkeypatch):
   """The predictions show it, before anything is written."""
-  evaluate(run, with_target(run), console=QUIET)
   before = content(run)
 
   def fail(*_):
@@ -110,7 +124,6 @@ def test_page_of_somebody_else_is_rejected_before_training(toy_config, tmp_path)
 
 
 def test_another_target_predicts_nothing(run, monkeypatch):
-  evaluate(run, with_target(run), console=QUIET)
   first = (run / 'predictions.npz').read_bytes()
   monkeypatch.setattr(outcome, 'predict_split', None)
   console = Console(record=True, width=200, file=io.StringIO())
@@ -124,7 +137,7 @@ def test_another_target_predicts_nothing(run, monkeypatch):
 @pytest.mark.parametrize('change', ['missing', 'damaged', 'other_checkpoint', 'no_checkpoint'])
 def test_predictions_that_do_not_fit_are_made_again(run, change):
   """Also those of 0.3, which name no checkpoint."""
-  first = evaluate(run, with_target(run), console=QUIET)
+  first = read_summary(run)
   path = run / 'predictions.npz'
   own = load_predictions(path)
   wrong = {**own, 'test_logits': -own['test_logits']}
@@ -137,7 +150,7 @@ def test_predictions_that_do_not_fit_are_made_again(run, change):
   else:
     del wrong['checkpoint']
     write_npz(path, wrong)
-  assert evaluate(run, with_target(run), console=QUIET) == first
+  assert evaluate(run, console=QUIET) == first
   again = load_predictions(path)
   assert all(np.array_equal(again[key], own[key]) for key in own)
 
@@ -153,7 +166,6 @@ def test_target_is_kept_until_another_is_given(run):
 
 
 def test_results_of_a_damaged_checkpoint_are_kept(run):
-  evaluate(run, with_target(run), console=QUIET)
   before = [content(run / 'report'), (run / 'summary.json').read_bytes()]
   newest = max((run / 'checkpoints').glob('[0-9]*'), key=lambda path: int(path.name))
   record = newest / 'position/metadata'
@@ -166,11 +178,10 @@ def test_results_of_a_damaged_checkpoint_are_kept(run):
 
 
 def test_target_above_the_network_is_named_as_such(run):
+  assert 'limits nothing' not in (run / 'report/index.html').read_text()
   evaluate(run, with_target(run, target_macs=1e9), console=QUIET)
   page = (run / 'report/index.html').read_text()
   assert 'target_macs=1000000000 is above the cost of the whole network with all its heads' in page
-  evaluate(run, with_target(run), console=QUIET)
-  assert 'limits nothing' not in (run / 'report/index.html').read_text()
 
 
 def test_fixed_exit_is_saved_and_used_again(run, tmp_path):
@@ -188,8 +199,8 @@ def test_missing_file_is_rejected_before_training(run, toy_file, tmp_path, field
   c = make_config(toy_file)
   c.evaluation[field] = 'nothing.json'
   with pytest.raises(UserError, match=r'nothing\.json (does not exist|cannot be read)'):
-    train(c, tmp_path, console=QUIET)
-  assert not list(tmp_path.glob('checkpoints/*'))
+    train(c, tmp_path / 'new', console=QUIET)
+  assert not list(tmp_path.glob('new/checkpoints/*'))
 
 
 def test_one_exit_has_a_page_without_early_exit(toy_file, tmp_path, monkeypatch):

@@ -35,10 +35,6 @@ CASES = (
   if EVERY
   else [(name, 'float32') for name in SMALLEST] + [(name, 'bfloat16') for name in IN_BFLOAT16]
 )
-MARKED = [
-  pytest.param(*case, marks=() if case == ('resnet8', 'float32') else pytest.mark.slow)
-  for case in CASES
-]
 ONE_CASCADE = 'cascade_conv'  # what a cascade adds is the same for every head
 SIDE, CLASSES = 32, 3
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
@@ -98,7 +94,8 @@ def build(name, dtype, seed=0):
   )
 
 
-@pytest.mark.parametrize(('name', 'dtype'), MARKED)
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'dtype'), CASES)
 def test_every_head_trains_and_is_restored(name, dtype, tmp_path):
   model = build(name, dtype)
   fresh = nnx.clone(model)  # before the step, whose network must have no more parts than this

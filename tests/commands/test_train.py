@@ -41,6 +41,7 @@ def test_every_strategy_runs_to_its_report(ended, strategy):
     assert (workdir / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('drawn')
 def test_pictures_of_a_layer_wise_run_are_drawn(toy_config, tmp_path):
   run(toy_config, tmp_path, **{'strategy': 'layer_wise', 'curriculum.order': 'none'})
@@ -178,7 +179,7 @@ def test_invalid_run_is_rejected_before_training(toy_config, tmp_path, changes, 
   assert [p.name for p in tmp_path.iterdir() if p.name != '.lock'] == []
 
 
-@pytest.mark.stacks
+@pytest.mark.slow
 @pytest.mark.usefixtures('rounded_as_outside')
 def test_streaming_trains_the_same_network(toy_config, tmp_path):
   resident = run(toy_config, tmp_path / 'a', **{'strategy': 'joint', 'curriculum.order': 'random'})

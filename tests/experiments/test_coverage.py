@@ -10,12 +10,15 @@ REPETITIONS = 60
 LEAST = 0.85
 
 
-@pytest.mark.parametrize('part', [coverage.of_ece, coverage.of_metrics])
+@pytest.mark.parametrize(
+  'part', [pytest.param(coverage.of_ece, marks=pytest.mark.slow), coverage.of_metrics]
+)
 def test_intervals_contain_the_true_value(part):
   for row in part(REPETITIONS, (200,)):
     assert row['coverage'] >= LEAST, row
 
 
+@pytest.mark.slow
 def test_drop_of_a_chosen_policy_is_covered():
   for row in coverage.of_policies(REPETITIONS, (200,), choices=4):
     assert row['coverage'] >= LEAST, row

@@ -1,5 +1,7 @@
 import pathlib
 
+import pytest
+
 from experiments import pictures
 from mecl_jax import load_config
 from mecl_jax.config import flatten
@@ -14,6 +16,7 @@ def test_every_picture_is_shown_in_a_document():
   assert all(f'images/{name})' in text for name in pictures.SOURCES)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_and_ended_runs_are_not_trained_again(
   toy_config, tmp_path, monkeypatch, capsys
 ):

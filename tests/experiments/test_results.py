@@ -7,6 +7,7 @@ from PIL import Image
 import pytest
 
 from experiments import results
+from experiments.pages import Files
 from experiments.paired import figures
 from experiments.paired.search import judged
 from experiments.paired.table import read_table, records, write_table
@@ -49,6 +50,12 @@ def project(tmp_path):
   return build
 
 
+@pytest.fixture
+def template_only(monkeypatch):
+  """Leaves out the pages of studies, which take most of the time."""
+  monkeypatch.setattr(results, 'study_page', lambda study: Files())
+
+
 def toy_rows():
   rows = []
   for seed, (one, two) in enumerate([(0.52, 0.61), (0.55, 0.61), (0.53, 0.60)]):
@@ -77,6 +84,7 @@ def study_page(built):
   return next(text for path, text in built.texts.items() if path.name == 'toy.md')
 
 
+@pytest.mark.usefixtures('template_only')
 def test_numbers_in_prose_equal_those_of_the_tables(project):
   # 2 ± 4.302653 * 2 / sqrt(3), and so on.
   quoted = {
@@ -266,6 +274,7 @@ def test_mean_figure_has_a_line_per_pair():
   assert empty.get_xdata() == pytest.approx([0.5, -0.5]) and list(empty.get_ydata()) == [0, 1]
 
 
+@pytest.mark.usefixtures('template_only')
 def test_headline_goes_between_its_marks(project, tmp_path):
   results.write(project())
   text = '+0.50 [-1.98, 2.98] points, 3 seeds: [all](docs/results.md),\n'
@@ -274,6 +283,7 @@ def test_headline_goes_between_its_marks(project, tmp_path):
   assert results.outdated(project()) == []
 
 
+@pytest.mark.usefixtures('template_only')
 @pytest.mark.parametrize(
   'text', ['no marks', '<!-- results -->', '<!-- /results -->\n<!-- results -->', README + README]
 )
@@ -283,6 +293,7 @@ def test_readme_without_marks_is_rejected(project, tmp_path, text):
     project()
 
 
+@pytest.mark.usefixtures('template_only')
 @pytest.mark.parametrize(
   ('call', 'message'),
   [
@@ -316,6 +327,7 @@ def test_tables_are_named_after_their_study(project, tmp_path):
     project()
 
 
+@pytest.mark.usefixtures('template_only')
 def test_check_names_stale_files_and_writes_nothing(project, tmp_path, monkeypatch, capsys):
   project()  # which writes the template
   build = functools.partial(results.build, template=tmp_path / 'results.md.jinja')

@@ -363,6 +363,7 @@ def test_whole_networks_have_rows(toy_file, tmp_path):
   assert rows[0]['test_final'] != rows[1]['test_final'] and rows[0]['strategy'] == 'joint'
 
 
+@pytest.mark.slow
 def test_whole_networks_begin_with_a_shared_backbone(toy_file, tmp_path, monkeypatch):
   common = {**make_study(toy_file).common, 'strategy': 'mixed', 'model.head': 'linear'}
   arms = {

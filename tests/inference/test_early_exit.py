@@ -54,7 +54,11 @@ def untied(policy, split):
 
 
 ALIKE = pytest.mark.parametrize(
-  ('name', 'batch_size'), [(name, batch_size) for name in NETWORKS for batch_size in (4, 1)]
+  ('name', 'batch_size'),
+  [
+    *((name, 4) for name in NETWORKS),
+    *(pytest.param(name, 1, marks=() if name == 'conv' else pytest.mark.slow) for name in NETWORKS),
+  ],
 )
 
 

@@ -35,7 +35,9 @@ def logits_and_labels(taught):
 
 
 @pytest.mark.parametrize('measure', scores.MEASURES)
-@pytest.mark.parametrize(('exit_name', 'index'), [('stage1', 0), ('final', 2)])
+@pytest.mark.parametrize(
+  ('exit_name', 'index'), [pytest.param('stage1', 0, marks=pytest.mark.slow), ('final', 2)]
+)
 def test_any_exit_scores_by_any_measure(
   toy_config, taught, logits_and_labels, tmp_path, measure, exit_name, index
 ):

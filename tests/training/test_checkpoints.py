@@ -1,5 +1,7 @@
+import functools
 import json
 import logging
+import shutil
 
 from flax import nnx
 import jax
@@ -32,12 +34,23 @@ def moments_of(model):
   return {'opt_state': state, 'extra': {'temperature': np.float32(2.5)}}
 
 
-def save(folder, *seeds):
-  """Saves checkpoints at steps 1, 2, ..., each of a network with its own seed."""
-  with Checkpoints(folder, keep=5) as checkpoints:
-    for step, seed in enumerate(seeds, 1):
-      model = make_model(seed=seed)
-      checkpoints.save(Position(0, step, step, step * 1.5), model, moments_of(model))
+@pytest.fixture(scope='module')
+def save(tmp_path_factory):
+  """Returns a function that saves checkpoints at steps 1, 2, .., of networks with these seeds.
+
+  They are written once and copied into the folder of each test.
+  """
+
+  @functools.cache
+  def written(*seeds):
+    folder = tmp_path_factory.mktemp('saved')
+    with Checkpoints(folder, keep=5) as checkpoints:
+      for step, seed in enumerate(seeds, 1):
+        model = make_model(seed=seed)
+        checkpoints.save(Position(0, step, step, step * 1.5), model, moments_of(model))
+    return folder
+
+  return lambda folder, *seeds: shutil.copytree(written(*seeds), folder)
 
 
 def restore(folder, sharding, **options):
@@ -54,7 +67,7 @@ def truncate(folder):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_newest_checkpoint_is_restored_bit_for_bit(tmp_path, everywhere):
+def test_newest_checkpoint_is_restored_bit_for_bit(save, tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   (position, moments), model = restore(tmp_path / 'c', everywhere)
   assert position == Position(0, 2, 2, 3.0)
@@ -66,7 +79,7 @@ def test_no_checkpoint_is_none(tmp_path, everywhere):
   assert restore(tmp_path / 'c', everywhere)[0] is None
 
 
-def test_truncated_checkpoint_is_set_aside(tmp_path, everywhere, caplog):
+def test_truncated_checkpoint_is_set_aside(save, tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c' / '2')
   with caplog.at_level(logging.WARNING):
@@ -88,7 +101,7 @@ def edit_position(folder, change):
 
 
 @pytest.mark.parametrize('item', ['model', 'opt_state', 'extra'])
-def test_item_with_another_checksum_is_set_aside(item, tmp_path, everywhere, caplog):
+def test_item_with_another_checksum_is_set_aside(save, item, tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1, 2)
   edit_position(tmp_path / 'c/2', lambda record: record['checksums'].update({item: 'f' * 64}))
   with Checkpoints(tmp_path / 'c', read_only=True) as checkpoints:  # reads the network alone
@@ -107,7 +120,7 @@ def test_item_with_another_checksum_is_set_aside(item, tmp_path, everywhere, cap
 
 @pytest.mark.parametrize('field', [*Position.__dataclass_fields__, 'checksum', 'checksums'])
 @pytest.mark.parametrize('change', ['edited', 'removed', 'renamed'])
-def test_damaged_position_is_found(field, change, tmp_path, everywhere, caplog):
+def test_damaged_position_is_found(save, field, change, tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1, 2)
   path = tmp_path / 'c/2/position/metadata'
   record = json.loads(path.read_text())
@@ -136,13 +149,13 @@ def test_checkpoint_of_version_0_3_is_restored(tmp_path, everywhere):
   jax.tree.map(np.testing.assert_array_equal, moments, moments_of(model))
 
 
-def test_unfinished_save_is_ignored(tmp_path, everywhere):
+def test_unfinished_save_is_ignored(save, tmp_path, everywhere):
   save(tmp_path / 'c', 1)
   (tmp_path / 'c' / '7.orbax-checkpoint-tmp').mkdir()
   assert restore(tmp_path / 'c', everywhere)[0][0].step == 1
 
 
-def test_checkpoint_of_another_network_is_set_aside(tmp_path, everywhere, caplog):
+def test_checkpoint_of_another_network_is_set_aside(save, tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1)
   with Checkpoints(tmp_path / 'c', keep=5) as checkpoints:
     other = make_model(width=8)
@@ -156,7 +169,9 @@ def test_checkpoint_of_another_network_is_set_aside(tmp_path, everywhere, caplog
   'problem',
   [jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory'), OSError(5, 'I/O error')],
 )
-def test_error_of_the_machine_keeps_the_checkpoint(problem, tmp_path, everywhere, monkeypatch):
+def test_error_of_the_machine_keeps_the_checkpoint(
+  save, problem, tmp_path, everywhere, monkeypatch
+):
   save(tmp_path / 'c', 1, 2)
 
   def fail(*_, **__):
@@ -169,7 +184,7 @@ def test_error_of_the_machine_keeps_the_checkpoint(problem, tmp_path, everywhere
   assert restore(tmp_path / 'c', everywhere)[0][0].step == 2
 
 
-def test_file_that_the_system_cannot_open_keeps_the_checkpoint(tmp_path, everywhere):
+def test_file_that_the_system_cannot_open_keeps_the_checkpoint(save, tmp_path, everywhere):
   """TensorStore raises a ValueError for it."""
   save(tmp_path / 'c', 1, 2)
   path = max((tmp_path / 'c/2/model').rglob('d/*'), key=lambda file: file.stat().st_size)
@@ -184,7 +199,7 @@ def test_file_that_the_system_cannot_open_keeps_the_checkpoint(tmp_path, everywh
   assert position.total == 2
 
 
-def test_read_only_moves_nothing(tmp_path, everywhere):
+def test_read_only_moves_nothing(save, tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c' / '2')
   (position, _), _ = restore(tmp_path / 'c', everywhere, read_only=True)
@@ -214,7 +229,7 @@ def test_folder_that_cannot_be_read_is_one_line(tmp_path, monkeypatch):
     Checkpoints(tmp_path / 'c')
 
 
-def test_damaged_checkpoint_that_cannot_be_moved_is_one_line(tmp_path, everywhere):
+def test_damaged_checkpoint_that_cannot_be_moved_is_one_line(save, tmp_path, everywhere):
   save(tmp_path / 'c', 1, 2)
   truncate(tmp_path / 'c/2')
   (tmp_path / 'damaged_checkpoints').write_text('')

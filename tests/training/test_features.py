@@ -139,9 +139,8 @@ def test_predictions_from_features(mesh, calls, exits, head, monkeypatch):
   assert len(calls) == 1
 
 
-def test_frozen_run_trains_heads_only(toy_config, tmp_path):
-  base = tmp_path / 'base'
-  train_run(toy_config, base)
+def test_frozen_run_trains_heads_only(toy_config, ended, tmp_path):
+  base = ended()
   changes = {'model.pretrained': str(base), 'model.frozen': True, 'seed': 1}
   for strategy in ('joint', 'classifier_wise'):
     workdir = tmp_path / strategy
@@ -154,11 +153,9 @@ def test_frozen_run_trains_heads_only(toy_config, tmp_path):
     assert np.isfinite(predictions['test_logits']).all()
 
 
-def test_frozen_final_exit_teaches_with_its_present_logits(toy_config, tmp_path):
-  base = tmp_path / 'base'
-  train_run(toy_config, base)
+def test_frozen_final_exit_teaches_with_its_present_logits(toy_config, ended, tmp_path):
   toy_config.curriculum.order = 'none'
-  changes = {'model.pretrained': str(base), 'model.frozen': True, 'strategy': 'joint'}
+  changes = {'model.pretrained': str(ended()), 'model.frozen': True, 'strategy': 'joint'}
   changes |= {'distillation.weight': 0.5, 'augment.crop': 0, 'augment.flip': False}
   logits = []
   for cached in (True, False):

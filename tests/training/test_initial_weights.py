@@ -139,6 +139,7 @@ def test_phase_that_rounds_to_no_step_is_rejected(toy_config, tmp_path):
     train(toy_config, tmp_path, console=QUIET)
 
 
+@pytest.mark.slow
 def test_gray_images_keep_pixels_of_three_channels(toy_config, tmp_path):
   toy_config.model.input_channels, toy_config.model.preprocessing = 3, 'torch'
   first = train(toy_config, tmp_path / 'first', console=QUIET)

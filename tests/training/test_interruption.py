@@ -99,7 +99,7 @@ def start(script):
 
 def ended(process):
   try:
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)  # none of these programs ends in time by itself
   finally:
     process.kill()
   return process.returncode, errors

@@ -26,6 +26,7 @@ def test_learning_speed_is_recorded_in_training(toy_config, tmp_path):
   assert found.measure == 'learned_epoch'
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('rounded_as_outside')
 def test_record_does_not_change_training(toy_config, tmp_path):
   run(toy_config, tmp_path / 'plain')
@@ -36,7 +37,7 @@ def test_record_does_not_change_training(toy_config, tmp_path):
   assert np.array_equal(mine['test_logits'][:, -1], other['test_logits'][:, -1])
 
 
-@pytest.mark.parametrize('stop', [13, 24])
+@pytest.mark.parametrize('stop', [13, pytest.param(24, marks=pytest.mark.slow)])
 def test_record_of_a_resumed_run_is_complete(toy_config, tmp_path, stop):
   """Also if it stopped at the last step of the phase."""
   toy_config.phases.backbone.duration = '24 steps'

@@ -160,14 +160,20 @@ def test_time_left_leaves_out_pauses_and_waiting_steps(clock, console):
 
 
 def test_long_work_is_named_in_other_output(monkeypatch):
-  monkeypatch.setattr(log, 'SHORT_SECONDS', 0.05)
+  monkeypatch.setattr(log, 'SHORT_SECONDS', 0.3)
   console = plain()
+
+  def wait_for_lines(number):  # on a busy machine the thread that prints them may be late
+    end = time.monotonic() + 60
+    while len(printed(console)) < number and time.monotonic() < end:
+      time.sleep(0.02)
+
   with log.doing(console, 'loading [/red]'):
-    time.sleep(0.4)
+    wait_for_lines(1)
   with log.doing(console, 'quick'):
     pass
   with log.Bar(console, 'backbone', total=10, first='compiling') as bar:
-    time.sleep(0.4)
+    wait_for_lines(2)
     bar.update(1, ['loss 2'])
     with bar.doing('validating'):  # within ten seconds of the line before
       time.sleep(0.4)

@@ -16,6 +16,7 @@ SMALLEST_OF_EACH = (
   'wrn10_1', 'densenet_bc40_12', 'vgg11', 'mobilenet_v1', 'mobilenet_v2_cifar',
 )  # fmt: skip
 QUICK = (*SMALLEST_OF_EACH, 'msdnet3', 'vit9_cifar', 'inception_v3', 'efficientnet_b0')
+RARE = [(name, 'float32') for name in SMALLEST_OF_EACH[:-1]]  # slow tests
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
 
 
@@ -97,8 +98,14 @@ def test_smallest_images_are_valid(name):
     assert min(cost.shape) > 0
 
 
-@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-@pytest.mark.parametrize('name', SMALLEST_OF_EACH)
+@pytest.mark.parametrize(
+  ('name', 'dtype'),
+  [
+    pytest.param(name, dtype, marks=pytest.mark.slow if (name, dtype) in RARE else ())
+    for name in SMALLEST_OF_EACH
+    for dtype in ('float32', 'bfloat16')
+  ],
+)
 def test_shapes_and_dtypes_with_two_early_exits(name, dtype):
   model = tiny(name, dtype=dtype)
   assert model.exit_names[-1] == 'final'
