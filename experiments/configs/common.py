@@ -35,6 +35,28 @@ VGG = {
   'model.exits': ('stage1_block1', 'stage2_block1', 'stage3_block2'),
 }
 
+# EfficientNet-Lite0 with its weights from ImageNet, which stay as they are.
+LITE0 = {
+  'strategy': 'classifier_wise',
+  'data.image_size': 128,
+  'model.backbone': 'efficientnet_lite0',
+  'model.pretrained': 'lite0.safetensors',
+  'model.frozen': True,
+  'model.exits': ('stage2_block2', 'stage3_block2', 'stage4_block3', 'stage5_block3'),
+  'model.head': 'linear',
+  'phases.heads.learning_rate': 'auto',
+  'steps_per_dispatch': 50,
+  'report.page': False,
+}
+# Its final exit: one dense layer, trained on the data set.
+LITE0_BACKBONE = {
+  'phases.joint.duration': '10 epochs',
+  'phases.joint.optimizer': 'adam',
+  'phases.joint.weight_decay': 0.0,
+  'phases.joint.learning_rate': 'auto',
+  'logging.validate_every': '50%',
+}
+
 SETTINGS = {
   f'{data} {name}': {'data.name': data, **backbone}
   for name, backbone in (('resnet14', RESNET), ('vgg11', VGG))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+from typing import Any
 
 from flax import nnx
 import jax
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from experiments.paired.backbones import begun_with, trained_backbone
 from experiments.paired.jobs import Cell, Job
-from experiments.paired.measures import Measures, measure
+from experiments.paired.measures import FOUND, Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
 from experiments.paired.table import TRIAL
@@ -22,7 +23,7 @@ from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
 from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
-from mecl_jax.training import sources
+from mecl_jax.training import rates, sources
 from mecl_jax.training.batches import make_curriculum
 from mecl_jax.training.features import features_of, read_logits
 from mecl_jax.training.initial_weights import load_initial_weights
@@ -87,31 +88,51 @@ class SharedBackbone:
       RunError: the loss is not a number.
       Interrupted: SIGTERM or Ctrl-C.
     """
-    parts = [self._trained(config) for config in job.configs(self._study)]
+    found: dict[str, Any] = {}
+    parts = [self._trained(config, found) for config in job.configs(self._study)]
     model, shape = self._run.model, self._run.dataset.image_shape
     validation, test = map(_composed, zip(*parts, strict=True))
-    return measure(model, shape, validation, None if job.kind == TRIAL else test)
+    if job.kind == TRIAL:
+      return measure(model, shape, validation)
+    return measure(model, shape, validation, test) | {FOUND: found}
 
-  def _trained(self, config: ConfigDict) -> tuple[Predicted, Predicted]:
-    """Trains the heads with a configuration; returns predictions of validation and test."""
+  def _trained(self, config: ConfigDict, found: dict[str, Any]) -> tuple[Predicted, Predicted]:
+    """Trains the heads with a configuration; returns predictions of validation and test.
+
+    Fields that were 'auto' are put into `found`.
+    """
     config = self._config(config)
     run, model = dataclasses.replace(self._run, config=config), self._run.model
     sizes = len(run.dataset.train), run.dataset.num_classes
     (plan,) = make_plan(config, model.exit_names, model.segments, *sizes)
     difficulty = self._scores.of(run)
     nnx.update(model, jax.tree.map(jnp.copy, self._initial))  # steps donate their input
-    self._train(run, plan, difficulty)
+    source = self._sources[TRAIN]
+    if not plan.distilled:
+      source = {name: array for name, array in source.items() if name != 'teacher'}
+    if plan.settings.learning_rate == 'auto':
+      plan = self._with_rates(run, plan, difficulty, source)
+      assert plan.head_rates is not None
+      found['phases.heads.learning_rate'] = [float(f'{rate:.3g}') for rate in plan.head_rates]
+    self._train(run, plan, difficulty, source)
     return self._predicted(VALIDATION), self._predicted(TEST)
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Returns the configuration of a run on this backbone, resolved."""
     return begun_with(self._backbone, self._scores.from_file(config))
 
-  def _train(self, run: Run, plan: PhasePlan, difficulty: Difficulty | None) -> None:
+  def _with_rates(
+    self, run: Run, plan: PhasePlan, difficulty: Difficulty | None, source: Arrays
+  ) -> PhasePlan:
+    """Returns a plan with the learning rates that its search finds."""
+    validation, check = self._sources[VALIDATION], run.interruption.check
+    *_, last = rates.search(run, plan, difficulty, source, validation, on_step=check)
+    return dataclasses.replace(plan, head_rates=last.best(1)[0].astype(np.float32))
+
+  def _train(
+    self, run: Run, plan: PhasePlan, difficulty: Difficulty | None, source: Arrays
+  ) -> None:
     """Trains a phase to its end, in place."""
-    source = self._sources[TRAIN]
-    if not plan.distilled:
-      source = {name: array for name, array in source.items() if name != 'teacher'}
     phase, finite = PhaseSteps(run, plan, *make_curriculum(run, plan, difficulty), source), []
     for _, metrics in phase.take():
       run.interruption.check()

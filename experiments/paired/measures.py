@@ -13,6 +13,7 @@ from mecl_jax.evaluation.rules import Rule
 from mecl_jax.models import MultiExit, exit_costs
 
 Measures = dict[str, Any]
+FOUND = 'found'  # the measure that is part of `fields`
 RIGHT = 'right'  # the measure that is no column of the row, but a file beside it
 
 

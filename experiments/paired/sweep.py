@@ -17,7 +17,7 @@ from experiments.paired import jobs
 from experiments.paired.heads import SharedBackbone
 from experiments.paired.images import Key, key_of, over_seeds_and_images
 from experiments.paired.jobs import Cell, Job
-from experiments.paired.measures import RIGHT
+from experiments.paired.measures import FOUND, RIGHT
 from experiments.paired.rows import Ended
 from experiments.paired.study import Pairs, Study
 from experiments.paired.table import Row, csv_text, read_table, write_table
@@ -198,7 +198,7 @@ class _Maker:
       'trial': job.trial,
       'budget': job.budget,
       'seed': job.seed,
-      'fields': json.dumps(dict(job.fields)),
+      'fields': json.dumps({**job.fields, **measures.pop(FOUND, {})}),
       **measures,
       'seconds': round(time.monotonic() - began, 1),
       'backbone_run': trainer.digest,

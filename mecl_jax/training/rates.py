@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
+import math
 import time
 from typing import Any, NamedTuple
 
@@ -89,7 +90,7 @@ def search(
   # On a CPU, XLA runs the grouped convolutions of many networks many times slower than one by one.
   train = _one_by_one if devices.on_cpu() and _has_convolutions(run, exits) else _at_once
   rates = np.repeat(candidates[:, None], len(exits), axis=1)
-  for index, (steps, (_, kept)) in enumerate(zip(steps_of_rungs(plan), RUNGS, strict=True)):
+  for index, (steps, (_, kept)) in enumerate(zip(steps_of_rungs(run, plan), RUNGS, strict=True)):
     if index < len(rungs):
       rung = rungs[index]
     else:
@@ -103,9 +104,11 @@ def search(
     rates = rung.best(kept)
 
 
-def steps_of_rungs(plan: PhasePlan) -> list[int]:
-  """Returns the steps of every rung of a search."""
-  return [min(plan.steps, max(LEAST_STEPS, round(share * plan.steps))) for share, _ in RUNGS]
+def steps_of_rungs(run: Run, plan: PhasePlan) -> list[int]:
+  """Returns the steps of every rung of a search, in whole calls to the device."""
+  at_once = steps_per_dispatch(run.config, plan.steps)
+  wanted = [max(LEAST_STEPS, share * plan.steps) for share, _ in RUNGS]
+  return [min(plan.steps, math.ceil(steps / at_once) * at_once) for steps in wanted]
 
 
 def compressed(plan: PhasePlan, steps: int) -> PhasePlan:

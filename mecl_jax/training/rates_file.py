@@ -56,7 +56,7 @@ def with_rates(
       )
     with work(run.console, 'features', len(run.dataset.validation), run.interruption.check) as show:
       validation = features_of(run, run.dataset.validation, phase.exits, on_batch=show)
-    total = sum(rates.steps_of_rungs(plan))
+    total = sum(rates.steps_of_rungs(run, plan))
     with work(run.console, 'learning rates', total, run.interruption.check) as show:
       done = sum(rung.steps for rung in rungs)
       found = rates.search(
