@@ -34,6 +34,6 @@ def get_study():
       name: {'data.name': data, 'data.train_labels': file} for name, (data, file) in LABELS.items()
     },
     arms=ARMS,
-    budgets=(300, 1000, 3000, 10_000),
+    budgets=(300, 1000, 3000),
     seeds=range(8),
   )
