@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.commands.test_resume import ROOT, assert_same, finish, result, start, wait_for_step
+from tests.commands.test_resume import ROOT, assert_same, result, start, train_here, wait_for_step
 from tests.toys import make_config, write_config_file
 
 
@@ -30,7 +30,7 @@ def config_file(toy_file, tmp_path_factory):
 @pytest.fixture(scope='module')
 def whole(config_file, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('whole')
-  finish(config_file, workdir)
+  train_here(config_file, workdir)
   return result(workdir)
 
 
@@ -59,7 +59,7 @@ def test_limit_of_the_file_size_is_one_line(config_file, whole, tmp_path, limit)
 
   line = fails(config_file, tmp_path / 'run', preexec_fn=limit_files, env=environment)
   assert 'a file would be larger than is allowed' in line
-  finish(config_file, tmp_path / 'run')
+  train_here(config_file, tmp_path / 'run')
   assert_same(whole, result(tmp_path / 'run'))
 
 
@@ -84,7 +84,7 @@ def test_full_disk_is_one_line(config_file, whole, tmp_path, options):
     assert 'no space or no inodes are left' in fails(config_file, folder / 'run')
     larger = 'remount,size=100m,nr_inodes=9999'
     subprocess.run(['mount', '-o', larger, folder], check=True)
-    finish(config_file, folder / 'run')
+    train_here(config_file, folder / 'run')
     assert_same(whole, result(folder / 'run'))
 
 
@@ -99,7 +99,7 @@ def test_read_only_disk_is_one_line(config_file, whole, tmp_path):
     subprocess.run(['mount', '-o', 'remount,ro', folder], check=True)
     assert 'ead-only file system' in fails(config_file, folder / 'run')
     subprocess.run(['mount', '-o', 'remount,rw', folder], check=True)
-    finish(config_file, folder / 'run')
+    train_here(config_file, folder / 'run')
     assert_same(whole, result(folder / 'run'))
 
 
@@ -125,7 +125,7 @@ def test_removed_work_directory_is_one_line(config_file, tmp_path):
 @pytest.mark.slow
 def test_renamed_work_directory_is_one_line(config_file, whole, tmp_path):
   train_until_gone(config_file, tmp_path / 'run', lambda path: path.rename(tmp_path / 'moved'))
-  finish(config_file, tmp_path / 'moved')
+  train_here(config_file, tmp_path / 'moved')
   assert_same(whole, result(tmp_path / 'moved'))
 
 

@@ -3,7 +3,7 @@ from jax import lax
 import jax.numpy as jnp
 import pytest
 
-from mecl_jax.models import count_macs, exit_costs, stage_costs
+from mecl_jax.models import count_macs, exit_costs, macs, stage_costs
 from mecl_jax.models.macs import quantity
 from tests.models.networks import build
 
@@ -45,6 +45,17 @@ def test_sum_of_stages_equals_final_exit(resnet20):
   assert stages[4].shape == (16, 16, 32)
   assert sum(stage.macs for stage in stages) == 40_551_040 - 640
   assert sum(stage.parameters for stage in stages) == 269_722 - 650
+
+
+def test_equal_blocks_are_counted_once(resnet20):
+  macs._traced.cache_clear()
+  first = stage_costs(resnet20.backbone, (32, 32, 3))
+  # The stem, the first group's blocks, and in each other group the first block and the rest.
+  assert macs._traced.cache_info().misses == 6
+  assert stage_costs(resnet20.backbone, (32, 32, 3)) == first
+  assert macs._traced.cache_info().misses == 6
+  smaller = stage_costs(resnet20.backbone, (16, 16, 3))
+  assert [4 * cost.macs for cost in smaller] == [cost.macs for cost in first]
 
 
 def test_counting_does_not_change_statistics():

@@ -81,8 +81,11 @@ def test_second_signal_has_its_usual_effect(usual):
 
 
 def test_ctrl_c_raises_in_a_library_until_training_starts():
+  # Tests that a shell starts in the background ignore SIGINT.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
   with pytest.raises(KeyboardInterrupt), Interruption():
     signal.raise_signal(signal.SIGINT)
+  signal.signal(signal.SIGINT, before)
 
 
 # Python runs a handler also in a callback of the garbage collector, which drops its exception.
