@@ -16,6 +16,7 @@ from mecl_jax.models.macs import quantity
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pictures.network import draw_network
 from mecl_jax.terminal import FittedTable
+from mecl_jax.training.easy_strengths import STRENGTH_FIELDS, STRENGTHENED
 from mecl_jax.training.exit_pacings import PACING_FIELDS
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
@@ -111,7 +112,8 @@ def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   usual = config_lib.default().curriculum
   switched_off = {
     'order': PACING_FIELDS if curriculum.order == 'none' else (),
-    'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
+    'sample_weights': STRENGTH_FIELDS if curriculum.sample_weights not in STRENGTHENED else (),
+    'exit_strengths': ('easy_strength',) if curriculum.exit_strengths else (),
   }
   unused = [
     f'{name} (curriculum.{switch} is {curriculum[switch]})'

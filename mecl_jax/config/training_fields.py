@@ -108,6 +108,8 @@ PHASES = Group(
   },
 )
 
+_STRENGTHS = numbers('numbers from -1 to 1', lambda v: all(-1 <= s <= 1 for s in v))
+
 CURRICULUM = Group(
   'Which training images are shown when, and how much they count.',
   {
@@ -166,7 +168,21 @@ CURRICULUM = Group(
       ' larger for easy images',
     ),
     'easy_strength': Field(
-      0.8, FROM_0_TO_1, '`easy_weighted`: weights at the first exit go from 1 - s to 1 + s'
+      0.8,
+      number('from -1 to 1', lambda v: -1 <= v <= 1),
+      '`easy_weighted`: weights at the first exit go from 1 - s to 1 + s; s falls to 0 at the last'
+      ' exit',
+    ),
+    'exit_strengths': Field(
+      (),
+      _STRENGTHS,
+      's of each exit, earliest first, or one for all, used as it is; empty: `easy_strength`',
+    ),
+    'easy_end': Field(
+      (),
+      _STRENGTHS,
+      's at the last step of the phase, reached linearly: one number or one per exit; empty: as at'
+      ' first; below 0 hard images have larger weights',
     ),
     'teacher': Field(
       'final_exit',

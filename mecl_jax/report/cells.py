@@ -131,6 +131,8 @@ _COLUMNS = {
   'macs_saving': _Column('MACs against the final exit', less_or_more),
   'easiest': _Column('weight of the easiest image', three_decimals),
   'hardest': _Column('weight of the hardest image', three_decimals),
+  'easiest_at_end': _Column('of the easiest, at the last step', three_decimals),
+  'hardest_at_end': _Column('of the hardest, at the last step', three_decimals),
   'seed': _Column('seed', identifier),
   'accuracy_sd': _Column('accuracy, sd (points)', percent),
   'nll_sd': _Column('NLL, sd', three_decimals),

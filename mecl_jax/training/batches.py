@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import devices, learning_speed
+from mecl_jax.training import devices, easy_strengths, learning_speed
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -85,7 +85,6 @@ def batch_maker(
     streamed: whether the batches hold the examples, and not only their rows.
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
-  depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
   slow, rates = plan.slow_shares, plan.head_rates
   first_side = None
   if _flips_alternate(run.config, plan):
@@ -96,7 +95,8 @@ def batch_maker(
     ids = curriculum.order[ranks].astype(np.int32)
     counted = weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
     if easiness is not None:
-      counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
+      strengths = easy_strengths.at_steps(plan.strengths, steps, plan.steps - 1)
+      counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], strengths))
     size = curriculum.batch_size
     epoch = mirrored = None
     if plan.recorded:

@@ -12,6 +12,7 @@ from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.durations import MOST_STEPS, is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
+from mecl_jax.training.easy_strengths import make_strengths
 from mecl_jax.training.exit_pacings import make_pacings, spread
 from mecl_jax.training.lookahead import slow_shares
 from mecl_jax.training.optimizers import learning_rates
@@ -34,7 +35,7 @@ class PhasePlan:
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
     order: ranking of the examples; 'none' in phases without a curriculum.
-    depths: of the phase's exits, from 0 at the network's first exit to 1 at its last.
+    strengths: float64 [2, exits of the phase], see `easy_strengths.at_steps`.
     sample_weights: as the field; 'none' in phases without a curriculum.
     distilled: whether the final exit teaches the others.
     recorded: epochs whose correct predictions are recorded, see `learning_speed.py`; 0: none.
@@ -53,7 +54,7 @@ class PhasePlan:
   exit_weights: tuple[float, ...]
   pacings: tuple[Pacing, ...]
   order: str
-  depths: tuple[float, ...]
+  strengths: np.ndarray
   sample_weights: str
   distilled: bool
   recorded: int
@@ -94,7 +95,7 @@ def make_plan(
     )
   epoch = train_size / config.batch_size
   weights = spread(config.exit_weights, exits, 'exit_weights')
-  depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
+  strengths = make_strengths(config.curriculum, exits)
   plans: list[PhasePlan] = []
   phases = make_phases(config.strategy, exits, segments, frozen=config.model.frozen)
   for phase in phases:
@@ -131,7 +132,7 @@ def make_plan(
         exit_weights=_of_phase(weights, phase),
         pacings=tuple(pacings[name] for name in phase.exits),
         order=order,
-        depths=tuple(depths[name] for name in phase.exits),
+        strengths=np.array([strengths[name] for name in phase.exits]).T,
         sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
         distilled=bool(phase.curriculum and config.distillation.weight),
         recorded=_recorded(config, phase, order, plans, steps, train_size),
