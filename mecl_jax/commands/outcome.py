@@ -195,6 +195,7 @@ def _summary(
       'max_share': settings.max_share if ordered else None,
       'sample_weights': settings.sample_weights,
       'easy_strength': settings.easy_strength if weighted else None,
+      'contradicted': settings.contradicted,
       'teacher': settings.teacher if scored else None,
       'measure': settings.measure if scored else None,
       'teacher_steps': _teacher_steps(run),

@@ -147,7 +147,7 @@ def _phases(run: Run) -> FittedTable:
       'epochs': f'{plan.steps * run.config.batch_size / size:.1f}',
       'optimiser': f'{settings.optimizer} {settings.learning_rate:g} {settings.schedule}',
       'loss of exits': ', '.join(plan.phase.exits),
-      'curriculum': curriculum_name(plan.order, plan.sample_weights),
+      'curriculum': curriculum_name(plan.order, plan.sample_weights, plan.contradicted),
       'visible images': _visible(run, plan),
     }
     rows.append(tuple(row.values()))

@@ -301,7 +301,9 @@ def _tables_of_choice(
 def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dict[str, str]:
   data, curriculum = run.dataset, summary['curriculum']
   teacher = curriculum['teacher'] and f' by {curriculum["teacher"]}, {curriculum["measure"]}'
-  name = curriculum_name(curriculum['order'], curriculum['sample_weights'])
+  name = curriculum_name(
+    *(curriculum[field] for field in ('order', 'sample_weights', 'contradicted'))
+  )
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'

@@ -184,6 +184,11 @@ CURRICULUM = Group(
       's at the last step of the phase, reached linearly: one number or one per exit; empty: as at'
       ' first; below 0 hard images have larger weights',
     ),
+    'contradicted': Field(
+      'keep',
+      one_of('keep', 'drop'),
+      'training images whose label is not the class that the teacher predicts; `drop`: never shown',
+    ),
     'teacher': Field(
       'final_exit',
       one_of(

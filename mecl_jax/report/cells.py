@@ -50,9 +50,10 @@ def gain(drop: float) -> str:
   return f'{0.0 - 100 * drop:+.2f}'
 
 
-def curriculum_name(order: str, sample_weights: str) -> str:
-  """Returns the short name of a curriculum from its two `curriculum` fields, or 'none'."""
-  return ', '.join(part for part in (order, sample_weights) if part != 'none') or 'none'
+def curriculum_name(order: str, sample_weights: str, contradicted: str = 'keep') -> str:
+  """Returns the short name of a curriculum from its `curriculum` fields, or 'none'."""
+  dropped = 'contradicted dropped' if contradicted == 'drop' else 'none'
+  return ', '.join(part for part in (order, sample_weights, dropped) if part != 'none') or 'none'
 
 
 class _Column(NamedTuple):

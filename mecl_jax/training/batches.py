@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import devices, easy_strengths, learning_speed
+from mecl_jax.training import contradictions, devices, easy_strengths, learning_speed
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -24,18 +24,22 @@ def make_curriculum(
 
   Returns:
     the curriculum, and the easiness of every training example for `batch_maker`, float64 [N] from 0
-    to 1 by rank; None unless the sample weights are 'easy_weighted'.
+    to 1 by rank among those that are shown; None unless the sample weights are 'easy_weighted'.
+
+  Raises:
+    UserError: as `contradictions.shown_rows`.
   """
   labels, balanced = run.dataset.train.labels, run.config.curriculum.class_balanced
-  score = None if difficulty is None else difficulty.score
+  rows = contradictions.shown_rows(run, plan, difficulty)
+  score = None if difficulty is None else difficulty.score[rows]
 
   def ranked(order: str) -> np.ndarray:
-    return make_order(order, score, labels, seed=plan.seeds[0], class_balanced=balanced)
+    return rows[make_order(order, score, labels[rows], seed=plan.seeds[0], class_balanced=balanced)]
 
   easiness = None
   if plan.sample_weights == 'easy_weighted':
-    easiness = np.empty(len(labels))
-    easiness[ranked('easy_first')] = np.linspace(1, 0, len(labels))
+    easiness = np.zeros(len(labels))
+    easiness[ranked('easy_first')] = np.linspace(1, 0, len(rows))
   return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness
 
 

@@ -37,6 +37,7 @@ class PhasePlan:
     order: ranking of the examples; 'none' in phases without a curriculum.
     strengths: float64 [2, exits of the phase], see `easy_strengths.at_steps`.
     sample_weights: as the field; 'none' in phases without a curriculum.
+    contradicted: as the field; 'keep' in phases without a curriculum.
     distilled: whether the final exit teaches the others.
     recorded: epochs whose correct predictions are recorded, see `learning_speed.py`; 0: none.
     seeds: of the ranking, the batches and the augmentation.
@@ -56,6 +57,7 @@ class PhasePlan:
   order: str
   strengths: np.ndarray
   sample_weights: str
+  contradicted: str
   distilled: bool
   recorded: int
   seeds: tuple[int, int, int]
@@ -134,6 +136,7 @@ def make_plan(
         order=order,
         strengths=np.array([strengths[name] for name in phase.exits]).T,
         sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
+        contradicted=config.curriculum.contradicted if phase.curriculum else 'keep',
         distilled=bool(phase.curriculum and config.distillation.weight),
         recorded=_recorded(config, phase, order, plans, steps, train_size),
         seeds=_seeds(config.seed, index),
@@ -202,7 +205,10 @@ def _recorded(
 ) -> int:
   """Returns the epochs to record: those of the first phase that trains the final exit."""
   wanted = config.curriculum.teacher == 'learning_speed' and order == 'none'
-  if not wanted or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before):
+  dropped = phase.curriculum and config.curriculum.contradicted == 'drop'  # no epoch has them all
+  if (
+    not wanted or dropped or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before)
+  ):
     return 0
   # A duration in epochs is rounded to steps: the last epoch may lack half a batch.
   epochs = (steps * config.batch_size + config.batch_size // 2) // train_size
