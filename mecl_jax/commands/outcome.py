@@ -31,6 +31,7 @@ from mecl_jax.report.style import save
 from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training.checkpoints import Position
+from mecl_jax.training.easy_strengths import STRENGTHENED
 from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import doing, read_metrics, work
 from mecl_jax.training.run import Run
@@ -175,7 +176,7 @@ def _summary(
   size = len(run.dataset.train)
   settings = config.curriculum
   ordered, scored = settings.order != 'none', needs_scores(config)
-  weighted = settings.sample_weights == 'easy_weighted'
+  weighted = settings.sample_weights in STRENGTHENED
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
     'dataset': run.dataset.name,

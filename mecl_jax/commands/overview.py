@@ -109,10 +109,13 @@ def _input(run: Run) -> dict[str, str]:
 
 def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   """Returns the fields that were changed although another field switches them off."""
-  usual = config_lib.default().curriculum
+  usual, weights = config_lib.default().curriculum, curriculum.sample_weights
   switched_off = {
     'order': PACING_FIELDS if curriculum.order == 'none' else (),
-    'sample_weights': STRENGTH_FIELDS if curriculum.sample_weights not in STRENGTHENED else (),
+    'sample_weights': (
+      *(STRENGTH_FIELDS if weights not in STRENGTHENED else ()),
+      *(('confidence_decay',) if weights != 'own_confidence' else ()),
+    ),
     'exit_strengths': ('easy_strength',) if curriculum.exit_strengths else (),
   }
   unused = [

@@ -67,6 +67,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     mirrored=by_batch if _flips_alternate(run.config, plan) else None,
     slow_share=None if plan.slow_shares is None else everywhere,
     head_rates=None if plan.head_rates is None else everywhere,
+    strengths=everywhere if plan.sample_weights == 'own_confidence' else None,
   )
 
 
@@ -90,6 +91,7 @@ def batch_maker(
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   slow, rates = plan.slow_shares, plan.head_rates
+  own = plan.sample_weights == 'own_confidence'
   first_side = None
   if _flips_alternate(run.config, plan):
     first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
@@ -98,8 +100,8 @@ def batch_maker(
     ranks = curriculum.ranks(steps)
     ids = curriculum.order[ranks].astype(np.int32)
     counted = weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
+    strengths = easy_strengths.at_steps(plan.strengths, steps, plan.steps - 1)
     if easiness is not None:
-      strengths = easy_strengths.at_steps(plan.strengths, steps, plan.steps - 1)
       counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], strengths))
     size = curriculum.batch_size
     epoch = mirrored = None
@@ -117,6 +119,7 @@ def batch_maker(
       mirrored=mirrored,
       slow_share=None if slow is None else slow[steps.start : steps.stop],
       head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
+      strengths=strengths.astype(np.float32) if own else None,
     )
 
   return make

@@ -145,7 +145,7 @@ def test_validation_size_is_a_number_or_a_share(size):
     ('exit_weights', (0.0,), 'one above 0'),
     ('exit_weights', (-1.0, 1.0), '0 or more'),
     ('curriculum.per_exit', 'each', 'shared, scaled, own'),
-    ('curriculum.sample_weights', 'hard', 'none, survivors, easy_weighted'),
+    ('curriculum.sample_weights', 'hard', 'none, survivors, easy_weighted, own_confidence'),
     ('curriculum.classifier', 'svm', 'svc, logistic_regression'),
     ('curriculum.measure', 'confidance', 'confidence, loss, margin, entropy'),
     ('curriculum.full_after', '0%', 'above 0'),

@@ -65,6 +65,14 @@ def test_strength_per_exit_changes_over_the_phase(toy_config, tmp_path):
     np.testing.assert_allclose(batches.weights[step], expected / expected.mean(axis=0), rtol=1e-6)
 
 
+def test_strengths_are_sent_to_the_step_for_own_confidence(toy_config, tmp_path):
+  chosen = {'curriculum.sample_weights': 'own_confidence', 'curriculum.easy_strength': 0.4}
+  batches, _ = made(toy_config, tmp_path, range(12), **chosen, **{'curriculum.easy_end': (1.0,)})
+  assert batches.strengths.dtype == np.float32 and batches.strengths.shape == (12, 3)
+  np.testing.assert_allclose(batches.strengths[[0, 11]], [[0.4, 0.2, 0], [1, 0.5, 0]], rtol=1e-6)
+  assert made(toy_config, tmp_path, **{'curriculum.sample_weights': 'none'})[0].strengths is None
+
+
 def test_four_orders_differ_only_in_order(toy_config, tmp_path):
   """Steps, seeds, learning rates and weights are the same; every prefix is balanced by class."""
 
