@@ -127,7 +127,10 @@ def _read_metrics(folder: pathlib.Path) -> None:
 
 
 def _difficulty() -> Difficulty:
-  return Difficulty(IDS, np.linspace(0, 1, 40), 'final_exit', 'confidence', 'toy', 'f' * 16)
+  contradicted = np.arange(40) % 3 == 0
+  return Difficulty(
+    IDS, np.linspace(0, 1, 40), 'final_exit', 'confidence', 'toy', 'f' * 16, contradicted
+  )
 
 
 def _write_csv(folder: pathlib.Path) -> None:
@@ -146,7 +149,10 @@ def _write_parquet(folder: pathlib.Path) -> None:
 def _read_difficulty(name: str, folder: pathlib.Path) -> None:
   found = Difficulty.load(folder / name)
   _require(all(isinstance(v, str) for v in (found.teacher, found.dataset)), 'the header')
-  _require(np.isfinite(found.align(IDS, name)).all(), 'scores that are not finite')
+  aligned = found.aligned(IDS, name)
+  _require(np.isfinite(aligned.score).all(), 'scores that are not finite')
+  wrong = aligned.contradicted
+  _require(wrong is None or (wrong.dtype, wrong.shape) == (bool, IDS.shape), 'contradicted')
 
 
 def _write_speed(folder: pathlib.Path) -> None:

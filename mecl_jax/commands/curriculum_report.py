@@ -33,7 +33,9 @@ def write(run: Run, folder: pathlib.Path) -> dict[str, Any]:
 
   Returns:
     for the summary, if they apply: `noise_auroc`, how well the score separates wrong labels from
-    others, and `agreement`, Spearman's correlation with each of `report.compare_with`.
+    others, `dropped`, the number of examples that are never shown because the teacher contradicts
+    them, `dropped_wrong`, how many of them have wrong labels, and `agreement`, Spearman's
+    correlation with each of `report.compare_with`.
 
   Raises:
     UserError: a run or file to compare with is missing, or of other examples.
@@ -42,8 +44,9 @@ def write(run: Run, folder: pathlib.Path) -> dict[str, Any]:
   path = run.workdir / 'difficulty.npz'
   if not path.exists():
     return {}
-  difficulty, train, names = Difficulty.load(path), run.dataset.train, run.dataset.class_names
-  score, flipped = difficulty.align(train.ids, path), run.dataset.flipped
+  train, names, flipped = run.dataset.train, run.dataset.class_names, run.dataset.flipped
+  difficulty = Difficulty.load(path).aligned(train.ids, path)
+  score = difficulty.score
   draw_contact_sheet(
     train.images, train.labels, names, score, folder / 'easy_and_hard.png', flipped=flipped
   )
@@ -61,6 +64,11 @@ def write(run: Run, folder: pathlib.Path) -> dict[str, Any]:
 
     facts['noise_auroc'] = float(roc_auc_score(flipped, score))
     run.console.print(f'AUROC of the score for finding wrong labels: {facts["noise_auroc"]:.3f}')
+  dropped = difficulty.contradicted
+  if run.config.curriculum.contradicted == 'drop' and dropped is not None:
+    facts['dropped'] = int(dropped.sum())
+    if flipped is not None:
+      facts['dropped_wrong'] = int((dropped & flipped).sum())
   if run.config.report.compare_with:
     facts['agreement'] = _compare(run, difficulty, score, folder)
   return facts

@@ -32,6 +32,7 @@ from mecl_jax.report.tables.summary import exit_rows, exit_table
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.training import rates_file
 from mecl_jax.training.checkpoints import Position
+from mecl_jax.training.easy_strengths import STRENGTHENED
 from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import doing, read_metrics, work
 from mecl_jax.training.run import Run
@@ -176,7 +177,7 @@ def _summary(
   size = len(run.dataset.train)
   settings = config.curriculum
   ordered, scored = settings.order != 'none', needs_scores(config)
-  weighted = settings.sample_weights == 'easy_weighted'
+  weighted = settings.sample_weights in STRENGTHENED
   first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
     'dataset': run.dataset.name,
@@ -196,6 +197,7 @@ def _summary(
       'max_share': settings.max_share if ordered else None,
       'sample_weights': settings.sample_weights,
       'easy_strength': settings.easy_strength if weighted else None,
+      'contradicted': settings.contradicted,
       'teacher': settings.teacher if scored else None,
       'measure': settings.measure if scored else None,
       'teacher_steps': _teacher_steps(run),

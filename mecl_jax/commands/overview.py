@@ -16,6 +16,7 @@ from mecl_jax.models.macs import quantity
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pictures.network import draw_network
 from mecl_jax.terminal import FittedTable
+from mecl_jax.training.easy_strengths import STRENGTH_FIELDS, STRENGTHENED
 from mecl_jax.training.exit_pacings import PACING_FIELDS
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
@@ -108,10 +109,14 @@ def _input(run: Run) -> dict[str, str]:
 
 def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   """Returns the fields that were changed although another field switches them off."""
-  usual = config_lib.default().curriculum
+  usual, weights = config_lib.default().curriculum, curriculum.sample_weights
   switched_off = {
     'order': PACING_FIELDS if curriculum.order == 'none' else (),
-    'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
+    'sample_weights': (
+      *(STRENGTH_FIELDS if weights not in STRENGTHENED else ()),
+      *(('confidence_decay',) if weights != 'own_confidence' else ()),
+    ),
+    'exit_strengths': ('easy_strength',) if curriculum.exit_strengths else (),
   }
   unused = [
     f'{name} (curriculum.{switch} is {curriculum[switch]})'
@@ -145,7 +150,7 @@ def _phases(run: Run) -> FittedTable:
       'epochs': f'{plan.steps * run.config.batch_size / size:.1f}',
       'optimiser': f'{settings.optimizer} {_rate(settings)} {settings.schedule}',
       'loss of exits': ', '.join(plan.phase.exits),
-      'curriculum': curriculum_name(plan.order, plan.sample_weights),
+      'curriculum': curriculum_name(plan.order, plan.sample_weights, plan.contradicted),
       'visible images': _visible(run, plan),
     }
     rows.append(tuple(row.values()))

@@ -40,7 +40,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
       phase.head_rates = config_lib.parse_items(phase.head_rates)
       phase.candidate_rates = config_lib.parse_items(phase.candidate_rates)
     curriculum = config.curriculum
-    curriculum.exit_factors = config_lib.parse_items(curriculum.exit_factors)
+    for name in ('exit_factors', 'exit_strengths', 'easy_end'):
+      curriculum[name] = config_lib.parse_items(curriculum[name])
     config_lib.check_fields(config, NAMES)
     if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
       curriculum.teacher = 'self_taught'

@@ -268,13 +268,19 @@ def _tables(
 
 
 def _weights(run: Run) -> Rows:
-  """Returns the weights of the easiest and the hardest training image at each exit."""
-  rows, strength = Rows(), run.config.curriculum.easy_strength
+  """Returns the weights of the easiest and the hardest training image at each exit.
+
+  Where they change over the phase, there are those of its first and of its last step.
+  """
+  rows, changes = Rows(), bool(run.config.curriculum.easy_end)
   for plan in run.plans:
     if plan.sample_weights == 'easy_weighted':
-      ends = favour_easy(np.array([1.0, 0.0]), np.array(plan.depths), strength)
-      for name, easiest, hardest in zip(plan.phase.exits, *ends, strict=True):
-        rows.append({'exit': name, 'easiest': float(easiest), 'hardest': float(hardest)})
+      first, last = favour_easy(np.array([1.0, 0.0]), plan.strengths).tolist()
+      columns = {'easiest': first[0], 'hardest': first[1]}
+      if changes:
+        columns |= {'easiest_at_end': last[0], 'hardest_at_end': last[1]}
+      for name, *values in zip(plan.phase.exits, *columns.values(), strict=True):
+        rows.append({'exit': name, **dict(zip(columns, values, strict=True))})
   return rows
 
 
@@ -295,7 +301,9 @@ def _tables_of_choice(
 def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dict[str, str]:
   data, curriculum = run.dataset, summary['curriculum']
   teacher = curriculum['teacher'] and f' by {curriculum["teacher"]}, {curriculum["measure"]}'
-  name = curriculum_name(curriculum['order'], curriculum['sample_weights'])
+  name = curriculum_name(
+    *(curriculum[field] for field in ('order', 'sample_weights', 'contradicted'))
+  )
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'

@@ -94,5 +94,10 @@ def _scores(
   changed = run.config.strategy == 'mixed' and scores_own_backbone(run.config)
   begun = position.total > first.before and (changed or needs_scores(run.config))
   found = difficulty(run, begun=begun, digest=position.scores, train_run=train_run)
+  if run.config.curriculum.contradicted == 'drop' and found.contradicted is not None:
+    dropped, size = int(found.contradicted.sum()), len(found.ids)
+    run.console.print(
+      f'{dropped:,} of {size:,} training examples are never shown: the teacher contradicts them'
+    )
   run.interruption.check()
   return found, dataclasses.replace(position, scores=found.digest)

@@ -116,6 +116,8 @@ PHASES = Group(
   },
 )
 
+_STRENGTHS = numbers('numbers from -1 to 1', lambda v: all(-1 <= s <= 1 for s in v))
+
 CURRICULUM = Group(
   'Which training images are shown when, and how much they count.',
   {
@@ -169,12 +171,37 @@ CURRICULUM = Group(
     ),
     'sample_weights': Field(
       'none',
-      one_of('none', 'survivors', 'easy_weighted'),
+      one_of('none', 'survivors', 'easy_weighted', 'own_confidence'),
       'weights in the loss; `survivors`: larger where earlier exits are unsure; `easy_weighted`:'
-      ' larger for easy images',
+      ' larger for easy images; `own_confidence`: larger where the exit itself is confident in the'
+      ' label',
     ),
     'easy_strength': Field(
-      0.8, FROM_0_TO_1, '`easy_weighted`: weights at the first exit go from 1 - s to 1 + s'
+      0.8,
+      number('from -1 to 1', lambda v: -1 <= v <= 1),
+      '`easy_weighted`, `own_confidence`: weights at the first exit go from 1 - s to 1 + s; s falls'
+      ' to 0 at the last exit',
+    ),
+    'exit_strengths': Field(
+      (),
+      _STRENGTHS,
+      's of each exit, earliest first, or one for all, used as it is; empty: `easy_strength`',
+    ),
+    'easy_end': Field(
+      (),
+      _STRENGTHS,
+      's at the last step of the phase, reached linearly: one number or one per exit; empty: as at'
+      ' first; below 0 hard images have larger weights',
+    ),
+    'confidence_decay': Field(
+      0.6,
+      BELOW_1,
+      '`own_confidence`: share of the earlier value in the moving average of the confidence',
+    ),
+    'contradicted': Field(
+      'keep',
+      one_of('keep', 'drop'),
+      'training images whose label is not the class that the teacher predicts; `drop`: never shown',
     ),
     'teacher': Field(
       'final_exit',

@@ -27,6 +27,8 @@ class Difficulty:
     measure: name of the measure, for example 'confidence'; see `scores`.
     dataset: name of the data set, or '' if unknown.
     fingerprint: `Dataset.fingerprint` of the scored training split, or '' if unknown.
+    contradicted: bool [N], whether the teacher predicts another class than the label; None if
+      unknown, as in tables and in files of mecl_jax 0.4.
   """
 
   ids: np.ndarray
@@ -35,11 +37,13 @@ class Difficulty:
   measure: str
   dataset: str
   fingerprint: str
+  contradicted: np.ndarray | None = None
 
   def save(self, path: str | os.PathLike) -> None:
-    """Writes an .npz file with `id`, `score`, `rank` (0 is easiest) and a JSON `header`."""
+    """Writes an .npz file: `id`, `score`, `rank` (0: easiest), `contradicted`, a JSON `header`."""
     rank = np.empty(len(self.score), np.int64)
     rank[np.argsort(self.score, kind='stable')] = np.arange(len(rank))
+    known = {} if self.contradicted is None else {'contradicted': self.contradicted}
     header = {key: getattr(self, key) for key in ('teacher', 'measure', 'dataset', 'fingerprint')}
     write_npz(
       path,
@@ -48,6 +52,7 @@ class Difficulty:
         'score': np.asarray(self.score, np.float64),
         'rank': rank,
         'header': np.array(json.dumps(header)),
+        **known,
       },
     )
 
@@ -65,12 +70,14 @@ class Difficulty:
     path = pathlib.Path(path)
     columns = {'.csv': _read_csv, '.parquet': _read_parquet}.get(path.suffix, _read_npz)
     try:
-      ids, score, header = columns(path)
+      ids, score, header, contradicted = columns(path)
       facts = {'teacher': path.name, 'measure': 'score', 'dataset': '', 'fingerprint': ''} | header
       if ids.shape != score.shape or ids.ndim != 1 or score.dtype.kind not in 'fiub':
         raise ValueError(f'ids of shape {ids.shape}, {score.dtype} scores of shape {score.shape}')
+      if contradicted is not None and (contradicted.shape, contradicted.dtype) != (ids.shape, bool):
+        raise ValueError(f'{contradicted.dtype} `contradicted` of shape {contradicted.shape}')
       score = score.astype(np.float64)
-      return cls(ids=ids, score=score, **facts)
+      return cls(ids=ids, score=score, **facts, contradicted=contradicted)
     except UserError:
       raise
     except FileNotFoundError:
@@ -98,6 +105,14 @@ class Difficulty:
       float64 [N].
 
     Raises:
+      UserError: as `aligned`.
+    """
+    return self.aligned(ids, path).score
+
+  def aligned(self, ids: np.ndarray, path: str | os.PathLike) -> 'Difficulty':
+    """Returns the difficulty in the order of `ids`, with the arguments of `align`.
+
+    Raises:
       UserError: ids are missing, unknown or duplicate, or scores are not finite.
     """
     known = set(self.ids.tolist())
@@ -115,16 +130,19 @@ class Difficulty:
         f'{path} does not match the training split of {len(ids)} examples: {counts}{made_for}'
       )
     by_id = np.argsort(self.ids)
-    return self.score[by_id[np.searchsorted(self.ids[by_id], ids)]]
+    rows = by_id[np.searchsorted(self.ids[by_id], ids)]
+    contradicted = None if self.contradicted is None else self.contradicted[rows]
+    return dataclasses.replace(self, ids=ids, score=self.score[rows], contradicted=contradicted)
 
 
-Columns = tuple[np.ndarray, np.ndarray, dict[str, str]]  # ids, score, header
+# Ids, score, header, contradicted.
+Columns = tuple[np.ndarray, np.ndarray, dict[str, str], np.ndarray | None]
 
 
 def _read_npz(path: pathlib.Path) -> Columns:
   file = read_npz(path)
   header = json.loads(str(file['header'])) if 'header' in file else {}
-  return file['id'].astype(np.str_), file['score'], header
+  return file['id'].astype(np.str_), file['score'], header, file.get('contradicted')
 
 
 def _read_csv(path: pathlib.Path) -> Columns:
@@ -145,4 +163,4 @@ def _read_parquet(path: pathlib.Path) -> Columns:
 
 def _from_table(table) -> Columns:
   ids = np.array(table['id'].cast('string').to_pylist(), np.str_)
-  return ids, table['score'].cast('float64').to_numpy(), {}
+  return ids, table['score'].cast('float64').to_numpy(), {}, None

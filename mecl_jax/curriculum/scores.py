@@ -74,6 +74,19 @@ def entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   return -(np.exp(log_probabilities) * log_probabilities).sum(axis=-1)
 
 
+def contradicted(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Returns whether another class than the label is predicted.
+
+  Args:
+    logits: float [N, classes].
+    labels: int [N].
+
+  Returns:
+    bool [N].
+  """
+  return logits.argmax(axis=-1) != labels
+
+
 # Measures of the logits of one exit.
 MEASURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
   'confidence': confidence,

@@ -26,16 +26,15 @@ def inside(ranks: np.ndarray, visible: np.ndarray) -> np.ndarray:
   return (ranks[..., None] < visible) / share
 
 
-def favour_easy(easiness: np.ndarray, depth: np.ndarray, strength: float) -> np.ndarray:
-  """Returns weights above 1 for easy and below 1 for hard examples, strongest at the first exit.
+def favour_easy(easiness: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+  """Returns weights above 1 for easy and below 1 for hard examples.
 
-  The weight is `1 + strength * (1 - depth) * (2 * easiness - 1)`. L2W-DEN learns weights within
-  the same bounds; this schedule is fixed.
+  The weight is `1 + strength * (2 * easiness - 1)`. L2W-DEN learns weights within the same bounds,
+  with a strength of 0.8 on CIFAR; these weights are fixed.
 
   Args:
     easiness: float [.., batch], from 0 (the hardest training example) to 1 (the easiest).
-    depth: float [exits], from 0 (the first exit of the network) to 1 (the last).
-    strength: in [0, 1]; the paper uses 0.8 on CIFAR.
+    strengths: float [.., exits], in [-1, 1]; below 0 hard examples have the larger weights.
 
   Returns:
     float64 [.., batch, exits], in [1 - strength, 1 + strength].
@@ -44,7 +43,7 @@ def favour_easy(easiness: np.ndarray, depth: np.ndarray, strength: float) -> np.
     Han et al., "Learning to Weight Samples for Dynamic Early-exiting Networks", ECCV 2022, arXiv
     2209.08310.
   """
-  return 1 + strength * (1 - depth) * (2 * easiness[..., None] - 1)
+  return 1 + strengths[..., None, :] * (2 * easiness[..., None] - 1)
 
 
 def reweighted(counted: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -50,9 +50,10 @@ def gain(drop: float) -> str:
   return f'{0.0 - 100 * drop:+.2f}'
 
 
-def curriculum_name(order: str, sample_weights: str) -> str:
-  """Returns the short name of a curriculum from its two `curriculum` fields, or 'none'."""
-  return ', '.join(part for part in (order, sample_weights) if part != 'none') or 'none'
+def curriculum_name(order: str, sample_weights: str, contradicted: str = 'keep') -> str:
+  """Returns the short name of a curriculum from its `curriculum` fields, or 'none'."""
+  dropped = 'contradicted dropped' if contradicted == 'drop' else 'none'
+  return ', '.join(part for part in (order, sample_weights, dropped) if part != 'none') or 'none'
 
 
 class _Column(NamedTuple):
@@ -131,6 +132,8 @@ _COLUMNS = {
   'macs_saving': _Column('MACs against the final exit', less_or_more),
   'easiest': _Column('weight of the easiest image', three_decimals),
   'hardest': _Column('weight of the hardest image', three_decimals),
+  'easiest_at_end': _Column('of the easiest, at the last step', three_decimals),
+  'hardest_at_end': _Column('of the hardest, at the last step', three_decimals),
   'seed': _Column('seed', identifier),
   'accuracy_sd': _Column('accuracy, sd (points)', percent),
   'nll_sd': _Column('NLL, sd', three_decimals),

@@ -18,8 +18,8 @@ from mecl_jax.teachers.plain_run import TrainRun, plain_config
 from mecl_jax.training.run import Run
 
 
-def score(run: Run, train_run: TrainRun) -> np.ndarray:
-  """Returns the mean difficulty of held-out predictions over the repeats, float64 [N].
+def score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
+  """Scores all examples by held-out predictions.
 
   Every fold is a run in teacher/ of the run's work directory, with the held-out part as its test
   split. So it resumes like any run, and folds that have ended are not repeated.
@@ -28,6 +28,10 @@ def score(run: Run, train_run: TrainRun) -> np.ndarray:
     run: whose training examples are scored.
     train_run: trains a run to its end.
 
+  Returns:
+    the mean difficulty over the repeats, float64 [N]; whether more than half of the repeats predict
+    another class than the label, bool [N].
+
   Raises:
     UserError: a class has fewer examples than there are folds.
   """
@@ -35,6 +39,7 @@ def score(run: Run, train_run: TrainRun) -> np.ndarray:
   _check_classes(run.dataset, settings.folds)
   config = _network_only(run.config)
   measured = np.zeros((settings.repeats, len(train)))
+  wrong = np.zeros(measured.shape, bool)
   for repeat in range(settings.repeats):
     for fold, (seed, held_out) in enumerate(
       _cut(train.labels, settings.folds, config.seed, repeat)
@@ -50,10 +55,10 @@ def score(run: Run, train_run: TrainRun) -> np.ndarray:
       found = predictions.load_predictions(workdir / 'predictions.npz')
       labels = train.labels[held_out]
       assert np.array_equal(found['test_ids'], train.ids[held_out])
-      measured[repeat, held_out] = scores.MEASURES[settings.measure](
-        found['test_logits'][:, -1], labels
-      )
-  return measured.mean(axis=0)
+      logits = found['test_logits'][:, -1]
+      measured[repeat, held_out] = scores.MEASURES[settings.measure](logits, labels)
+      wrong[repeat, held_out] = scores.contradicted(logits, labels)
+  return measured.mean(axis=0), wrong.mean(axis=0) > 0.5
 
 
 def _check_classes(dataset: Dataset, folds: int) -> None:

@@ -20,7 +20,7 @@ def plain_config(config: ConfigDict) -> ConfigDict:
   """
   plain = config.copy_and_resolve_references()
   plain.curriculum.order = 'none'
-  plain.curriculum.sample_weights = 'none'
+  plain.curriculum.sample_weights, plain.curriculum.contradicted = 'none', 'keep'
   plain.distillation.weight = 0.0
   plain.curriculum.per_exit = 'shared'
   plain.curriculum.exit_factors, plain.curriculum.exit_pacings = (1.0,), ''

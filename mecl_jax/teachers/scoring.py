@@ -134,28 +134,31 @@ def _new(run: Run, train_run: TrainRun) -> Difficulty:
     aligned = _aligned(given, settings.difficulty_file, run)
     found = dataclasses.replace(aligned, teacher=f'file: {given.teacher}')
   else:
-    score = _score(run, train_run)
+    score, contradicted = _score(run, train_run)
     name = settings.teacher
     if name == 'checkpoint' and settings.teacher_exit != FINAL:
       name = f'checkpoint, {settings.teacher_exit}'
-    found = Difficulty(train.ids, score, name, settings.measure, '', '')
+    found = Difficulty(train.ids, score, name, settings.measure, '', '', contradicted)
   return dataclasses.replace(found, dataset=run.dataset.name, fingerprint=run.dataset.fingerprint)
 
 
 def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:
   """Returns the scores in the order of the training split."""
-  ids = run.dataset.train.ids
-  score = given.align(ids, path)
+  aligned = given.aligned(run.dataset.train.ids, path)
   if given.fingerprint not in ('', run.dataset.fingerprint):
     raise UserError(
       f'{path} was made for other data: it has the ids of {given.dataset}, but images or labels'
       f' differ from those of {run.dataset.name}'
     )
-  return dataclasses.replace(given, ids=ids, score=score)
+  return aligned
 
 
-def _score(run: Run, train_run: TrainRun) -> np.ndarray:
-  """Applies the teacher; returns float64 [N], larger is harder."""
+def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
+  """Applies the teacher.
+
+  Returns:
+    float64 [N], larger is harder; bool [N], whether it predicts another class than the label.
+  """
   config, labels = run.config, run.dataset.train.labels
   settings, own = config.curriculum, scores_own_backbone(run.config)
 
@@ -167,10 +170,13 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     return cross_validation.score(run, train_run)
   if settings.teacher == 'learning_speed':
     workdir = run.workdir if own else train_plain_run(run, train_run)
-    return scores.SPEEDS[settings.measure](*learning_speed.load(workdir, run.dataset.train.ids))
+    learned, errors, epochs = learning_speed.load(workdir, run.dataset.train.ids)
+    return scores.SPEEDS[settings.measure](learned, errors, epochs), learned == epochs
   if settings.teacher == 'prediction_depth':
     model = load_network_for(run, other_run())
-    return scores.prediction_depth(_logits(model, run, model.exit_names), labels)
+    of_exits = _logits(model, run, model.exit_names)
+    contradicted = scores.contradicted(of_exits[:, -1], labels)
+    return scores.prediction_depth(of_exits, labels), contradicted
   if settings.teacher == 'transfer':
     model = run.model if own else load_network_for(run, other_run(), any_data=True)
     features = _on_training_images(penultimate_features, model, run)
@@ -186,7 +192,7 @@ def _score(run: Run, train_run: TrainRun) -> np.ndarray:
     logits = _final_logits(model, run)
   else:
     raise NotImplementedError(f'the teacher {settings.teacher} has no branch here')
-  return scores.MEASURES[settings.measure](logits, labels)
+  return scores.MEASURES[settings.measure](logits, labels), scores.contradicted(logits, labels)
 
 
 def _logits(model: MultiExit, run: Run, exits: tuple[str, ...]) -> np.ndarray:

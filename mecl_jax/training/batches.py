@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import devices, learning_speed
+from mecl_jax.training import contradictions, devices, easy_strengths, learning_speed
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -24,18 +24,22 @@ def make_curriculum(
 
   Returns:
     the curriculum, and the easiness of every training example for `batch_maker`, float64 [N] from 0
-    to 1 by rank; None unless the sample weights are 'easy_weighted'.
+    to 1 by rank among those that are shown; None unless the sample weights are 'easy_weighted'.
+
+  Raises:
+    UserError: as `contradictions.shown_rows`.
   """
   labels, balanced = run.dataset.train.labels, run.config.curriculum.class_balanced
-  score = None if difficulty is None else difficulty.score
+  rows = contradictions.shown_rows(run, plan, difficulty)
+  score = None if difficulty is None else difficulty.score[rows]
 
   def ranked(order: str) -> np.ndarray:
-    return make_order(order, score, labels, seed=plan.seeds[0], class_balanced=balanced)
+    return rows[make_order(order, score, labels[rows], seed=plan.seeds[0], class_balanced=balanced)]
 
   easiness = None
   if plan.sample_weights == 'easy_weighted':
-    easiness = np.empty(len(labels))
-    easiness[ranked('easy_first')] = np.linspace(1, 0, len(labels))
+    easiness = np.zeros(len(labels))
+    easiness[ranked('easy_first')] = np.linspace(1, 0, len(rows))
   return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness
 
 
@@ -63,6 +67,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     mirrored=by_batch if _flips_alternate(run.config, plan) else None,
     slow_share=None if plan.slow_shares is None else everywhere,
     head_rates=None if plan.head_rates is None else everywhere,
+    strengths=everywhere if plan.sample_weights == 'own_confidence' else None,
   )
 
 
@@ -85,8 +90,8 @@ def batch_maker(
     streamed: whether the batches hold the examples, and not only their rows.
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
-  depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
   slow, rates = plan.slow_shares, plan.head_rates
+  own = plan.sample_weights == 'own_confidence'
   first_side = None
   if _flips_alternate(run.config, plan):
     first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
@@ -95,8 +100,9 @@ def batch_maker(
     ranks = curriculum.ranks(steps)
     ids = curriculum.order[ranks].astype(np.int32)
     counted = weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
+    strengths = easy_strengths.at_steps(plan.strengths, steps, plan.steps - 1)
     if easiness is not None:
-      counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
+      counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], strengths))
     size = curriculum.batch_size
     epoch = mirrored = None
     if plan.recorded:
@@ -113,6 +119,7 @@ def batch_maker(
       mirrored=mirrored,
       slow_share=None if slow is None else slow[steps.start : steps.stop],
       head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
+      strengths=strengths.astype(np.float32) if own else None,
     )
 
   return make

@@ -13,7 +13,7 @@ import numpy as np
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
 from mecl_jax.models import MultiExit, exit_scope, set_trainable
-from mecl_jax.training import devices, learning_speed, sources
+from mecl_jax.training import devices, learning_speed, own_confidence, sources
 from mecl_jax.training.batches import augments, batch_maker, make_layout
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.plan import PhasePlan
@@ -116,6 +116,8 @@ def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, 
     extra['temperature'] = np.float32(run.config.distillation.temperature)
   if plan.recorded:
     extra |= learning_speed.empty_record(len(run.dataset.train))
+  if plan.sample_weights == 'own_confidence':
+    extra |= own_confidence.empty_record(len(run.dataset.train), len(plan.phase.exits))
   graphdef, state, frozen = split(
     run.model, plan.phase.trainable, make_optimizer(plan.settings), extra
   )
@@ -131,7 +133,7 @@ def unfinished(state: TrainState) -> Arrays:
 
 def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
   """Returns the loss of a phase."""
-  distillation = config.distillation
+  distillation, own = config.distillation, plan.sample_weights == 'own_confidence'
   return Objective(
     exits=plan.phase.exits,
     label_smoothing=plan.settings.label_smoothing,
@@ -141,6 +143,7 @@ def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
     growth_above=distillation.growth_above,
     gradients=config.gradients if len(plan.phase.exits) > 1 else 'sum',
     radius=config.cagrad_radius if config.gradients == 'cagrad' else 0.0,
+    decay=config.curriculum.confidence_decay if own else 0.0,
   )
 
 

@@ -12,6 +12,7 @@ from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.durations import MOST_STEPS, is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
+from mecl_jax.training.easy_strengths import make_strengths
 from mecl_jax.training.exit_pacings import make_pacings, spread
 from mecl_jax.training.lookahead import slow_shares
 from mecl_jax.training.optimizers import learning_rates
@@ -35,8 +36,9 @@ class PhasePlan:
     exit_weights: of the losses, one per exit of the phase.
     pacings: step -> visible share, one per exit of the phase.
     order: ranking of the examples; 'none' in phases without a curriculum.
-    depths: of the phase's exits, from 0 at the network's first exit to 1 at its last.
+    strengths: float64 [2, exits of the phase], see `easy_strengths.at_steps`.
     sample_weights: as the field; 'none' in phases without a curriculum.
+    contradicted: as the field; 'keep' in phases without a curriculum.
     distilled: whether the final exit teaches the others.
     recorded: epochs whose correct predictions are recorded, see `learning_speed.py`; 0: none.
     seeds: of the ranking, the batches and the augmentation.
@@ -54,8 +56,9 @@ class PhasePlan:
   exit_weights: tuple[float, ...]
   pacings: tuple[Pacing, ...]
   order: str
-  depths: tuple[float, ...]
+  strengths: np.ndarray
   sample_weights: str
+  contradicted: str
   distilled: bool
   recorded: int
   seeds: tuple[int, int, int]
@@ -95,7 +98,7 @@ def make_plan(
     )
   epoch = train_size / config.batch_size
   weights = spread(config.exit_weights, exits, 'exit_weights')
-  depths = dict(zip(exits, np.linspace(0, 1, len(exits)).tolist(), strict=True))
+  strengths = make_strengths(config.curriculum, exits)
   plans: list[PhasePlan] = []
   phases = make_phases(config.strategy, exits, segments, frozen=config.model.frozen)
   for phase in phases:
@@ -132,8 +135,9 @@ def make_plan(
         exit_weights=_of_phase(weights, phase),
         pacings=tuple(pacings[name] for name in phase.exits),
         order=order,
-        depths=tuple(depths[name] for name in phase.exits),
+        strengths=np.array([strengths[name] for name in phase.exits]).T,
         sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
+        contradicted=config.curriculum.contradicted if phase.curriculum else 'keep',
         distilled=bool(phase.curriculum and config.distillation.weight),
         recorded=_recorded(config, phase, order, plans, steps, train_size),
         seeds=_seeds(config.seed, index),
@@ -205,7 +209,10 @@ def _recorded(
 ) -> int:
   """Returns the epochs to record: those of the first phase that trains the final exit."""
   wanted = config.curriculum.teacher == 'learning_speed' and order == 'none'
-  if not wanted or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before):
+  dropped = phase.curriculum and config.curriculum.contradicted == 'drop'  # no epoch has them all
+  if (
+    not wanted or dropped or FINAL not in phase.exits or any(FINAL in p.phase.exits for p in before)
+  ):
     return 0
   # A duration in epochs is rounded to steps: the last epoch may lack half a batch.
   epochs = (steps * config.batch_size + config.batch_size // 2) // train_size

@@ -11,7 +11,7 @@ import optax
 
 from mecl_jax.compiler import compiler_options
 from mecl_jax.models import FINAL, MultiExit, draw_dropout
-from mecl_jax.training import gradients, learning_speed, lookahead
+from mecl_jax.training import gradients, learning_speed, lookahead, own_confidence
 from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
 
 Arrays = dict[str, Any]  # nested dicts of arrays
@@ -29,6 +29,7 @@ class Objective(NamedTuple):
       after a batch whose mean highest probability at the final exit is above `growth_above`.
     gradients: how the exits share the backbone, a value of the field of this name.
     radius: see `gradients.cagrad`.
+    decay: see `own_confidence.averaged`.
   """
 
   exits: tuple[str, ...]
@@ -39,6 +40,7 @@ class Objective(NamedTuple):
   growth_above: float = 1.0
   gradients: str = 'sum'
   radius: float = 0.0
+  decay: float = 0.0
 
 
 class Batches(NamedTuple):
@@ -54,6 +56,7 @@ class Batches(NamedTuple):
     mirrored: bool [S, B], the images to mirror, if flips alternate; None: `augment` draws them.
     slow_share: float32 [S], see `lookahead.pull`; None: no lookahead.
     head_rates: float32 [S, E], factors of the learning rate for each head; None: all are 1.
+    strengths: float32 [S, E], see `own_confidence.favour_confident`; None: no such weights.
   """
 
   ids: Any
@@ -65,6 +68,7 @@ class Batches(NamedTuple):
   mirrored: Any = None
   slow_share: Any = None
   head_rates: Any = None
+  strengths: Any = None
 
 
 class TrainState(NamedTuple):
@@ -74,8 +78,8 @@ class TrainState(NamedTuple):
     params: trainable parameters.
     batch_stats: moving averages of batch norm in the trainable parts.
     opt_state: of the optimiser.
-    extra: `temperature` of distillation, the arrays of `learning_speed.empty_record`, `slow`
-      parameters and batch statistics of lookahead, or nothing.
+    extra: `temperature` of distillation, the arrays of `learning_speed.empty_record` and of
+      `own_confidence.empty_record`, `slow` parameters and batch statistics of lookahead; or none.
   """
 
   params: Arrays
@@ -183,6 +187,8 @@ def make_update(
         augment_key = jax.random.fold_in(key, batch.step)
         images = augment(augment_key, examples['images'], batch.mirrored)
         examples = {**examples, 'images': images}
+    if batch.strengths is not None:
+      examples = {**examples, 'ids': batch.ids, 'strengths': batch.strengths}
     dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
     grads, (loss, batch_stats, extra, exit_loss, correct) = gradient(
       state.params, state, frozen, examples, batch.weights, dropout_key
@@ -227,6 +233,8 @@ def _make_gradient(graphdef: nnx.GraphDef, objective: Objective) -> Callable:
       extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
     if objective.survivors:
       weights = weights * survival(logits, weights > 0)
+    if 'strengths' in examples:
+      weights, extra = own_confidence.weighted(weights, extra, examples, logits, objective.decay)
     correct = logits.argmax(axis=-1) == examples['labels'][:, None]
     updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
     rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)

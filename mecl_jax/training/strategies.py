@@ -89,9 +89,10 @@ def _heads_only(phase: Phase) -> Phase:
 
 
 def needs_scores(config: ConfigDict) -> bool:
-  """Returns whether training uses difficulty scores, to rank or to weight examples."""
+  """Returns whether training uses difficulty scores, to rank, weight or drop examples."""
   settings = config.curriculum
-  return settings.order in NEED_TEACHER or settings.sample_weights == 'easy_weighted'
+  weighted, drops = settings.sample_weights == 'easy_weighted', settings.contradicted == 'drop'
+  return settings.order in NEED_TEACHER or weighted or drops
 
 
 def scores_own_backbone(config: ConfigDict) -> bool:

@@ -46,6 +46,15 @@ def test_page_lists_the_weights_of_easy_images(toy_config, tmp_path):
   assert 'easy_weighted by final_exit, confidence' in page
 
 
+def test_page_lists_weights_at_both_ends_of_a_phase(toy_config, tmp_path):
+  changes = {'curriculum.order': 'none', 'curriculum.sample_weights': 'easy_weighted'}
+  changes |= {'curriculum.easy_strength': 0.4, 'curriculum.easy_end': (-0.2,), 'report.page': True}
+  run(toy_config, tmp_path, **changes)
+  with (tmp_path / 'report/tables/weights.csv').open() as file:
+    rows = [list(map(float, list(row.values())[1:])) for row in csv.DictReader(file)]
+  np.testing.assert_allclose(rows, [[1.4, 0.6, 0.8, 1.2], [1.2, 0.8, 0.9, 1.1]])
+
+
 @pytest.mark.parametrize(
   ('strategy', 'order', 'drawn'),
   [

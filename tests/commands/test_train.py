@@ -32,7 +32,7 @@ def test_every_strategy_runs_to_its_report(ended, strategy):
     'order': 'easy_first', 'pacing': 'fixed_exponential', 'visible_at_start': 0.2,
     'teacher': 'self_taught' if strategy in ('joint', 'layer_wise') else 'final_exit',
     'per_exit': 'shared', 'max_share': 1.0, 'sample_weights': 'none',
-    'easy_strength': None, 'measure': 'confidence',
+    'easy_strength': None, 'contradicted': 'keep', 'measure': 'confidence',
     'teacher_steps': 12 if strategy in ('joint', 'layer_wise') else 0,
   }  # fmt: skip
   macs = [row['macs'] for row in summary['exits']]

@@ -22,6 +22,30 @@ def test_save_and_load(tmp_path):
     assert file['rank'].tolist() == [2, 0, 3, 1]
 
 
+def test_contradicted_examples_are_kept_in_the_file(tmp_path):
+  wrong = np.array([True, False, True, False])
+  dataclasses.replace(example(), contradicted=wrong).save(tmp_path / 'd.npz')
+  read = Difficulty.load(tmp_path / 'd.npz')
+  assert read.contradicted.dtype == bool and read.contradicted.tolist() == wrong.tolist()
+  aligned = read.aligned(np.array(['d', 'a', 'c', 'b']), 'f')
+  assert aligned.contradicted.tolist() == [False, True, True, False]
+  assert aligned.ids.tolist() == ['d', 'a', 'c', 'b'] and read.digest == example().digest
+
+
+def test_file_of_version_0_4_lacks_contradicted(tmp_path):
+  example().save(tmp_path / 'd.npz')
+  with np.load(tmp_path / 'd.npz') as file:
+    assert 'contradicted' not in file
+  assert Difficulty.load(tmp_path / 'd.npz').contradicted is None
+
+
+@pytest.mark.parametrize('array', [np.zeros(4), np.zeros(3, bool), np.zeros((4, 1), bool)])
+def test_invalid_contradicted_is_rejected(tmp_path, array):
+  np.savez(tmp_path / 'd.npz', id=IDS, score=np.arange(4.0), contradicted=array)
+  with pytest.raises(DamagedFile, match=r'is not a valid difficulty file: .*`contradicted`'):
+    Difficulty.load(tmp_path / 'd.npz')
+
+
 def test_align_joins_by_id():
   wanted = np.array(['d', 'a', 'c', 'b'])
   assert example().align(wanted, 'f').tolist() == [0.2, 0.4, 0.9, 0.1]

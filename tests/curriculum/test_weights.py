@@ -22,11 +22,17 @@ def test_inside_sums_to_equal_weights_in_a_pass():
     np.testing.assert_allclose(counted[..., exit_index].mean(), 1)
 
 
-def test_favour_easy_at_each_depth():
-  result = weights.favour_easy(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]), 0.8)
+def test_favour_easy_at_each_exit():
+  result = weights.favour_easy(np.array([0.0, 0.5, 1.0]), np.array([0.8, -0.4, 0.0]))
   np.testing.assert_allclose(result[:, 0], [0.2, 1, 1.8])
-  np.testing.assert_allclose(result[:, 1], [0.6, 1, 1.4])
+  np.testing.assert_allclose(result[:, 1], [1.4, 1, 0.6])
   np.testing.assert_allclose(result[:, 2], 1)
+
+
+def test_favour_easy_at_each_step():
+  easiness, strengths = np.array([[0.0, 1.0], [1.0, 0.25]]), np.array([[0.5], [-0.5]])
+  result = weights.favour_easy(easiness, strengths)
+  np.testing.assert_allclose(result[..., 0], [[0.5, 1.5], [0.5, 1.25]])
 
 
 def test_reweighted_keeps_sums_over_the_batch():
@@ -38,6 +44,6 @@ def test_reweighted_keeps_sums_over_the_batch():
 def test_reweighted_prefix_has_mean_weight_one():
   ranks = np.arange(10)[None]  # easiest first
   counted = weights.inside(ranks, np.array([[2, 10]]))
-  result = weights.reweighted(counted, weights.favour_easy(1 - ranks / 9, np.zeros(2), 0.8))
+  result = weights.reweighted(counted, weights.favour_easy(1 - ranks / 9, np.full(2, 0.8)))
   np.testing.assert_allclose(result.mean(axis=1), 1)
   assert not result[0, 2:, 0].any() and result[0, 0, 0] > result[0, 1, 0]

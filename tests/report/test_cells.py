@@ -44,3 +44,4 @@ def test_accuracy_against_the_final_exit_is_a_change():
 def test_curriculum_name_has_order_and_weights():
   assert cells.curriculum_name('none', 'none') == 'none'
   assert cells.curriculum_name('easy_first', 'easy_weighted') == 'easy_first, easy_weighted'
+  assert cells.curriculum_name('none', 'none', 'drop') == 'contradicted dropped'

@@ -15,7 +15,7 @@ from tests.toys import make_arrays, make_config
 
 def test_cross_validated_scores_held_out_examples(toy_config, tmp_path):
   found = score(toy_config, tmp_path, teacher='cross_validated', folds=2, repeats=2)
-  total, times = np.zeros(200), np.zeros(200, int)
+  total, times, wrong = np.zeros(200), np.zeros(200, int), np.zeros(200, int)
   cuts = []
   for repeat in range(2):
     for fold in range(2):
@@ -27,10 +27,12 @@ def test_cross_validated_scores_held_out_examples(toy_config, tmp_path):
       assert counts.max() - counts.min() <= 1  # stratified
       total[where] += scores.loss(held_out['test_logits'][:, -1], held_out['test_labels'])
       times[where] += 1
+      wrong[where] += held_out['test_logits'][:, -1].argmax(axis=-1) != held_out['test_labels']
       cuts.append(tuple(where))
       assert json.loads((workdir / 'summary.json').read_text())['exits'][-1]['name'] == 'final'
   assert (times == 2).all() and len(set(cuts)) == 4
   np.testing.assert_allclose(found.score, total / 2)
+  assert np.array_equal(found.contradicted, wrong == 2) and set(wrong) == {0, 1, 2}
   assert found.measure == 'loss'
   summary = run(toy_config, tmp_path)
   assert summary['curriculum']['teacher_steps'] == 4 * 12

@@ -48,12 +48,15 @@ def test_any_exit_scores_by_any_measure(
   np.testing.assert_allclose(found.score, expected, rtol=1e-5)
   assert found.measure == measure
   assert found.teacher == ('checkpoint, stage1' if index == 0 else 'checkpoint')
+  assert np.array_equal(found.contradicted, logits[:, index].argmax(axis=-1) != labels)
 
 
 def test_prediction_depth_uses_all_exits(toy_config, taught, logits_and_labels, tmp_path):
   found = score(toy_config, tmp_path, teacher='prediction_depth', teacher_workdir=str(taught))
   assert np.array_equal(found.score, scores.prediction_depth(*logits_and_labels))
   assert set(np.floor(found.score)) == {0, 1, 2}
+  logits, labels = logits_and_labels
+  assert np.array_equal(found.contradicted, logits[:, 2].argmax(axis=-1) != labels)
 
 
 def test_prediction_depth_trains_a_plain_run(toy_config, tmp_path):

@@ -54,6 +54,25 @@ def test_easy_examples_weigh_more_at_early_exits(toy_config, tmp_path):
   assert (last == 1).all()
 
 
+def test_strength_per_exit_changes_over_the_phase(toy_config, tmp_path):
+  """Batches of 20 hold all 200 examples in 10 steps; at step 11 of 12 the strength is easy_end."""
+  chosen = {'curriculum.sample_weights': 'easy_weighted', 'curriculum.order': 'none'}
+  chosen |= {'curriculum.exit_strengths': (0.6, 0.0, 0.2), 'curriculum.easy_end': (-0.5, 0.0, 0.2)}
+  easiness = np.linspace(0, 1, 200)
+  batches, _ = made(toy_config, tmp_path, range(12), easiness=easiness, **chosen)
+  for step, strengths in ((0, (0.6, 0, 0.2)), (11, (-0.5, 0, 0.2))):
+    expected = 1 + (2 * easiness[batches.ids[step]][:, None] - 1) * strengths
+    np.testing.assert_allclose(batches.weights[step], expected / expected.mean(axis=0), rtol=1e-6)
+
+
+def test_strengths_are_sent_to_the_step_for_own_confidence(toy_config, tmp_path):
+  chosen = {'curriculum.sample_weights': 'own_confidence', 'curriculum.easy_strength': 0.4}
+  batches, _ = made(toy_config, tmp_path, range(12), **chosen, **{'curriculum.easy_end': (1.0,)})
+  assert batches.strengths.dtype == np.float32 and batches.strengths.shape == (12, 3)
+  np.testing.assert_allclose(batches.strengths[[0, 11]], [[0.4, 0.2, 0], [1, 0.5, 0]], rtol=1e-6)
+  assert made(toy_config, tmp_path, **{'curriculum.sample_weights': 'none'})[0].strengths is None
+
+
 def test_four_orders_differ_only_in_order(toy_config, tmp_path):
   """Steps, seeds, learning rates and weights are the same; every prefix is balanced by class."""
 

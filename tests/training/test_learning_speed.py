@@ -23,6 +23,7 @@ def test_learning_speed_is_recorded_in_training(toy_config, tmp_path):
   assert ((errors <= learned) & (learned <= 4)).all() and len(set(learned)) > 2
   assert ((learned > 0) == (errors > 0)).all()
   assert np.array_equal(found.score, scores.learned_epoch(learned, errors, 4))
+  assert np.array_equal(found.contradicted, learned == 4) and 0 < (learned == 4).sum() < 200
   assert found.measure == 'learned_epoch'
 
 

@@ -181,8 +181,7 @@ def _training(tables: Tables, pictures: Pictures) -> Blocks:
   caption = prose.CURVES.format(visible=prose.VISIBLE if paced else '')
   blocks: Blocks = [Text(text), Drawing(training.training_curves(rows), caption, ('training',))]
   if _has(tables, 'weights'):
-    listing = Listing('weights', prose.WEIGHTS, ('exit', 'easiest', 'hardest'))
-    blocks += [Text(prose.WEIGHTED), listing]
+    blocks += [Text(prose.WEIGHTED), Listing('weights', prose.WEIGHTS)]
   return blocks
 
 

@@ -38,6 +38,8 @@ def draw_exit_curve(summary: Mapping[str, Any], path: str | os.PathLike) -> None
     ylabel='test accuracy (%)',
   )
   curriculum = summary['curriculum']
-  name = curriculum_name(curriculum['order'], curriculum['sample_weights'])
+  name = curriculum_name(
+    *(curriculum[field] for field in ('order', 'sample_weights', 'contradicted'))
+  )
   axes.set_title(f'{summary["dataset"]}, {summary["backbone"]}, {summary["strategy"]}, {name}')
   save(figure, path)
