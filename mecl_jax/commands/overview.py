@@ -109,9 +109,16 @@ def _input(run: Run) -> dict[str, str]:
 def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   """Returns the fields that were changed although another field switches them off."""
   usual = config_lib.default().curriculum
+  of_weights = {
+    'easy_strength': ('easy_weighted',),
+    'gate_confidence': ('cgt_hard', 'cgt_soft'),
+    'weight_rate': ('l2w_den',),
+  }
   switched_off = {
     'order': PACING_FIELDS if curriculum.order == 'none' else (),
-    'sample_weights': ('easy_strength',) if curriculum.sample_weights != 'easy_weighted' else (),
+    'sample_weights': tuple(
+      name for name, used_by in of_weights.items() if curriculum.sample_weights not in used_by
+    ),
   }
   unused = [
     f'{name} (curriculum.{switch} is {curriculum[switch]})'

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import devices, learning_speed
+from mecl_jax.training import devices, learning_speed, weight_network
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -63,6 +63,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     mirrored=by_batch if _flips_alternate(run.config, plan) else None,
     slow_share=None if plan.slow_shares is None else everywhere,
     head_rates=None if plan.head_rates is None else everywhere,
+    weight_rate=everywhere if plan.sample_weights == weight_network.METHOD else None,
   )
 
 
@@ -86,7 +87,10 @@ def batch_maker(
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   depths, strength = np.asarray(plan.depths), run.config.curriculum.easy_strength
-  slow, rates = plan.slow_shares, plan.head_rates
+  slow, rates, factors = plan.slow_shares, plan.head_rates, plan.exit_factors
+  weight_rates = None
+  if plan.sample_weights == weight_network.METHOD:
+    weight_rates = weight_network.learning_rates(plan.steps, run.config.curriculum.weight_rate)
   first_side = None
   if _flips_alternate(run.config, plan):
     first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
@@ -97,6 +101,8 @@ def batch_maker(
     counted = weights.inside(ranks, visible_by_exit(plan, curriculum, steps))
     if easiness is not None:
       counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], depths, strength))
+    if factors is not None:
+      counted = factors[steps.start : steps.stop, None] * counted
     size = curriculum.batch_size
     epoch = mirrored = None
     if plan.recorded:
@@ -113,6 +119,7 @@ def batch_maker(
       mirrored=mirrored,
       slow_share=None if slow is None else slow[steps.start : steps.stop],
       head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
+      weight_rate=None if weight_rates is None else weight_rates[steps.start : steps.stop],
     )
 
   return make
