@@ -148,10 +148,9 @@ def make_step(
     if adapters:
       params = {**params, 'adapters': state.extra['adapters']}
     if objective.sample_weights == weight_network.METHOD:
-      with jax.named_scope('look_ahead'):
-        network = learn_weights(
-          state.extra['weight_network'], params, state, frozen, examples, batch, dropout_key
-        )
+      network = learn_weights(
+        state.extra['weight_network'], params, state, frozen, examples, batch, dropout_key
+      )
       state = state._replace(extra={**state.extra, 'weight_network': network})
     grads, (loss, batch_stats, extra, exit_loss, correct) = gradient(
       params, state, frozen, examples, batch.weights, dropout_key

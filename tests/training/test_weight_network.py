@@ -25,6 +25,8 @@ from tests.training.test_step import (
   prepare,
 )
 
+pytestmark = pytest.mark.stacks
+
 RNG = np.random.default_rng(0)
 EXITS = ('stage1', 'stage2', 'final')
 
