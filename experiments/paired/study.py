@@ -16,6 +16,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError, choose
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
+from mecl_jax.training.gating import BY_EARLIER_EXITS
 
 BASELINE = 'standard'  # the arm that the others are compared with
 Pairs = Sequence[tuple[str, str]]  # an arm, and another that it is compared with
@@ -232,9 +233,9 @@ def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
     raise UserError(
       f'{whose} has cache_features=False; heads on a shared backbone need cache_features=True'
     )
-  if by_exit and config.curriculum.sample_weights == 'survivors':
+  if by_exit and (weights := config.curriculum.sample_weights) in BY_EARLIER_EXITS:
     raise UserError(
-      f'{whose} cannot be searched per exit: survivors weights depend on earlier exits'
+      f'{whose} cannot be searched per exit: {weights} weights depend on earlier exits'
     )
   heads = [head or config.model.head for _, head in map(split_head, config.model.exits)]
   if by_exit and (cascades := [head for head in heads if head.startswith(CASCADE)]):

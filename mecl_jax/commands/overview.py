@@ -110,12 +110,15 @@ def _input(run: Run) -> dict[str, str]:
 def _unused_fields(curriculum: ConfigDict) -> dict[str, str]:
   """Returns the fields that were changed although another field switches them off."""
   usual, weights = config_lib.default().curriculum, curriculum.sample_weights
+  of_weights = {
+    **dict.fromkeys(STRENGTH_FIELDS, STRENGTHENED),
+    'confidence_decay': ('own_confidence',),
+    'gate_confidence': ('cgt_hard', 'cgt_soft'),
+    'weight_rate': ('l2w_den',),
+  }
   switched_off = {
     'order': PACING_FIELDS if curriculum.order == 'none' else (),
-    'sample_weights': (
-      *(STRENGTH_FIELDS if weights not in STRENGTHENED else ()),
-      *(('confidence_decay',) if weights != 'own_confidence' else ()),
-    ),
+    'sample_weights': tuple(name for name, used_by in of_weights.items() if weights not in used_by),
     'exit_strengths': ('easy_strength',) if curriculum.exit_strengths else (),
   }
   unused = [

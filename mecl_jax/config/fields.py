@@ -240,6 +240,12 @@ FIELDS = Group(
       ),
       'weights of the losses of the exits, earliest first; one: for every exit',
     ),
+    'exit_schedule': Field(
+      'constant',
+      one_of('constant', 'shallow_first', 'deep_first'),
+      'how the weights of the losses move between early and late exits over a phase (`joint`,'
+      ' `mixed`)',
+    ),
     'gradients': Field(
       'sum',
       one_of('sum', 'equilibrium', 'partition', 'pcgrad', 'cagrad'),

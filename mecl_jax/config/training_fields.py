@@ -171,10 +171,19 @@ CURRICULUM = Group(
     ),
     'sample_weights': Field(
       'none',
-      one_of('none', 'survivors', 'easy_weighted', 'own_confidence'),
+      one_of(
+        'none',
+        'survivors',
+        'easy_weighted',
+        'own_confidence',
+        'cgt_hard',
+        'cgt_soft',
+        'l2w_den',
+      ),
       'weights in the loss; `survivors`: larger where earlier exits are unsure; `easy_weighted`:'
       ' larger for easy images; `own_confidence`: larger where the exit itself is confident in the'
-      ' label',
+      ' label; `cgt_hard`, `cgt_soft`: smaller where earlier exits are right; `l2w_den`: learned,'
+      ' see [curriculum.md](curriculum.md)',
     ),
     'easy_strength': Field(
       0.8,
@@ -202,6 +211,17 @@ CURRICULUM = Group(
       'keep',
       one_of('keep', 'drop'),
       'training images whose label is not the class that the teacher predicts; `drop`: never shown',
+    ),
+    'gate_confidence': Field(
+      0.9,
+      FROM_0_TO_1,
+      '`cgt_hard`: probability from which a right exit closes the later ones; `cgt_soft`: middle of'
+      ' the sigmoid',
+    ),
+    'weight_rate': Field(
+      1e-4,
+      number('above 0, at most 1', lambda v: 0 < v <= 1),
+      '`l2w_den`: highest learning rate of the network that predicts the weights',
     ),
     'teacher': Field(
       'final_exit',
@@ -252,5 +272,11 @@ DISTILLATION = Group(
       'factor of T after a batch whose mean highest probability is above `growth_above`',
     ),
     'growth_above': Field(0.5, number('above 0, at most 1', lambda v: 0 < v <= 1), 'see `growth`'),
+    'feature_weight': Field(
+      0.0,
+      NOT_NEGATIVE,
+      'weight of the squared distance between features of each early exit and of the final exit'
+      ' (`joint`, `mixed`); 0: none',
+    ),
   },
 )

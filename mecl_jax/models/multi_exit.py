@@ -159,11 +159,28 @@ class MultiExit(nnx.Module):
 
   def read(self, summaries: Sequence[jax.Array], exits: Sequence[str] | None = None) -> jax.Array:
     """Returns logits [B, exits, classes] from the result of `summarise` for the same exits."""
+    return self._logits(summaries, exits, lambda head, *inputs: head.read(*inputs))
+
+  def read_embedded(
+    self, summaries: Sequence[jax.Array], exits: Sequence[str] | None = None
+  ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Returns the result of `read`, and `Head.embed` of the `needed` exits, [B, N] each."""
+    embedded = list[jax.Array]()
+
+    def read(head, summary, *before):
+      embedded.append(head.embed(summary))
+      return head.answer(embedded[-1], *before)
+
+    return self._logits(summaries, exits, read), tuple(embedded)
+
+  def _logits(self, summaries, exits, read: Callable[..., jax.Array]) -> jax.Array:
+    """Returns logits [B, exits, classes] by `read(head, summary, [logits of the exit before])`."""
     needed, logits = self.needed(exits), list[jax.Array]()
     for name, x in zip(needed, summaries, strict=True):
       head = self.heads[name]
+      before = logits[-1:] if isinstance(head, CascadeHead) else ()
       with jax.named_scope(exit_scope(name)):
-        logits.append(head.read(x, logits[-1]) if isinstance(head, CascadeHead) else head.read(x))
+        logits.append(read(head, x, *before))
     return jnp.stack([logits[needed.index(name)] for name in self._chosen(exits)], axis=1)
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:

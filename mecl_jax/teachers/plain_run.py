@@ -14,14 +14,15 @@ TrainRun = Callable[[ConfigDict, pathlib.Path, Dataset], object]
 
 
 def plain_config(config: ConfigDict) -> ConfigDict:
-  """Returns a resolved configuration without curriculum, sample weights and distillation.
+  """Returns a resolved configuration without curriculum, weights, exit schedule and distillation.
 
   The evaluation target goes too, since its files describe the exits of the original run.
   """
   plain = config.copy_and_resolve_references()
   plain.curriculum.order = 'none'
   plain.curriculum.sample_weights, plain.curriculum.contradicted = 'none', 'keep'
-  plain.distillation.weight = 0.0
+  plain.distillation.weight = plain.distillation.feature_weight = 0.0
+  plain.exit_schedule = 'constant'
   plain.curriculum.per_exit = 'shared'
   plain.curriculum.exit_factors, plain.curriculum.exit_pacings = (1.0,), ''
   plain.report.compare_with = ''

@@ -6,7 +6,13 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum, Difficulty, make_order, visible_count, weights
-from mecl_jax.training import contradictions, devices, easy_strengths, learning_speed
+from mecl_jax.training import (
+  contradictions,
+  devices,
+  easy_strengths,
+  learning_speed,
+  weight_network,
+)
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -68,6 +74,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     slow_share=None if plan.slow_shares is None else everywhere,
     head_rates=None if plan.head_rates is None else everywhere,
     strengths=everywhere if plan.sample_weights == 'own_confidence' else None,
+    weight_rate=everywhere if plan.sample_weights == weight_network.METHOD else None,
   )
 
 
@@ -90,8 +97,10 @@ def batch_maker(
     streamed: whether the batches hold the examples, and not only their rows.
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
-  slow, rates = plan.slow_shares, plan.head_rates
-  own = plan.sample_weights == 'own_confidence'
+  slow, rates, factors = plan.slow_shares, plan.head_rates, plan.exit_factors
+  own, weight_rates = plan.sample_weights == 'own_confidence', None
+  if plan.sample_weights == weight_network.METHOD:
+    weight_rates = weight_network.learning_rates(plan.steps, run.config.curriculum.weight_rate)
   first_side = None
   if _flips_alternate(run.config, plan):
     first_side = np.random.default_rng(plan.seeds[2]).random(len(train)) < 0.5
@@ -103,6 +112,8 @@ def batch_maker(
     strengths = easy_strengths.at_steps(plan.strengths, steps, plan.steps - 1)
     if easiness is not None:
       counted = weights.reweighted(counted, weights.favour_easy(easiness[ids], strengths))
+    if factors is not None:
+      counted = factors[steps.start : steps.stop, None] * counted
     size = curriculum.batch_size
     epoch = mirrored = None
     if plan.recorded:
@@ -120,6 +131,7 @@ def batch_maker(
       slow_share=None if slow is None else slow[steps.start : steps.stop],
       head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
       strengths=strengths.astype(np.float32) if own else None,
+      weight_rate=None if weight_rates is None else weight_rates[steps.start : steps.stop],
     )
 
   return make

@@ -42,26 +42,6 @@ def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) 
   return temperature**2 * optax.softmax_cross_entropy(logits / temperature, targets[:, None, :])
 
 
-def survival(logits: jax.Array, seen: jax.Array) -> jax.Array:
-  """Returns weights that are larger for examples of which all earlier exits are unsure.
-
-  Exit j passes an example on with probability 1 - its highest class probability. The weight at
-  exit k is the product of these over j < k, divided by its mean over the examples of the batch that
-  carry loss at exit k. All examples have weight 1 at the first exit.
-
-  Args:
-    logits: [batch, exits, classes], earliest exit first; no gradient flows through them.
-    seen: bool [batch, exits], whether the example carries loss at the exit.
-
-  Returns:
-    [batch, exits], with mean 1 over `seen` (0 if no example is passed on).
-  """
-  passed = 1 - jax.nn.softmax(jax.lax.stop_gradient(logits)).max(axis=-1)
-  reached = jnp.cumprod(jnp.concatenate([jnp.ones_like(passed[:, :1]), passed[:, :-1]], 1), axis=1)
-  mean = (reached * seen).sum(axis=0) / jnp.maximum(seen.sum(axis=0), 1)
-  return reached / jnp.maximum(mean, jnp.finfo(reached.dtype).tiny)
-
-
 def weighted_sum(losses: jax.Array, weights: jax.Array) -> jax.Array:
   """Returns the sum over exits and mean over the batch, `sum(weights * losses) / batch`.
 

@@ -13,19 +13,21 @@ import numpy as np
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.data.augment import augment
 from mecl_jax.models import MultiExit, exit_scope, set_trainable
-from mecl_jax.training import devices, learning_speed, own_confidence, sources
+from mecl_jax.training import (
+  devices,
+  hints,
+  learning_speed,
+  own_confidence,
+  sources,
+  weight_network,
+)
 from mecl_jax.training.batches import augments, batch_maker, make_layout
+from mecl_jax.training.gating import BY_EARLIER_EXITS
+from mecl_jax.training.objective import Arrays, Objective
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
-from mecl_jax.training.step import (
-  Arrays,
-  Objective,
-  StepMetrics,
-  TrainState,
-  make_step,
-  split,
-)
+from mecl_jax.training.step import StepMetrics, TrainState, make_step, split
 
 
 class PhaseSteps:
@@ -116,11 +118,18 @@ def initial_state(run: Run, plan: PhasePlan) -> tuple[nnx.GraphDef, TrainState, 
     extra['temperature'] = np.float32(run.config.distillation.temperature)
   if plan.recorded:
     extra |= learning_speed.empty_record(len(run.dataset.train))
+  optimizer, exits = make_optimizer(plan.settings), plan.phase.exits
   if plan.sample_weights == 'own_confidence':
-    extra |= own_confidence.empty_record(len(run.dataset.train), len(plan.phase.exits))
-  graphdef, state, frozen = split(
-    run.model, plan.phase.trainable, make_optimizer(plan.settings), extra
-  )
+    extra |= own_confidence.empty_record(len(run.dataset.train), len(exits))
+  if plan.sample_weights == weight_network.METHOD:
+    extra['weight_network'] = weight_network.new_network(len(exits), jax.random.key(plan.seeds[0]))
+  graphdef, state, frozen = split(run.model, plan.phase.trainable, optimizer, extra)
+  if plan.hinted:
+    extra['adapters'] = hints.new_adapters(
+      run.model, exits, run.dataset.image_shape, jax.random.key(plan.seeds[1])
+    )
+    trained = {**state.params, 'adapters': extra['adapters']}
+    state = state._replace(opt_state=optimizer.init(trained))
   if plan.slow_shares is not None:  # copies, because a step donates each array of its input once
     extra['slow'] = jax.tree.map(jnp.copy, (state.params, state.batch_stats))
   return graphdef, state._replace(extra=extra), frozen
@@ -134,13 +143,16 @@ def unfinished(state: TrainState) -> Arrays:
 def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
   """Returns the loss of a phase."""
   distillation, own = config.distillation, plan.sample_weights == 'own_confidence'
+  in_step = plan.sample_weights in (*BY_EARLIER_EXITS, weight_network.METHOD)
   return Objective(
     exits=plan.phase.exits,
     label_smoothing=plan.settings.label_smoothing,
-    survivors=plan.sample_weights == 'survivors',
+    sample_weights=plan.sample_weights if in_step else 'none',
+    gate=config.curriculum.gate_confidence if plan.sample_weights.startswith('cgt') else 0.0,
     distilled=distillation.weight if plan.distilled else 0.0,
     growth=distillation.growth,
     growth_above=distillation.growth_above,
+    hint=distillation.feature_weight if plan.hinted else 0.0,
     gradients=config.gradients if len(plan.phase.exits) > 1 else 'sum',
     radius=config.cagrad_radius if config.gradients == 'cagrad' else 0.0,
     decay=config.curriculum.confidence_decay if own else 0.0,

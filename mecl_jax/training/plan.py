@@ -14,6 +14,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
 from mecl_jax.training.easy_strengths import make_strengths
 from mecl_jax.training.exit_pacings import make_pacings, spread
+from mecl_jax.training.exit_schedule import exit_factors
 from mecl_jax.training.lookahead import slow_shares
 from mecl_jax.training.optimizers import learning_rates
 from mecl_jax.training.strategies import Phase, make_phases
@@ -34,12 +35,14 @@ class PhasePlan:
       or, with a learning rate of 'auto', are not found yet.
     slow_shares: float32 [steps], see `lookahead.slow_shares`; None: no lookahead.
     exit_weights: of the losses, one per exit of the phase.
+    exit_factors: float32 [steps, exits of the phase], of `exit_weights`; None: all are 1.
     pacings: step -> visible share, one per exit of the phase.
     order: ranking of the examples; 'none' in phases without a curriculum.
     strengths: float64 [2, exits of the phase], see `easy_strengths.at_steps`.
     sample_weights: as the field; 'none' in phases without a curriculum.
     contradicted: as the field; 'keep' in phases without a curriculum.
-    distilled: whether the final exit teaches the others.
+    distilled: whether the final exit teaches the others by its logits.
+    hinted: whether it teaches them by its features.
     recorded: epochs whose correct predictions are recorded, see `learning_speed.py`; 0: none.
     seeds: of the ranking, the batches and the augmentation.
     log_every, validate_every: steps; 0 validates only at the end.
@@ -54,12 +57,14 @@ class PhasePlan:
   head_rates: np.ndarray | None
   slow_shares: np.ndarray | None
   exit_weights: tuple[float, ...]
+  exit_factors: np.ndarray | None
   pacings: tuple[Pacing, ...]
   order: str
   strengths: np.ndarray
   sample_weights: str
   contradicted: str
   distilled: bool
+  hinted: bool
   recorded: int
   seeds: tuple[int, int, int]
   log_every: int
@@ -133,12 +138,14 @@ def make_plan(
         head_rates=_head_rates(settings, field, phase, phases),
         slow_shares=_slow_shares(settings, steps),
         exit_weights=_of_phase(weights, phase),
+        exit_factors=exit_factors(config.exit_schedule, steps, len(phase.exits)),
         pacings=tuple(pacings[name] for name in phase.exits),
         order=order,
         strengths=np.array([strengths[name] for name in phase.exits]).T,
         sample_weights=config.curriculum.sample_weights if phase.curriculum else 'none',
         contradicted=config.curriculum.contradicted if phase.curriculum else 'keep',
         distilled=bool(phase.curriculum and config.distillation.weight),
+        hinted=bool(phase.curriculum and config.distillation.feature_weight),
         recorded=_recorded(config, phase, order, plans, steps, train_size),
         seeds=_seeds(config.seed, index),
         log_every=max(1, to_steps(log.every, epoch=epoch, phase=steps)),

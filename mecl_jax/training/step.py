@@ -6,41 +6,12 @@ from typing import Any, NamedTuple
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from mecl_jax.compiler import compiler_options
-from mecl_jax.models import FINAL, MultiExit, draw_dropout
-from mecl_jax.training import gradients, learning_speed, lookahead, own_confidence
-from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
-
-Arrays = dict[str, Any]  # nested dicts of arrays
-
-
-class Objective(NamedTuple):
-  """The loss that a step minimises.
-
-  Attributes:
-    exits: names of the exits that carry loss.
-    label_smoothing: see `losses.cross_entropy`.
-    survivors: whether the weights are multiplied by `losses.survival`.
-    distilled: C of `(1 - C) cross-entropy + C distillation` from the final exit; 0: none.
-    growth, growth_above: the temperature, kept in `TrainState.extra`, is multiplied by `growth`
-      after a batch whose mean highest probability at the final exit is above `growth_above`.
-    gradients: how the exits share the backbone, a value of the field of this name.
-    radius: see `gradients.cagrad`.
-    decay: see `own_confidence.averaged`.
-  """
-
-  exits: tuple[str, ...]
-  label_smoothing: float = 0.0
-  survivors: bool = False
-  distilled: float = 0.0
-  growth: float = 1.0
-  growth_above: float = 1.0
-  gradients: str = 'sum'
-  radius: float = 0.0
-  decay: float = 0.0
+from mecl_jax.models import MultiExit
+from mecl_jax.training import learning_speed, lookahead, weight_network
+from mecl_jax.training.objective import Arrays, Objective, make_gradient
 
 
 class Batches(NamedTuple):
@@ -57,6 +28,7 @@ class Batches(NamedTuple):
     slow_share: float32 [S], see `lookahead.pull`; None: no lookahead.
     head_rates: float32 [S, E], factors of the learning rate for each head; None: all are 1.
     strengths: float32 [S, E], see `own_confidence.favour_confident`; None: no such weights.
+    weight_rate: float32 [S], learning rate of `weight_network`; None: there is none.
   """
 
   ids: Any
@@ -69,6 +41,7 @@ class Batches(NamedTuple):
   slow_share: Any = None
   head_rates: Any = None
   strengths: Any = None
+  weight_rate: Any = None
 
 
 class TrainState(NamedTuple):
@@ -79,7 +52,8 @@ class TrainState(NamedTuple):
     batch_stats: moving averages of batch norm in the trainable parts.
     opt_state: of the optimiser.
     extra: `temperature` of distillation, the arrays of `learning_speed.empty_record` and of
-      `own_confidence.empty_record`, `slow` parameters and batch statistics of lookahead; or none.
+      `own_confidence.empty_record`, `slow` parameters and batch statistics of lookahead, `adapters`
+      of `hints`, which train with the parameters, `weight_network`, or nothing.
   """
 
   params: Arrays
@@ -176,7 +150,17 @@ def make_update(
     it is empty if the batches hold the examples.
   """
 
-  gradient = _make_gradient(graphdef, objective)
+  def move(params, grads, state, batch):
+    """Returns the parameters and the optimiser's state after a step."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    if batch.head_rates is not None:
+      updates = _at_head_rates(updates, batch.head_rates, objective.exits)
+    moved = jax.tree.map(
+      lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), params, updates
+    )
+    return moved, opt_state
+
+  gradient, learn_weights = make_gradient(graphdef, objective, lambda *args: move(*args)[0])
 
   def one(state, frozen, source, key, batch):
     with jax.named_scope('batch'):  # scopes are for profiles
@@ -190,18 +174,23 @@ def make_update(
     if batch.strengths is not None:
       examples = {**examples, 'ids': batch.ids, 'strengths': batch.strengths}
     dropout_key = jax.random.fold_in(key, ~batch.step)  # augmentation never uses this number
+    params, adapters = state.params, 'adapters' in state.extra
+    if adapters:
+      params = {**params, 'adapters': state.extra['adapters']}
+    if objective.sample_weights == weight_network.METHOD:
+      network = learn_weights(
+        state.extra['weight_network'], params, state, frozen, examples, batch, dropout_key
+      )
+      state = state._replace(extra={**state.extra, 'weight_network': network})
     grads, (loss, batch_stats, extra, exit_loss, correct) = gradient(
-      state.params, state, frozen, examples, batch.weights, dropout_key
+      params, state, frozen, examples, batch.weights, dropout_key
     )
     if batch.epoch is not None:
       extra = {**extra, **learning_speed.updated(extra, batch.ids, batch.epoch, ~correct[:, -1])}
     with jax.named_scope('update'):
-      updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-      if batch.head_rates is not None:
-        updates = _at_head_rates(updates, batch.head_rates, objective.exits)
-      params = jax.tree.map(
-        lambda p, u: (p - batch.learning_rate * u).astype(p.dtype), state.params, updates
-      )
+      params, opt_state = move(params, grads, state, batch)
+      if adapters:
+        extra = {**extra, 'adapters': params.pop('adapters')}
       if batch.slow_share is not None:
         fast, slow = lookahead.pull((params, batch_stats), extra['slow'], batch.slow_share)
         (params, batch_stats), extra = fast, {**extra, 'slow': slow}
@@ -212,79 +201,6 @@ def make_update(
   return one
 
 
-def _make_gradient(graphdef: nnx.GraphDef, objective: Objective) -> Callable:
-  """Makes `gradient(params, state, frozen, examples, weights, key) -> (gradients, rest)`.
-
-  `rest` is the loss, the batch statistics, the new `TrainState.extra`, the mean loss of each exit
-  [E], and whether its prediction is right [B, E].
-  """
-
-  def losses_of(params, state, frozen, examples, weights, key):
-    """Returns losses and their weights, [B, E] each, and what else a step needs."""
-    model, extra = nnx.merge(graphdef, params, state.batch_stats, frozen), state.extra
-    draw_dropout(model, key)
-    logits, teacher = _predictions(model, examples, objective)
-    losses = cross_entropy(logits, examples['labels'], objective.label_smoothing)
-    minimised = losses
-    if teacher is not None:
-      taught = np.array([name != FINAL for name in objective.exits])
-      soft = distillation(logits, teacher, extra['temperature']) * taught
-      minimised = (1 - objective.distilled) * losses + objective.distilled * soft
-      extra = {**extra, 'temperature': _next_temperature(extra, teacher, objective)}
-    if objective.survivors:
-      weights = weights * survival(logits, weights > 0)
-    if 'strengths' in examples:
-      weights, extra = own_confidence.weighted(weights, extra, examples, logits, objective.decay)
-    correct = logits.argmax(axis=-1) == examples['labels'][:, None]
-    updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
-    rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)
-    return (minimised, weights.astype(losses.dtype)), rest
-
-  def loss_of(*args):
-    weighted, rest = losses_of(*args)
-    loss = weighted_sum(*weighted)
-    return loss, (loss, *rest)
-
-  def exit_losses_of(*args):
-    (losses, weights), rest = losses_of(*args)
-    return (weights * losses).sum(axis=0) / len(losses), rest
-
-  def gradient(params, *args):
-    if objective.gradients not in gradients.PER_EXIT:
-      return jax.grad(loss_of, has_aux=True)(params, *args)
-    losses, backward, rest = jax.vjp(lambda p: exit_losses_of(p, *args), params, has_aux=True)
-    # Not `vmap`: it would make a grouped convolution of every gradient, which XLA runs slowly.
-    of_exits = [backward(one)[0] for one in jnp.eye(len(losses), dtype=losses.dtype)]
-    key = jax.random.fold_in(args[-1], 2**31)  # the layers of dropout use small numbers
-    grads = gradients.combine(of_exits, objective.gradients, key, objective.radius)
-    return grads, (losses.sum(), *rest)
-
-  return gradient
-
-
-def _predictions(
-  model: MultiExit, examples: Arrays, objective: Objective
-) -> tuple[jax.Array, jax.Array | None]:
-  """Returns logits [B, exits, classes] and, with distillation, the final exit's [B, classes].
-
-  The final exit's logits come from `exits`, from cached logits, or from an additional forward pass
-  through its head.
-  """
-  exits = objective.exits
-  if 'summaries' in examples:
-    logits = model.read(examples['summaries'], exits)
-    own = logits[:, -1] if objective.distilled and FINAL in exits else None
-    return logits, examples.get('teacher', own)
-  link = gradients.make_link(objective.gradients, len(exits))
-  if not objective.distilled:
-    return model(examples['images'], exits, link), None
-  if FINAL in exits:
-    logits = model(examples['images'], exits, link)
-    return logits, logits[:, -1]
-  logits = model(examples['images'], (*exits, FINAL))
-  return logits[:, :-1], logits[:, -1]
-
-
 def _at_head_rates(updates: Arrays, rates: jax.Array, exits: Sequence[str]) -> Arrays:
   """Returns updates in which those of the head of every exit are multiplied by its factor."""
   heads = {
@@ -292,17 +208,3 @@ def _at_head_rates(updates: Arrays, rates: jax.Array, exits: Sequence[str]) -> A
     for name, rate in zip(exits, rates, strict=True)
   }
   return {**updates, 'heads': {**updates['heads'], **heads}}
-
-
-def _next_temperature(extra: Arrays, teacher: jax.Array, objective: Objective) -> jax.Array:
-  temperature = extra['temperature']
-  confidence = jax.nn.softmax(teacher / temperature).max(axis=-1).mean()
-  return jnp.where(confidence > objective.growth_above, temperature * objective.growth, temperature)
-
-
-def _like(values: Arrays, template: Arrays) -> Arrays:
-  """Returns the part of a nested dict that has the template's keys."""
-  return {
-    key: _like(values[key], inner) if isinstance(inner, dict) else values[key]
-    for key, inner in template.items()
-  }

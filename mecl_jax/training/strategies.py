@@ -13,6 +13,9 @@ from mecl_jax.curriculum import NEED_TEACHER
 from mecl_jax.errors import UserError
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
+from mecl_jax.training import weight_network
+from mecl_jax.training.gating import BY_EARLIER_EXITS
+from mecl_jax.training.gradients import PER_EXIT
 
 Prefix = tuple[str, ...]
 
@@ -117,25 +120,19 @@ def check(config: ConfigDict) -> None:
   _check_rates(config)
   if config.model.frozen and not config.model.pretrained:
     raise UserError('model.frozen needs pretrained weights: set model.pretrained')
-  if config.model.frozen and config.gradients != 'sum':
-    raise UserError(f'model.frozen trains no backbone: gradients={config.gradients} has no effect')
   if not early and strategy != 'joint':
     raise UserError(
       f'model.exits is empty; strategy={strategy} needs an early exit (only joint does not)'
     )
-  if config.gradients != 'sum' and (strategy not in ('joint', 'mixed') or not early):
-    raise UserError(
-      f'gradients={config.gradients} needs several exits that train the backbone together:'
-      ' strategy=joint or mixed, and an early exit'
-    )
+  _check_together(config)
   if strategy == 'layer_wise':
     _check_exits_alone(config)
     return
-  if config.curriculum.sample_weights == 'survivors':
+  if (by_exits := config.curriculum.sample_weights) in BY_EARLIER_EXITS:
     needed = 2 if strategy == 'classifier_wise' else 1
     if early < needed:
       raise UserError(
-        f'curriculum.sample_weights=survivors needs {needed} early exits with strategy={strategy};'
+        f'curriculum.sample_weights={by_exits} needs {needed} early exits with strategy={strategy};'
         f' model.exits has {early}'
       )
   if config.distillation.weight and not early:
@@ -168,8 +165,8 @@ def _not_alone(config: ConfigDict) -> str:
   """Returns why heads cannot be trained each at its own rate at once; '' if they can."""
   if not config.cache_features:
     return 'needs cache_features=True'
-  if config.curriculum.sample_weights == 'survivors':
-    return 'needs independent exits: curriculum.sample_weights=survivors depends on earlier ones'
+  if (weights := config.curriculum.sample_weights) in BY_EARLIER_EXITS:
+    return f'needs independent exits: curriculum.sample_weights={weights} depends on earlier ones'
   if config.distillation.weight and config.strategy != 'classifier_wise':
     return 'needs independent exits: with distillation the final exit teaches while it trains'
   heads = [config.model.head, *(head for _, head in map(split_head, config.model.exits) if head)]
@@ -178,10 +175,48 @@ def _not_alone(config: ConfigDict) -> str:
   return ''
 
 
+def _check_together(config: ConfigDict) -> None:
+  """Raises UserError for fields that need exits that train the backbone in one phase."""
+  weights, hint = config.curriculum.sample_weights, config.distillation.feature_weight
+  learned = weights == weight_network.METHOD
+  for field, used in (
+    (f'gradients={config.gradients}', config.gradients != 'sum'),
+    (f'exit_schedule={config.exit_schedule}', config.exit_schedule != 'constant'),
+    (f'curriculum.sample_weights={weights}', learned),
+    (f'distillation.feature_weight={hint:g}', hint),
+  ):
+    if not used:
+      continue
+    if config.model.frozen:
+      raise UserError(f'model.frozen trains no backbone: {field} has no effect')
+    if config.strategy not in ('joint', 'mixed') or not config.model.exits:
+      raise UserError(
+        f'{field} needs several exits that train the backbone together: strategy=joint or mixed,'
+        ' and an early exit'
+      )
+  if learned:
+    _check_look_ahead(config)
+
+
+def _check_look_ahead(config: ConfigDict) -> None:
+  """Raises UserError for fields that weights by `weight_network` do not allow."""
+  optimizer, method, size = config.phases.joint.optimizer, config.gradients, config.batch_size
+  for wrong, valid in (
+    (optimizer != 'sgd' and f'phases.joint.optimizer is {optimizer}', 'sgd'),
+    (method in PER_EXIT and f'gradients is {method}', 'sum, equilibrium or partition'),
+    (size < 2 and f'batch_size is {size}', '2 or more'),
+  ):
+    if wrong:
+      raise UserError(
+        f'curriculum.sample_weights={weight_network.METHOD} looks one step of SGD ahead, with half'
+        f' of a batch: {wrong}; it must be {valid}'
+      )
+
+
 def _check_exits_alone(config: ConfigDict) -> None:
   """Raises UserError for fields that need several exits in one phase."""
   for field, used, neutral in (
-    ('curriculum.sample_weights', config.curriculum.sample_weights == 'survivors', 'none'),
+    ('curriculum.sample_weights', config.curriculum.sample_weights in BY_EARLIER_EXITS, 'none'),
     ('distillation.weight', config.distillation.weight, 0),
   ):
     if used:

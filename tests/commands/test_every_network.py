@@ -20,8 +20,9 @@ from mecl_jax.models.backbones.densenet import DenseNet
 from mecl_jax.models.registry import CASCADE
 from mecl_jax.training import devices
 from mecl_jax.training.checkpoints import Checkpoints, Position
+from mecl_jax.training.objective import Objective
 from mecl_jax.training.optimizers import make_optimizer
-from mecl_jax.training.step import Batches, Objective, make_step, split
+from mecl_jax.training.step import Batches, make_step, split
 
 SMALLEST = (
   'resnet8', 'wrn10_1', 'densenet_bc40_12', 'vgg11', 'resnet50_v1_5', 'mobilenet_v1',

@@ -244,7 +244,12 @@ def test_measure_of_another_teacher_is_rejected():
 
 
 @pytest.mark.parametrize(
-  ('field', 'value'), [('curriculum.sample_weights', 'survivors'), ('distillation.weight', 0.5)]
+  ('field', 'value'),
+  [
+    ('curriculum.sample_weights', 'survivors'),
+    ('curriculum.sample_weights', 'cgt_soft'),
+    ('distillation.weight', 0.5),
+  ],
 )
 def test_layer_wise_rejects_what_needs_several_exits(field, value):
   c = config.default()
@@ -280,6 +285,38 @@ def test_only_joint_training_needs_no_early_exit():
     ({'gradients': 'pcgrad'}, 'gradients=pcgrad needs several exits .*joint or mixed'),
     ({'gradients': 'partition', 'strategy': 'layer_wise'}, 'gradients=partition needs'),
     ({'gradients': 'cagrad', 'strategy': 'joint', 'model.exits': ()}, 'and an early exit'),
+    ({'exit_schedule': 'deep_first'}, 'exit_schedule=deep_first needs several exits'),
+    ({'distillation.feature_weight': 0.1}, r'feature_weight=0\.1 needs several exits'),
+    ({'curriculum.sample_weights': 'l2w_den'}, 'sample_weights=l2w_den needs several exits'),
+    (
+      {
+        'curriculum.sample_weights': 'l2w_den',
+        'strategy': 'joint',
+        'model.frozen': True,
+        'model.pretrained': 'w.h5',
+      },
+      'trains no backbone: curriculum.sample_weights=l2w_den has no effect',
+    ),
+    (
+      {
+        'curriculum.sample_weights': 'l2w_den',
+        'strategy': 'joint',
+        'phases.joint.optimizer': 'adam',
+      },
+      'phases.joint.optimizer is adam; it must be sgd',
+    ),
+    (
+      {'curriculum.sample_weights': 'l2w_den', 'strategy': 'joint', 'gradients': 'pcgrad'},
+      'gradients is pcgrad; it must be sum, equilibrium or partition',
+    ),
+    (
+      {'curriculum.sample_weights': 'l2w_den', 'strategy': 'joint', 'batch_size': 1},
+      'batch_size is 1; it must be 2 or more',
+    ),
+    (
+      {'curriculum.sample_weights': 'cgt_hard', 'model.exits': ('stage1',)},
+      'cgt_hard needs 2 early',
+    ),
     (
       {'curriculum.teacher': 'prediction_depth', 'strategy': 'joint', 'model.exits': ()},
       'needs early exits',

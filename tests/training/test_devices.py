@@ -68,14 +68,21 @@ def result(workdir):
     return predictions['test_logits'], json.loads((workdir / 'summary.json').read_text())['exits']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  'strategy', [pytest.param(s, marks=pytest.mark.slow) for s in ('classifier_wise', 'joint')]
+  ('strategy', 'changes'),
+  [
+    ('classifier_wise', {}),
+    ('joint', {}),
+    ('joint', {'curriculum.sample_weights': 'l2w_den', 'distillation.feature_weight': 0.1}),
+  ],
 )
-def test_one_and_eight_devices_agree(toy_config, tmp_path, strategy):
+def test_one_and_eight_devices_agree(toy_config, tmp_path, strategy, changes):
   """In float64, whose rounding errors are far below the effect of a mistake."""
   toy_config.batch_size = 24
   toy_config.model.dtype = 'float64'
   everything_at_once(toy_config)
+  toy_config.update_from_flattened_dict(changes)
   fields = tmp_path / 'config.json'
   fields.write_text(toy_config.to_json())
   run(1, fields, tmp_path / 'one', strategy)

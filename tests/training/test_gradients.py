@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize
 
 from mecl_jax.training import gradients
-from mecl_jax.training.step import Objective
+from mecl_jax.training.objective import Objective
 from tests.training.test_step import KEY, SOURCE, batches, make_model, phase, prepare
 
 RNG = np.random.default_rng(0)

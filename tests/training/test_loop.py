@@ -37,3 +37,21 @@ def test_stopped_joint_run_and_teacher_resume(toy_config, tmp_path):
   mine, other = (load_predictions(tmp_path / d / 'predictions.npz') for d in ('stopped', 'whole'))
   for name, values in other.items():
     assert np.array_equal(mine[name], values), name
+
+
+def test_stopped_run_with_state_of_its_methods_resumes(toy_config, tmp_path):
+  """The state of the network that weights examples, of adapters and of the optimiser is kept."""
+  c = toy_config
+  c.strategy, c.exit_schedule, c.curriculum.order = 'joint', 'shallow_first', 'none'
+  c.curriculum.sample_weights, c.curriculum.weight_rate = 'l2w_den', 0.01
+  c.distillation.weight, c.distillation.feature_weight = 0.3, 0.1
+  whole = run(c, tmp_path / 'whole')
+  with stopped_at(5):
+    run(c, tmp_path / 'stopped')
+  resumed = run(c, tmp_path / 'stopped')
+  assert {**resumed, 'wall_seconds': 0} == {**whole, 'wall_seconds': 0}
+  plain = run(c, tmp_path / 'plain', **{'curriculum.sample_weights': 'none'})
+  assert plain['exits'] != whole['exits']
+  mine, other = (load_predictions(tmp_path / d / 'predictions.npz') for d in ('stopped', 'whole'))
+  for name, values in other.items():
+    assert np.array_equal(mine[name], values), name

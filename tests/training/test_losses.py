@@ -2,7 +2,7 @@ import jax
 import numpy as np
 from scipy import special
 
-from mecl_jax.training.losses import cross_entropy, distillation, survival, weighted_sum
+from mecl_jax.training.losses import cross_entropy, distillation, weighted_sum
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 3, 5)).astype(np.float32)
@@ -55,25 +55,3 @@ def test_no_gradient_through_the_teacher():
 def test_no_gradient_if_exit_and_teacher_agree():
   gradient = jax.grad(lambda x: distillation(x, LOGITS[:, 1], 2.0)[:, 1].sum())(LOGITS)
   np.testing.assert_allclose(gradient, 0, atol=1e-6)
-
-
-def test_survival_is_a_product_over_earlier_exits():
-  sure = special.softmax(LOGITS, axis=-1).max(axis=-1)
-  reached = np.stack([np.ones(6), 1 - sure[:, 0], (1 - sure[:, 0]) * (1 - sure[:, 1])], axis=1)
-  weights = survival(LOGITS, np.ones((6, 3), bool))
-  np.testing.assert_allclose(weights, reached / reached.mean(axis=0), rtol=1e-4)
-  np.testing.assert_allclose(weights.mean(axis=0), 1, rtol=1e-5)
-
-
-def test_survival_has_mean_one_over_seen_examples():
-  seen = np.arange(6)[:, None] < np.array([2, 4, 0])
-  weights = survival(LOGITS, seen)
-  for exit_index, count in enumerate((2, 4)):
-    np.testing.assert_allclose(weights[:count, exit_index].mean(), 1, rtol=1e-5)
-  assert np.isfinite(weights).all()
-
-
-def test_survival_if_the_first_exit_is_always_sure():
-  logits = np.zeros((4, 2, 3), np.float32)
-  logits[:, 0, 0] = 1e4
-  assert survival(logits, np.ones((4, 2), bool)).tolist() == [[1, 0]] * 4

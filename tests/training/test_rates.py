@@ -131,7 +131,7 @@ def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, monkeypa
 
 def test_rates_of_a_phase_that_has_begun_are_needed(toy_config, tmp_path):
   own, plan, source, _ = set_up(toy_config, tmp_path)
-  with pytest.raises(MissingFile, match='rates.json .*start it again in a new work directory'):
+  with pytest.raises(MissingFile, match=r'rates\.json .*start it again in a new work directory'):
     rates_file.with_rates(own, plan, None, source, begun=True)
   fixed = dataclasses.replace(plan, settings=own.config.phases.joint)
   assert rates_file.with_rates(own, fixed, None, source, begun=True) is fixed

@@ -7,8 +7,9 @@ import pytest
 
 from mecl_jax import config, models
 from mecl_jax.data.augment import augment
+from mecl_jax.training.objective import Objective
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
-from mecl_jax.training.step import Batches, Objective, make_step, split
+from mecl_jax.training.step import Batches, make_step, split
 from mecl_jax.training.strategies import make_phases
 
 pytestmark = pytest.mark.stacks
@@ -240,7 +241,7 @@ def test_temperature_grows_while_the_teacher_is_sure():
 
 def test_survivors_weight_later_exits_by_earlier():
   plain, _, _ = first_loss('joint', 0)
-  weighted, exit_loss, _ = first_loss('joint', 0, survivors=True)
+  weighted, exit_loss, _ = first_loss('joint', 0, sample_weights='survivors')
   assert weighted != pytest.approx(plain, rel=1e-4)
   np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)  # what is reported stays unweighted
 

@@ -49,10 +49,20 @@ class CascadeHead(nnx.Module):
     """Returns the result of `Head.summarise` of the inner head."""
     return self.head.summarise(features)
 
+  def embed(self, summary: jax.Array) -> jax.Array:
+    """Returns the result of `Head.embed` of the inner head."""
+    return self.head.embed(summary)
+
+  def answer(self, embedded: jax.Array, before: jax.Array) -> jax.Array:
+    """Returns logits [B, classes] from the result of `embed` and those of the exit before."""
+    return self._added(self.head.answer(embedded), before)
+
   def read(self, summary: jax.Array, before: jax.Array) -> jax.Array:
     """Returns logits [B, classes] from a summary and the logits [B, classes] of the exit before."""
-    normalised = self.norm(jax.lax.stop_gradient(before))
-    return self.head.read(summary) + self.linear(normalised)
+    return self._added(self.head.read(summary), before)
+
+  def _added(self, logits: jax.Array, before: jax.Array) -> jax.Array:
+    return logits + self.linear(self.norm(jax.lax.stop_gradient(before)))
 
   def __call__(self, features: jax.Array, before: jax.Array) -> jax.Array:
     """Returns logits from a feature map and the logits [B, classes] of the exit before."""

@@ -58,8 +58,8 @@ class LinearHead(Head):
   def summarise(self, features: jax.Array) -> jax.Array:
     return global_average(features)
 
-  def read(self, summary: jax.Array) -> jax.Array:
-    return self.linear(summary)
+  def embed(self, summary: jax.Array) -> jax.Array:
+    return summary
 
 
 class MaxPoolHead(Head):
@@ -87,8 +87,11 @@ class MaxPoolHead(Head):
     where = pixels.argmax(axis=1, keepdims=True)
     return jnp.take_along_axis(pixels, where, axis=1)[:, 0]
 
-  def read(self, summary: jax.Array) -> jax.Array:
-    return self.SCALE * self.linear(summary)
+  def embed(self, summary: jax.Array) -> jax.Array:
+    return summary
+
+  def answer(self, embedded: jax.Array) -> jax.Array:
+    return self.SCALE * self.linear(embedded)
 
 
 class ConvHead(Head):
@@ -101,8 +104,8 @@ class ConvHead(Head):
     self.norm = BatchNorm(width, dtype=dtype)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
-    return self.linear(global_average(nnx.relu(self.norm(self.conv(summary)))))
+  def embed(self, summary: jax.Array) -> jax.Array:
+    return global_average(nnx.relu(self.norm(self.conv(summary))))
 
 
 class MSDNetHead(Head):
@@ -122,8 +125,8 @@ class MSDNetHead(Head):
     self.second = ConvNorm(width, width, 3, stride=2, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
-    return self.linear(global_average(self.second(self.first(summary))))
+  def embed(self, summary: jax.Array) -> jax.Array:
+    return global_average(self.second(self.first(summary)))
 
 
 class SeparableBlock(nnx.Module):
@@ -166,10 +169,10 @@ class SeparableHead(Head):
     self.blocks = Named(blocks)
     self.linear = linear(channels, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
+  def embed(self, summary: jax.Array) -> jax.Array:
     for name in self.block_names:
       summary = self.blocks[name](summary)
-    return self.linear(global_average(summary))
+    return global_average(summary)
 
 
 class MLPHead(Head):
@@ -196,10 +199,10 @@ class MLPHead(Head):
     self.dropout = nnx.Dropout(self.DROPOUT, rngs=nnx.Rngs(dropout=0))  # see `draw_dropout`
     self.linear = linear(hidden, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
+  def embed(self, summary: jax.Array) -> jax.Array:
     pooled = nnx.max_pool(self.conv(summary), self.window, self.window, 'SAME')
     hidden = nnx.relu(self.dense(pooled.reshape(len(pooled), -1)))
-    return self.linear(self.dropout(hidden))
+    return self.dropout(hidden)
 
 
 class MixedPoolHead(Head):
@@ -227,6 +230,6 @@ class MixedPoolHead(Head):
     mean = nnx.avg_pool(features, self.window, self.window, 'SAME', count_include_pad=False)
     return jnp.stack((highest, mean), axis=1).reshape(len(features), 2, -1)
 
-  def read(self, summary: jax.Array) -> jax.Array:
+  def embed(self, summary: jax.Array) -> jax.Array:
     share = nnx.sigmoid(self.mix[...]).astype(summary.dtype)
-    return self.linear(share * summary[:, 0] + (1 - share) * summary[:, 1])
+    return share * summary[:, 0] + (1 - share) * summary[:, 1]

@@ -81,12 +81,12 @@ class ViTHead(Head):
     self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
+  def embed(self, summary: jax.Array) -> jax.Array:
     x = self.patches(summary)
     x = with_token(x, self.token[...], self.positions[...])
     x = x + self.attention(self.norm1(x))
     x = x + self.mlp(self.norm2(x))
-    return self.linear(self.norm3(x[:, 0]))
+    return self.norm3(x[:, 0])
 
 
 class MixerHead(Head):
@@ -114,8 +114,8 @@ class MixerHead(Head):
     self.norm3 = layer_norm(width, dtype=dtype, rngs=rngs)
     self.linear = linear(width, num_classes, dtype=dtype, rngs=rngs)
 
-  def read(self, summary: jax.Array) -> jax.Array:
+  def embed(self, summary: jax.Array) -> jax.Array:
     x = self.patches(summary)
     x = x + self.between_patches(self.norm1(x).swapaxes(1, 2)).swapaxes(1, 2)
     x = x + self.between_channels(self.norm2(x))
-    return self.linear(self.norm3(x).mean(axis=1, dtype=parameter_dtype(x.dtype)))
+    return self.norm3(x).mean(axis=1, dtype=parameter_dtype(x.dtype))
