@@ -60,6 +60,7 @@ def study_page(study: StudyResults) -> Files:
     f'<!-- Written by python -m experiments.results from experiments/results/{study.name}.csv. -->',
     f'# {study.title}',
     study.introduction,
+    study.older_search and f'**Made with an older search** than described: {study.older_search}.',
     '[All results](../results.md); [how to read the tables](../results.md#how-to-read-the-tables).',
   ]
   for heading, parts in sections.items():
@@ -254,8 +255,6 @@ def _search(study: StudyResults, files: Files) -> Iterator[str]:
       }
       for row in records(best)
     ]
-    if study.older_search:
-      yield f'**Made with an older search**: {study.older_search}.'
     yield '\n'.join(_ends(study, best))
     link = files.csv(f'{study.name}-tries', analysis.tries(study.table))
     yield _folded('The best trial of every search', f'{wording.table(rows)}\n\nAll trials: {link}.')

@@ -171,7 +171,7 @@ class Quotes:
         'runs': of.counted,
         'seeds': of.seeds,
         'time': of.duration,
-        'search': 'older' if of.older_search else 'grid' if of.searched else 'none',
+        'search': of.search,
       }
       for of in self._studies.values()
     ])  # fmt: skip

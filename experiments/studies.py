@@ -73,6 +73,14 @@ class StudyResults:
     return ', and '.join(wrong)
 
   @property
+  def search(self) -> str:
+    """How values were found: 'older', 'grid', 'auto' for learning rates of each run, or 'none'."""
+    if self.searched:
+      return 'older' if self.older_search else 'grid'
+    fields = map(fields_of, records(self.runs.drop_duplicates('arm')))
+    return 'auto' if any('auto' in of_arm.values() for of_arm in fields) else 'none'
+
+  @property
   def duration(self) -> str:
     """The time of all runs and trials together, without backbones, as '2.4 h'."""
     seconds = self.table['seconds'].sum()

@@ -11,6 +11,8 @@ from experiments import results
 from experiments.paired import figures
 from experiments.paired.search import judged
 from experiments.paired.table import read_table, records, write_table
+from experiments.quotes import Quotes
+from experiments.studies import read_studies
 from mecl_jax import config
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
@@ -167,8 +169,13 @@ def test_older_searches_are_named(project, tmp_path):
   clause = (
     'its arms tried different learning rates, and the seeds of its search (0) are among those'
   )
-  assert f'**Made with an older search**: {clause} compared.' in study_page(project())
+  assert f'**Made with an older search** than described: {clause} compared.\n' in study_page(
+    project()
+  )
   assert '| older |' in rendered(project, '{{ studies_table() }}')
+  auto = [row | {'fields': '{"phases.heads.learning_rate": "auto"}'} for row in runs]
+  write_table(tmp_path / 'tables' / 'toy.csv', auto)
+  assert '| auto |' in rendered(project, '{{ studies_table() }}')
 
 
 def test_study_page_has_its_docstring_and_command(project):
@@ -459,27 +466,22 @@ def test_page_fills_in_when_a_study_has_a_table(tmp_path):
     ]
     write_table(tables / f'{name}.csv', rows)
     write_text(configs / f'{name}.py', f'"""{name}."""\nPAIRS = [("easy_first", "random")]\n')
-  page, readme = built_texts(tables, configs)
+  studies = read_studies(tables, configs)
+  pictures = {'images/results-rates-easy_first-rates.png'}
+  page, readme = results._rendered(results.TEMPLATE, Quotes(studies, pictures))
   assert 'Not measured yet' not in page
   for name in COMING:
     assert f'`python -m experiments.paired --config=experiments/configs/{name}.py`' in page
   assert '(`lite0`): ' in page and '(`human`): ' in page and '(`rivals`): ' in page
   assert '| cifar10 aggregate | cifar10 random1 | cifar10 worst | cifar100 noisy |' in page
   assert page.index('**cifar10**') < page.index('## 2.') and '| exit 4 |' in page
-  first_table = readme[readme.index('<!-- results -->') :]
-  assert first_table.index('| arm | cifar10 | cifar100 |') < first_table.index('small networks')
+  assert readme.index('| arm | cifar10 | cifar100 |') < readme.index('small networks')
   for name in COMING:
-    (tables / f'{name}.csv').unlink()
-  page, readme = built_texts(tables, configs)
+    del studies[name]
+  page, readme = results._rendered(results.TEMPLATE, Quotes(studies, pictures))
   for name in COMING:
     assert f'Not measured yet: the study `{name}`.' in page
-  assert 'Lite0' not in readme[readme.index('<!-- results -->') : readme.index('<!-- /results -->')]
-
-
-def built_texts(tables, configs):
-  """Returns docs/results.md and README.md, as the committed template makes them."""
-  texts = results.build(tables, configs, ROOT / 'docs', ROOT / 'README.md').texts
-  return texts[ROOT / 'docs' / 'results.md'], texts[ROOT / 'README.md']
+  assert 'Lite0' not in readme and readme.index('small networks')
 
 
 @pytest.mark.slow
