@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 import dataclasses
 import functools
+import itertools
 
 from matplotlib.figure import Figure
 import pandas as pd
@@ -59,6 +60,7 @@ def study_page(study: StudyResults) -> Files:
     f'<!-- Written by python -m experiments.results from experiments/results/{study.name}.csv. -->',
     f'# {study.title}',
     study.introduction,
+    study.older_search and f'**Made with an older search** than described: {study.older_search}.',
     '[All results](../results.md); [how to read the tables](../results.md#how-to-read-the-tables).',
   ]
   for heading, parts in sections.items():
@@ -122,11 +124,38 @@ def _means(study: StudyResults, pairs: list[tuple[str, str]], files: Files) -> I
       for row in _mean_rows(study, pairs, group | {'budget': budget})
     ]
     yield _folded('By number of steps', wording.table(rows))
+  yield from _other_units(study, pairs, groups, files)
   searching = study.table.loc[study.table['kind'] == TRIAL, 'seed']
   others = runs.loc[~runs['seed'].isin(searching), 'seed'].unique().tolist()
   if study.searched and others:
     rows = list(_mean_rows(study, pairs, {'seed': others}))
     yield _folded('Without the seeds that the searches had', wording.table(rows))
+
+
+def _other_units(
+  study: StudyResults, pairs: list[tuple[str, str]], groups: list[Row], files: Files
+) -> Iterator[str]:
+  """Yields the means again, with intervals over the settings, and over seeds and test images."""
+  if study.runs['rate'].isna().all() and study.runs['setting'].nunique() > 1:
+    rows = []
+    for pair, group in itertools.product(pairs, groups):
+      means = records(study.pooled(*pair, unit='setting', **group))
+      place = {HEADINGS.get(name, name): _shown(name, value) for name, value in group.items()}
+      place |= {'arm': f'`{pair[0]}`', 'against': f'`{pair[1]}`', 'settings': means[0]['seeds']}
+      rows.append(place | {mean['measure']: wording.points(mean) for mean in means})
+    text = 'Means over seeds and budgets; the interval is of a paired t-test over the settings.'
+    yield _folded('With the settings as the unit', f'{text}\n\n{wording.table(rows)}')
+  if study.images is not None:
+    rows = [
+      {'arm': f'`{arm}`', 'against': f'`{against}`'}
+      | {row['measure']: wording.points(row) for row in study.over_images(arm, against)}
+      for arm, against in pairs
+    ]
+    link = files.csv(f'{study.name}-images', study.images)
+    yield _folded(
+      'With intervals over seeds and test images',
+      f'{wording.table(rows)}\n\nTwo-way bootstrap; every setting and budget: {link}.',
+    )
 
 
 def _mean_rows(study: StudyResults, pairs: list[tuple[str, str]], group: Row) -> Iterator[Row]:
@@ -237,6 +266,8 @@ def _ends(study: StudyResults, best: pd.DataFrame) -> Iterator[str]:
   for arm, of_arm in best.groupby('arm', sort=False):
     tried = [fields_of(row) for row in records(trials[trials['arm'] == arm])]
     for field in (name for name in tried[0] if name.endswith('learning_rate')):
+      if all(fields[field] == tried[0][field] for fields in tried):
+        continue  # it was not searched
       ends = [pick(fields[field] for fields in tried) for pick in (min, max)]
       chosen = [fields_of(row)[field] in ends for row in records(of_arm)]
       yield (

@@ -1,15 +1,16 @@
 """The functions that the template of docs/results.md takes its numbers from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import published, wording
 from experiments.paired import analysis
 from experiments.paired.study import BASELINE
+from experiments.paired.table import Row, records
 from experiments.studies import StudyResults
 from mecl_jax.errors import UserError
 
-EARLY = ('exit 1', 'exit 2', 'exit 3')
+FIRST = 'exit 1'  # the measure of tables with a column per setting or budget
 
 
 class Quotes:
@@ -26,19 +27,95 @@ class Quotes:
     """Returns the functions of the template by their names."""
     return {name: getattr(self, name) for name in dir(self) if not name.startswith('_')}
 
+  def measured(self, study: str) -> bool:
+    """Returns whether a study has a table."""
+    return study in self._studies
+
+  def studies(self) -> list[str]:
+    """Returns the names of all studies with a table."""
+    return [*self._studies]
+
+  def pairs(self, study: str) -> list[tuple[str, str]]:
+    """Returns the pairs of arms that a study compares, besides each arm with the baseline."""
+    return [*self._of(study).pairs]
+
+  def budgets(self, study: str) -> list[int]:
+    """Returns the budgets of a study, in rising order; [] without a table."""
+    return sorted(self.values(study, 'budget')) if self.measured(study) else []
+
   def effect(
-    self, study: str, arm: str, measure: str, against: str = BASELINE, **where: Any
+    self,
+    study: str,
+    arm: str,
+    measure: str = FIRST,
+    against: str = BASELINE,
+    unit: str = 'seed',
+    **where: Any,
   ) -> str:
-    """Returns the difference of each seed's mean over settings and budgets, with its interval."""
-    pooled = self._of(study).pooled(arm, against, **where)
-    found = pooled[pooled['measure'] == measure].to_dict('records')
+    """Returns the mean difference over settings and budgets, with its interval over the units."""
+    pooled = self._of(study).pooled(arm, against, unit, **where)
+    found = records(pooled[pooled['measure'] == measure])
     if not found:
       raise UserError(f'{study} has no {measure!r}; valid: {", ".join(pooled["measure"])}')
     return wording.points(found[0])
 
-  def effects(self, study: str, arm: str, against: str = BASELINE, **where: Any) -> str:
-    """Returns the cells of a table with the differences at the early exits."""
-    return ' | '.join(self.effect(study, arm, measure, against, **where) for measure in EARLY)
+  def table(
+    self,
+    study: str,
+    by: str = 'measure',
+    arms: Sequence[str] | None = None,
+    against: str = BASELINE,
+    seconds: bool = False,
+    **where: Any,
+  ) -> str:
+    """Returns a table of means with intervals over the seeds, a line per arm.
+
+    The first line has the accuracies of `against`. Lines of the study's pairs follow those of all
+    arms.
+
+    Args:
+      study: its name.
+      by: what has a column each: 'measure', or the values of this column of the table, for exit 1.
+      arms: to show, without pairs; None for all and the pairs.
+      against: the arm that `arms` are compared with.
+      seconds: whether to add the mean time of a run.
+      **where: of the runs, as everywhere.
+    """
+    of = self._of(study)
+    pairs = [(arm, against) for arm in (of.arms if arms is None else arms)]
+    pairs += of.pairs if arms is None else ()
+    rows = {pair: self._differences(of, *pair, by, where) for pair in pairs}
+    base = of.select(**where, arm=against)
+    line: Row = {'arm': f'`{against}`'}
+    for name in dict.fromkeys(name for cells in rows.values() for name in cells):
+      column = analysis.column_of(name if by == 'measure' else FIRST)
+      shares = base[column] if by == 'measure' else base.loc[base[by] == name, column]
+      line[_heading(name)] = wording.percent(shares)
+    lines = [line]
+    for (arm, other), cells in rows.items():
+      line = {'arm': f'`{arm}`' + (f' less `{other}`' if other != against else '')}
+      line |= {_heading(name): cell for name, cell in cells.items()}
+      if by == 'measure' and where.keys() <= {'setting', 'budget'}:
+        images = {row['measure']: row for row in of.over_images(arm, other, **where)}
+        line |= {'exit 1, and new images': wording.points(images[FIRST])} if FIRST in images else {}
+      lines.append(line)
+    if seconds:
+      times = of.select(**where).groupby('arm')['seconds'].mean()
+      for line, arm in zip(lines, [against, *(arm for arm, _ in pairs)], strict=True):
+        line['seconds a run'] = f'{times[arm]:.0f}'
+    return wording.table(lines)
+
+  def best_arm(self, study: str, **where: Any) -> str:
+    """Returns the arm whose early exits are best on validation, on average over the runs."""
+    runs = self._of(study).select(**where)
+    judged = runs.filter(regex='^validation_exit').mean(axis=1)
+    return str(judged.groupby(runs['arm']).mean().idxmax())
+
+  def advice(self, study: str, **where: Any) -> str:
+    """Returns the best arm on validation, and what it changes at the first exit on test."""
+    if (arm := self.best_arm(study, **where)) == BASELINE:
+      return 'standard training: no arm is better on validation'
+    return f'`{arm}`, {self.effect(study, arm, **where)} at the first exit'
 
   def above_zero(self, study: str, arm: str, against: str = BASELINE, **where: Any) -> str:
     """Returns how many intervals of early exits are above zero, as '11 of 12'."""
@@ -48,19 +125,10 @@ class Quotes:
     """Returns how many intervals of early exits are below zero, as '0 of 12'."""
     return wording.below(self._of(study).intervals(arm, against, **where))
 
-  def span(self, study: str, arm: str, against: str = BASELINE, **where: Any) -> str:
-    """Returns the least and the greatest difference in single settings, as '+0.42 to +1.83'."""
-    found = self._of(study).intervals(arm, against, **where)['difference']
-    return f'{found.min():+.2f} to {found.max():+.2f}'
-
   def accuracy(self, study: str, arm: str, measure: str, **where: Any) -> str:
     """Returns a mean test accuracy over the selected runs, as '58.70 %'."""
     runs = self._of(study).select(arm=arm, **where)
     return wording.percent(runs[analysis.column_of(measure)])
-
-  def validated(self, study: str, arm: str, **where: Any) -> str:
-    """Returns the mean validation accuracy of the early exits, as '58.70 %'."""
-    return StudyResults.validated(self._of(study).select(arm=arm, **where))
 
   def values(self, study: str, column: str, **where: Any) -> list:
     """Returns the different values of a column, in the order of the table."""
@@ -72,20 +140,12 @@ class Quotes:
 
   def best_rate(self, study: str) -> str:
     """Returns the learning rate at which standard training is best on validation."""
-    rates = self.values(study, 'rate')
-    return max(rates, key=lambda rate: self.validated(study, BASELINE, rate=rate))
+    of, rates = self._of(study), self.values(study, 'rate')
+    return max(rates, key=lambda rate: of.validated(of.select(arm=BASELINE, rate=rate)))
 
   def published_table(self, study: str) -> str:
     """Returns a table of published accuracies and our own."""
     return wording.table(published.levels(self._of(study).runs))
-
-  def above_published(self, study: str, arm: str, method: str, measure: str) -> str:
-    """Returns by how many points an arm is above a published method, with the interval."""
-    runs = self._of(study).select(arm=arm)
-    theirs = published.of_network(runs['backbone'].iloc[0], runs['dataset'].iloc[0])
-    place = measure.replace(' ', '')
-    accuracy = published.accuracy_of(theirs, method, place)
-    return wording.points(published.above(runs, place, accuracy))
 
   def picture(self, name: str) -> str:
     """Returns the address of a picture that a page of a study has."""
@@ -93,11 +153,52 @@ class Quotes:
       raise UserError(f'no page has the picture {path}; there are: {", ".join(self._pictures)}')
     return path
 
-  def command(self, study: str) -> str:
-    """Returns the command that makes the runs of a study."""
-    return self._of(study).command
+  def made(self, *names: str) -> str:
+    """Returns the commands, durations and pages of studies, as a sentence each."""
+    found = map(self._of, names)
+    return ' '.join(
+      f'[All tables of `{of.name}`](results/{of.name}.md): `{of.command}`, {of.duration} on'
+      f' {" and ".join(of.runs["device"].unique())}.'
+      for of in found
+    )
+
+  def studies_table(self) -> str:
+    """Returns a table of all studies."""
+    return wording.table([
+      {
+        'study': f'[`{of.name}`](results/{of.name}.md)',
+        'about': of.title,
+        'runs': of.counted,
+        'seeds': of.seeds,
+        'time': of.duration,
+        'search': of.search,
+      }
+      for of in self._studies.values()
+    ])  # fmt: skip
+
+  @staticmethod
+  def _differences(
+    of: StudyResults, arm: str, against: str, by: str, where: Mapping[str, Any]
+  ) -> dict[Any, str]:
+    """Returns the cells of a line, by measure or by the value of the column `by`."""
+    if by == 'measure':
+      means = records(of.pooled(arm, against, **where))
+      return {mean['measure']: wording.points(mean) for mean in means}
+    cells: dict[Any, str] = {}
+    both = of.select(**where, arm=[arm, against])
+    for value, runs in both.groupby(by, sort=False):
+      if runs['arm'].nunique() == 2:
+        means = of.pooled(arm, against, **{**where, by: value}).set_index('measure')
+        cells[value] = wording.points(means.loc[FIRST])
+    return cells
 
   def _of(self, study: str) -> StudyResults:
     if study not in self._studies:
       raise UserError(f'there is no table of {study!r}; there are: {", ".join(self._studies)}')
     return self._studies[study]
+
+
+def _heading(name: object) -> str:
+  if isinstance(name, float):
+    return f'{100 * name:.0f} % wrong'
+  return f'{name:,} steps' if isinstance(name, int) else str(name)

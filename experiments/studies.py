@@ -8,12 +8,15 @@ import pathlib
 import runpy
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from experiments import wording
 from experiments.paired import analysis
+from experiments.paired.images import ALL, COLUMNS
+from experiments.paired.search import is_rate
 from experiments.paired.study import BASELINE
-from experiments.paired.table import TRIAL, read_table
+from experiments.paired.table import TRIAL, Row, fields_of, read_table, records
 from mecl_jax.errors import UserError
 
 RATE = r' at ([\d.e-]+)$'  # the end of the name of a setting that has a learning rate of its own
@@ -30,6 +33,7 @@ class StudyResults:
     introduction: the rest of it, as Markdown.
     pairs: arms with the arm that they are compared with, besides the baseline: `PAIRS` of the file.
     compare_steps: whether steps to reach an accuracy are computed: `COMPARE_STEPS` of the file.
+    images: of `images.over_seeds_and_images`; None for tables of before runs kept their images.
   """
 
   name: str
@@ -38,6 +42,7 @@ class StudyResults:
   introduction: str = ''
   pairs: tuple[tuple[str, str], ...] = ()
   compare_steps: bool = True
+  images: pd.DataFrame | None = None
   _pooled: dict[tuple[str, ...], pd.DataFrame] = dataclasses.field(default_factory=dict)
 
   @property
@@ -47,6 +52,39 @@ class StudyResults:
   @property
   def searched(self) -> bool:
     return bool((self.table['kind'] == TRIAL).any())
+
+  @functools.cached_property
+  def older_search(self) -> str:
+    """What the search of an older table had wrong, as a clause; '' for none."""
+    tried = self.table[self.table['kind'] == TRIAL]
+    both = sorted(set(tried['seed']) & set(self.runs['seed']))
+    rates: dict[str, set] = {}
+    for row in records(tried):
+      found = {repr(value) for name, value in fields_of(row).items() if is_rate(name)}
+      rates[row['arm']] = rates.get(row['arm'], set()) | found
+    searched = [values for values in rates.values() if len(values) > 1]
+    wrong = []
+    if any(values != searched[0] for values in searched):
+      wrong.append('its arms tried different learning rates')
+    if both:
+      wrong.append(
+        f'the seeds of its search ({", ".join(map(str, both))}) are among those compared'
+      )
+    return ', and '.join(wrong)
+
+  @property
+  def search(self) -> str:
+    """How values were found: 'older', 'grid', 'auto' for learning rates of each run, or 'none'."""
+    if self.searched:
+      return 'older' if self.older_search else 'grid'
+    fields = map(fields_of, records(self.runs.drop_duplicates('arm')))
+    return 'auto' if any('auto' in of_arm.values() for of_arm in fields) else 'none'
+
+  @property
+  def duration(self) -> str:
+    """The time of all runs and trials together, without backbones, as '2.4 h'."""
+    seconds = self.table['seconds'].sum()
+    return f'{seconds / 3600:.1f} h' if seconds >= 3600 else f'{max(seconds / 60, 1):.0f} min'
 
   @functools.cached_property
   def seeds(self) -> str:
@@ -104,13 +142,25 @@ class StudyResults:
       table = table[table['arm'].isin([arm, against])]
     return analysis.differences(table, against)
 
-  def pooled(self, arm: str, against: str = BASELINE, **where: Any) -> pd.DataFrame:
+  def pooled(
+    self, arm: str, against: str = BASELINE, unit: str = 'seed', **where: Any
+  ) -> pd.DataFrame:
     """Returns `analysis.pooled` over the selected runs, with the columns `arm` and `against`."""
-    key = arm, against, repr(sorted(where.items()))
+    key = arm, against, unit, repr(sorted(where.items()))
     if key not in self._pooled:
-      found = analysis.pooled(self.select(**where), arm, against)
+      found = analysis.pooled(self.select(**where), arm, against, unit)
       self._pooled[key] = found.assign(arm=arm, against=against)
     return self._pooled[key]
+
+  def over_images(
+    self, arm: str, against: str = BASELINE, setting: str = ALL, budget: int | str = ALL
+  ) -> list[Row]:
+    """Returns differences with intervals over seeds and test images, a row for each exit."""
+    if self.images is None:
+      return []
+    wanted = {'arm': arm, 'against': against, 'setting': setting, 'budget': str(budget)}
+    found = self.images
+    return records(found[np.all([found[n].astype(str) == v for n, v in wanted.items()], axis=0)])
 
   def intervals(self, arm: str, against: str = BASELINE, **where: Any) -> pd.DataFrame:
     """Returns the differences of an arm at the early exits, a row per selected setting and budget.
@@ -133,21 +183,32 @@ def read_studies(tables: pathlib.Path, configs: pathlib.Path) -> dict[str, Study
   """Reads all tables of a folder, and the files that describe their studies.
 
   Args:
-    tables: folder of NAME.csv.
+    tables: folder of NAME.csv, and of images/NAME.csv where a study has them.
     configs: folder of NAME.py.
 
   Raises:
-    UserError: there are no tables, one of them is not named after its study, or has no file.
+    UserError: there are no tables, one of them is not named after its study or has no file, or one
+      in images/ has other columns.
   """
   found = {}
   for path in sorted(tables.glob('*.csv')):
     table = read_table(path)
     if others := set(table['study']) - {path.stem}:
       raise UserError(f'{path} has runs of {min(others)!r}; name the file after its study')
-    found[path.stem] = _described(path.stem, table, configs / f'{path.stem}.py')
+    described = _described(path.stem, table, configs / f'{path.stem}.py')
+    found[path.stem] = dataclasses.replace(described, images=_images(tables / 'images' / path.name))
   if not found:
     raise UserError(f'{tables} has no tables; python -m experiments.paired writes them')
   return found
+
+
+def _images(path: pathlib.Path) -> pd.DataFrame | None:
+  if not path.exists():
+    return None
+  table = pd.read_csv(path)
+  if [*table] != COLUMNS:
+    raise UserError(f'{path} is no images.csv of a study: its columns are {", ".join(table)}')
+  return table
 
 
 def _described(name: str, table: pd.DataFrame, path: pathlib.Path) -> StudyResults:

@@ -13,8 +13,8 @@ SIGNIFICANT = 0.05  # differences with a corrected p-value below it are set in b
 
 def points(row: Mapping[str, Any]) -> str:
   """Returns a difference with its interval, as '+1.31 [0.90, 1.72]', or why it has no interval."""
-  seeds = row['seeds']
-  reason = ' (one seed)' if seeds == 1 else f' (the same in all {seeds} seeds)'
+  number, unit = row['seeds'], row.get('unit', 'seed')
+  reason = f' (one {unit})' if number == 1 else f' (the same in all {number} {unit}s)'
   return f'{_rounded(row["difference"]):+.2f}' + (_interval(row) or reason)
 
 

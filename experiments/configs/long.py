@@ -1,7 +1,9 @@
 """Many steps.
 
 Is there still a gain after many steps, at the rate of standard training averaged over its exits?
-`easy_first` is that of the study `combined`, and `easy_weighted` is the recipe of `configs/`.
+`easy_first` is that of the study `combined`, and `easy_weighted` is the recipe of `configs/`. The
+rate is not searched for so many steps; in the trials of the study `tuned` later exits want a
+smaller one, so a gain here may only make up for the rate.
 """
 
 from experiments.configs.common import (

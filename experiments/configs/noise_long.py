@@ -1,7 +1,8 @@
 """Label noise and many steps.
 
 Is there still a gain after many steps where some of the labels are wrong? The arms and backbones
-are those of the study `noise`, without distillation and at the same learning rate.
+are those of the study `noise`, without distillation and at the same learning rate, which is not
+searched for so many steps: a gain here may only make up for a rate that is too large.
 """
 
 import dataclasses

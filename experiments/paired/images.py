@@ -15,6 +15,7 @@ from mecl_jax.evaluation.intervals import LEVEL
 
 RESAMPLES, BLOCK = 2000, 100  # resamples, and how many of them are in memory at once
 ALL = 'all'  # settings or budgets, whose mean is compared
+COLUMNS = ['setting', 'budget', 'arm', 'against', 'measure', 'seeds', 'difference', 'low', 'high']
 Key = tuple[str, int, str, int]  # setting, budget, arm, seed
 Right = Mapping[Key, np.ndarray]  # which test images a run has right, bool [exits, images]
 
@@ -62,7 +63,7 @@ def over_seeds_and_images(
       ]
       place = {'setting': setting, 'budget': budget, 'arm': arm, 'against': against}
       found += [place | effect for effect in _effects(group)]
-  return pd.DataFrame(found)
+  return pd.DataFrame(found, columns=COLUMNS)
 
 
 def _resampled(runs: Sequence[Row], right: Right) -> dict[Key, np.ndarray]:

@@ -1,5 +1,6 @@
 import functools
 import pathlib
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,8 @@ from experiments.pages import Files
 from experiments.paired import figures
 from experiments.paired.search import judged
 from experiments.paired.table import read_table, records, write_table
+from experiments.quotes import Quotes
+from experiments.studies import read_studies
 from mecl_jax import config
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
@@ -94,18 +97,93 @@ def test_numbers_in_prose_equal_those_of_the_tables(project):
     "effect('toy', 'ours', 'exit 1')": '+0.50 [-1.98, 2.98]',
     "effect('toy', 'ours', 'exit 2', budget=100)": '+0.67 [-0.77, 2.10]',
     "effect('toy', 'ours', 'exit 2', seed=2)": '+0.00 (one seed)',
+    "effect('toy', 'ours', unit='setting')": '+0.50 (one setting)',
     "accuracy('toy', 'ours', 'exit 1', budget=100)": '53.33 %',
-    "validated('toy', 'ours', budget=100)": '57.00 %',
-    "span('toy', 'ours', measure='exit 1')": '-1.00 to +2.00',
-    "span('toy', 'standard', against='ours', measure='exit 1')": '-2.00 to +1.00',
+    "best_arm('toy', budget=100)": 'ours',
+    "advice('toy', budget=100)": '`ours`, +2.00 [-2.97, 6.97] at the first exit',
+    "advice('toy', budget=1000)": 'standard training: no arm is better on validation',
+    "budgets('toy')": '[100, 1000]',
+    "budgets('other')": '[]',
+    "measured('other')": 'False',
     "above_zero('toy', 'ours')": '0 of 4',
     "below_zero('toy', 'ours')": '0 of 4',
     "seeds('toy')": '3',
     "values('toy', 'budget') | join(' ')": '100 1000',
-    "command('toy')": 'python -m experiments.paired --config=experiments/configs/toy.py',
+    "made('toy')": '[All tables of `toy`](results/toy.md): `python -m experiments.paired'
+    ' --config=experiments/configs/toy.py`, 1 min on cpu.',
   }
   text = '\n'.join(f'{{{{ {call} }}}}' for call in quoted)
   assert rendered(project, text).splitlines() == list(quoted.values())
+
+
+def test_tables_have_a_line_per_arm_and_pair(project):
+  # Every seed of the trials has only one run, so the means are those of the runs.
+  assert rendered(project, "{{ table('toy') }}").splitlines()[2:] == [
+    '| `standard` | 60.67 % | 65.00 % |',
+    '| `ours` | +0.50 [-1.98, 2.98] | +0.33 [-0.38, 1.05] |',
+    '| `standard` less `ours` | -0.50 [-2.98, 1.98] | -0.33 [-1.05, 0.38] |',
+  ]
+  assert rendered(project, "{{ table('toy', 'budget', arms=['ours'], seconds=True) }}") == (
+    '| arm | 100 steps | 1,000 steps | seconds a run |\n| --- | --- | --- | --- |\n'
+    '| `standard` | 51.33 % | 70.00 % | 2 |\n'
+    '| `ours` | +2.00 [-2.97, 6.97] | -1.00 (the same in all 3 seeds) | 2 |'
+  )
+
+
+def test_settings_are_units_where_there_are_several(project, tmp_path):
+  assert 'With the settings as the unit' not in study_page(project())
+  rows = [row | {'setting': s} for s in ('one', 'other') for row in toy_rows() if not row['error']]
+  for row in rows[: len(rows) // 2]:
+    row['test_exit1'] -= 0.01 * (row['arm'] == 'ours')
+  write_table(tmp_path / 'tables' / 'toy.csv', rows)
+  page = study_page(project())
+  units = page[page.index('With the settings as the unit') :].splitlines()
+  # A half and minus a half point: 0 ± 12.7062 * 0.5.
+  assert (
+    '| `ours` | `standard` | 2 | +0.00 [-6.35, 6.35] | +0.33 (the same in all 2 settings) |'
+    in (units)
+  )
+
+
+def test_intervals_over_images_are_shown(project, tmp_path):
+  row = 'all,all,ours,standard,exit 1,3,0.5,-0.2,1.2\n'
+  names = 'setting,budget,arm,against,measure,seeds,difference,low,high\n'
+  write_text(tmp_path / 'tables' / 'images' / 'toy.csv', names + row)
+  built = project()
+  assert '| `ours` | `standard` | +0.50 [-0.20, 1.20] |' in study_page(built)
+  assert built.texts[tmp_path / 'docs/results/toy-images.csv'] == names + row
+  (line,) = (
+    line
+    for line in rendered(project, "{{ table('toy', arms=['ours']) }}").splitlines()
+    if line.startswith('| `ours`')
+  )
+  assert line.endswith('| +0.50 [-0.20, 1.20] |')
+  assert 'new images' not in rendered(project, "{{ table('toy', seed=[0, 1, 2]) }}")
+  write_text(tmp_path / 'tables' / 'images' / 'toy.csv', 'a,b\n')
+  with pytest.raises(UserError, match=r'is no images\.csv of a study: its columns are a, b'):
+    project()
+
+
+def test_older_searches_are_named(project, tmp_path):
+  assert 'older search' not in study_page(project())
+  rates = {'standard': (0.1, 0.3), 'ours': (0.2, 0.3)}
+  trials = [
+    make_run(arm, 0, 0.5, 0.5, trial=k, fields=f'{{"phases.heads.learning_rate": {rate}}}')
+    for arm, of_arm in rates.items()
+    for k, rate in enumerate(of_arm)
+  ]
+  runs = [row for row in toy_rows() if row['kind'] == 'run']
+  write_table(tmp_path / 'tables' / 'toy.csv', [*runs, *trials])
+  clause = (
+    'its arms tried different learning rates, and the seeds of its search (0) are among those'
+  )
+  assert f'**Made with an older search** than described: {clause} compared.\n' in study_page(
+    project()
+  )
+  assert '| older |' in rendered(project, '{{ studies_table() }}')
+  auto = [row | {'fields': '{"phases.heads.learning_rate": "auto"}'} for row in runs]
+  write_table(tmp_path / 'tables' / 'toy.csv', auto)
+  assert '| auto |' in rendered(project, '{{ studies_table() }}')
 
 
 def test_study_page_has_its_docstring_and_command(project):
@@ -301,7 +379,11 @@ def test_readme_without_marks_is_rejected(project, tmp_path, text):
     ("effect('toy', 'ours', 'exit 1', budget=200)", 'budget 200; valid: 100, 1000'),
     ("effect('toy', 'ours', 'exit 9')", "no 'exit 9'; valid: exit 1, exit 2"),
     ("effect('toy', 'ours', 'exit 1', name='a')", "no column 'name' .*; valid: study, setting"),
-    ("span('toy', 'ours', measure='exit 9')", "no difference of 'ours' from 'standard' there"),
+    (
+      "below_zero('toy', 'ours', measure='exit 9')",
+      "no difference of 'ours' from 'standard' there",
+    ),
+    ("table('toy', arms=['other'])", "no seed has runs of both 'other' and 'standard'"),
     ("seeds('other')", "no table of 'other'; there are: toy"),
     ("effect('toy', 'ours', 'exit 1', against='x')", "no seed has runs of both 'ours' and 'x'"),
     ("picture('other')", 'no page has the picture images/results-other.png'),
@@ -368,6 +450,50 @@ def test_recipe_has_the_best_strength_on_validation():
   recipe = config.default()
   config.make_recommended(recipe)
   assert max(means, key=means.get) == f'easy_weighted_{recipe.curriculum.easy_strength}'
+
+
+ARMS = ('standard', 'easy_first', 'anti', 'random', 'easy_weighted', 'distilled')
+COMING = {
+  'lite0': ('cifar10', 'cifar100'),
+  'human': ('cifar10 aggregate', 'cifar10 random1', 'cifar10 worst', 'cifar100 noisy'),
+  'recipes': ('cifar10 resnet14', 'cifar100 resnet14'),
+  'rivals': ('cifar10 resnet14', 'cifar100 vgg11'),
+}
+
+
+@pytest.mark.slow
+def test_page_fills_in_when_a_study_has_a_table(tmp_path):
+  """Builds the committed template from the committed tables and made-up ones of more studies."""
+  tables, configs = tmp_path / 'tables', tmp_path / 'configs'
+  shutil.copytree(ROOT / 'experiments' / 'results', tables)
+  shutil.copytree(ROOT / 'experiments' / 'configs', configs)
+  for name, settings in COMING.items():
+    rows = [
+      make_run(arm, seed, *(0.5 + 0.01 * k + 0.001 * ((seed + k) % 3) for k in range(4)))
+      | {'study': name, 'setting': setting, 'budget': budget, 'arm': arm, 'area': 0.6}
+      for setting in settings
+      for budget in (300, 1000)
+      for k, arm in enumerate(ARMS)
+      for seed in range(3)
+    ]
+    write_table(tables / f'{name}.csv', rows)
+    write_text(configs / f'{name}.py', f'"""{name}."""\nPAIRS = [("easy_first", "random")]\n')
+  studies = read_studies(tables, configs)
+  pictures = {'images/results-rates-easy_first-rates.png'}
+  page, readme = results._rendered(results.TEMPLATE, Quotes(studies, pictures))
+  assert 'Not measured yet' not in page
+  for name in COMING:
+    assert f'`python -m experiments.paired --config=experiments/configs/{name}.py`' in page
+  assert '(`lite0`): ' in page and '(`human`): ' in page and '(`rivals`): ' in page
+  assert '| cifar10 aggregate | cifar10 random1 | cifar10 worst | cifar100 noisy |' in page
+  assert page.index('**cifar10**') < page.index('## 2.') and '| exit 4 |' in page
+  assert readme.index('| arm | cifar10 | cifar100 |') < readme.index('small networks')
+  for name in COMING:
+    del studies[name]
+  page, readme = results._rendered(results.TEMPLATE, Quotes(studies, pictures))
+  for name in COMING:
+    assert f'Not measured yet: the study `{name}`.' in page
+  assert 'Lite0' not in readme and readme.index('small networks')
 
 
 @pytest.mark.slow
