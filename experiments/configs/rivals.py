@@ -52,7 +52,7 @@ def get_study():
       'standard': Arm(NO_ORDER, space=SEARCHED),
       'easy_first': Arm(linear(0.3, '25%'), space=SEARCHED),
       'easy_weighted': Arm(RECIPE, space=SEARCHED),
-      **{name: Arm(NO_ORDER | fields, space=SEARCHED) for name, fields in RIVALS.items()},
+      **{name: Arm({**NO_ORDER, **fields}, space=SEARCHED) for name, fields in RIVALS.items()},
     },
     budgets=(300,),
     budget_of='joint',
