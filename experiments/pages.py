@@ -126,8 +126,9 @@ def _means(study: StudyResults, pairs: list[tuple[str, str]], files: Files) -> I
     yield _folded('By number of steps', wording.table(rows))
   yield from _other_units(study, pairs, groups, files)
   searching = study.table.loc[study.table['kind'] == TRIAL, 'seed']
-  others = runs.loc[~runs['seed'].isin(searching), 'seed'].unique().tolist()
-  if study.searched and others:
+  compared = runs['seed'].drop_duplicates()
+  others = compared[~compared.isin(searching)].tolist()
+  if 0 < len(others) < len(compared):
     rows = list(_mean_rows(study, pairs, {'seed': others}))
     yield _folded('Without the seeds that the searches had', wording.table(rows))
 
@@ -136,15 +137,18 @@ def _other_units(
   study: StudyResults, pairs: list[tuple[str, str]], groups: list[Row], files: Files
 ) -> Iterator[str]:
   """Yields the means again, with intervals over the settings, and over seeds and test images."""
-  if study.runs['rate'].isna().all() and study.runs['setting'].nunique() > 1:
+  if study.runs['rate'].isna().all():
     rows = []
     for pair, group in itertools.product(pairs, groups):
       means = records(study.pooled(*pair, unit='setting', **group))
+      if means[0]['seeds'] == 1:
+        continue
       place = {HEADINGS.get(name, name): _shown(name, value) for name, value in group.items()}
       place |= {'arm': f'`{pair[0]}`', 'against': f'`{pair[1]}`', 'settings': means[0]['seeds']}
       rows.append(place | {mean['measure']: wording.points(mean) for mean in means})
     text = 'Means over seeds and budgets; the interval is of a paired t-test over the settings.'
-    yield _folded('With the settings as the unit', f'{text}\n\n{wording.table(rows)}')
+    if rows:
+      yield _folded('With the settings as the unit', f'{text}\n\n{wording.table(rows)}')
   if study.images is not None:
     rows = [
       {'arm': f'`{arm}`', 'against': f'`{against}`'}

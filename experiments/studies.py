@@ -77,8 +77,10 @@ class StudyResults:
     """How values were found: 'older', 'grid', 'auto' for learning rates of each run, or 'none'."""
     if self.searched:
       return 'older' if self.older_search else 'grid'
-    fields = map(fields_of, records(self.runs.drop_duplicates('arm')))
-    return 'auto' if any('auto' in of_arm.values() for of_arm in fields) else 'none'
+    for row in records(self.runs):
+      if any(is_rate(name) and isinstance(v, list) for name, v in fields_of(row).items()):
+        return 'auto'  # a run adds the rate that it found for each exit
+    return 'none'
 
   @property
   def duration(self) -> str:

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from experiments.paired import images
+from experiments.paired.analysis import differences
 from experiments.paired.table import records
 from tests.experiments.test_analysis import table_of
 from tests.experiments.test_table import make_run
@@ -10,7 +11,7 @@ from tests.experiments.test_table import make_run
 SETTINGS = {'one': 'cifar10', 'other': 'cifar10', 'third': 'cifar100'}
 
 
-def study(changes, *, count=400, shared=0.0, seeds=6, settings=('one',), budgets=(100,)):
+def study(changes, *, count=400, shared=0.0, seeds=8, settings=('one',), budgets=(100,)):
   """Returns rows and right images of two arms; `changes` are those of the second at exit 1.
 
   Args:
@@ -41,16 +42,16 @@ def compared(*args, **which):
 
 def test_interval_has_the_variance_of_seeds_and_images():
   """Compares with the textbook: seeds and images as crossed random effects."""
-  table, right = study(np.full(6, 0.3), count=2000)
+  table, right = study(np.full(8, 0.3), count=2000)
   row = compared(table, right, setting='one', budget=100)
   change = np.stack([
     right['one', 100, 'ours', seed][0].astype(float) - right['one', 100, 'standard', seed][0]
-    for seed in range(6)
+    for seed in range(8)
   ])  # fmt: skip
   assert row['difference'] == pytest.approx(100 * change.mean(), abs=1e-6)
   # The variance of the pigeonhole bootstrap: rows, columns, and each with the interaction.
   grand, size = change.mean(), change.size
-  of_seeds = ((change.mean(axis=1) - grand) ** 2).sum() / 6**2
+  of_seeds = ((change.mean(axis=1) - grand) ** 2).sum() / 8**2
   of_images = ((change.mean(axis=0) - grand) ** 2).sum() / 2000**2
   both = ((change - grand) ** 2).sum() / size**2
   wide = 100 * (of_seeds + of_images + both) ** 0.5
@@ -58,14 +59,25 @@ def test_interval_has_the_variance_of_seeds_and_images():
 
 
 def test_interval_over_images_is_wider_than_over_equal_seeds():
-  table, right = study(np.zeros(6), shared=0.1)
+  table, right = study(np.zeros(8), shared=0.1)
   row = compared(table, right, setting='one', budget=100)
   assert row['low'] < row['difference'] - 0.5 and row['high'] > row['difference'] + 0.5
-  assert (row['seeds'], row['measure']) == (6, 'exit 1'), 'the final exit is the same'
+  assert (row['seeds'], row['measure']) == (8, 'exit 1'), 'the final exit is the same'
+
+
+def test_difference_and_seeds_are_those_of_the_t_test():
+  changes = np.array([0.1, 0.12, 0.08, 0.2, 0.13, 0.07, 0.16, 0.11])
+  table, right = study(changes, count=2000)
+  row = compared(table, right, setting='one', budget=100)
+  (t_row,) = (r for r in records(differences(table)) if r['measure'] == 'exit 1')
+  assert row['difference'] == pytest.approx(t_row['difference'], abs=1e-6)
+  assert (row['seeds'], row['arm'], row['against']) == (8, 'ours', 'standard')
+  pooled = compared(table, right, setting='all', budget='all')
+  assert pooled == row | {'setting': 'all', 'budget': 'all'}
 
 
 def test_mean_over_settings_and_budgets_has_its_own_interval():
-  table, right = study(np.full(6, 0.3), settings=SETTINGS, budgets=(100, 200))
+  table, right = study(np.full(8, 0.3), settings=SETTINGS, budgets=(100, 200))
   found = images.over_seeds_and_images(table, right)
   single = found[(found['setting'] != 'all') & (found['budget'] != 'all')]
   (mean,) = records(found[(found['setting'] == 'all') & (found['budget'] == 'all')])
@@ -76,17 +88,17 @@ def test_mean_over_settings_and_budgets_has_its_own_interval():
 
 
 def test_equal_inputs_give_equal_intervals():
-  table, right = study(np.full(6, 0.3))
+  table, right = study(np.full(8, 0.3))
   first = images.over_seeds_and_images(table, right)
   pd.testing.assert_frame_equal(first, images.over_seeds_and_images(table[::-1], right))
 
 
 def test_only_runs_with_files_count():
-  table, right = study(np.full(6, 0.3))
-  for seed in range(3):
+  table, right = study(np.full(8, 0.3))
+  for seed in range(5):
     del right['one', 100, 'ours', seed]
   assert compared(table, right, setting='one', budget=100)['seeds'] == 3
-  for seed in (3, 4):
+  for seed in (5, 6):
     del right['one', 100, 'standard', seed]
   assert images.over_seeds_and_images(table, right).empty
   assert images.over_seeds_and_images(table, {}).empty

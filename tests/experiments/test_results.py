@@ -181,7 +181,7 @@ def test_older_searches_are_named(project, tmp_path):
     project()
   )
   assert '| older |' in rendered(project, '{{ studies_table() }}')
-  auto = [row | {'fields': '{"phases.heads.learning_rate": "auto"}'} for row in runs]
+  auto = [row | {'fields': '{"phases.heads.learning_rate": [0.1, 0.01]}'} for row in runs]
   write_table(tmp_path / 'tables' / 'toy.csv', auto)
   assert '| auto |' in rendered(project, '{{ studies_table() }}')
 
