@@ -12,7 +12,7 @@ from mecl_jax.models import DTYPES, STEMS
 from mecl_jax.models.pretrained import PREPROCESSING
 
 LISTS = [name for name, field in config.all_fields() if isinstance(field.default, tuple)]
-LISTS += ['curriculum.boundaries']
+LISTS += ['curriculum.boundaries', *(f'phases.{p}.learning_rate' for p in config.default().phases)]
 
 
 @pytest.mark.parametrize(
