@@ -7,8 +7,10 @@ average pooling to 4x4 pixels and a dense layer. Every run finds a learning rate
 `learning_rate='auto'`, so that all arms are tuned with the same effort. `paper` has the pacing of
 the paper; `easy_first`, `anti` and `random` show 30 % of the data first and all of it after half of
 the steps. `easy_weighted` has the strength of `configs/`, `strongly_weighted` twice that; `capped`
-is `easy_first` without the hardest fifth. `distilled` learns half from the final exit. The weights
-are made by experiments/convert_torch.py.
+is `easy_first` without the hardest fifth. `distilled` learns half from the final exit. `dropped`
+never shows images whose label the final exit contradicts; the weights of `fading` go from 0.8 at
+every exit to none; those of `own_confidence` follow what each exit itself has learned. The weights
+of the network are made by experiments/convert_torch.py.
 """
 
 from experiments.configs.common import DISTILLED, LITE0, LITE0_BACKBONE, NO_ORDER, WEIGHTED, linear
@@ -32,6 +34,11 @@ ARMS = {
   'distilled': Arm(NO_ORDER | DISTILLED),
   'distilled_weighted': Arm(WEIGHTED | DISTILLED | {'curriculum.easy_strength': 0.8}),
   'distilled_first': Arm(EASY_FIRST | DISTILLED),
+  'dropped': Arm(NO_ORDER | {'curriculum.contradicted': 'drop'}),
+  'fading': Arm(WEIGHTED | {'curriculum.exit_strengths': (0.8,), 'curriculum.easy_end': (0.0,)}),
+  'own_confidence': Arm(
+    NO_ORDER | {'curriculum.sample_weights': 'own_confidence', 'curriculum.exit_strengths': (0.8,)}
+  ),
 }
 
 
