@@ -1,0 +1,30 @@
+"""Learning rates found in one run.
+
+Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all ten candidates
+in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them in
+shorter trainings at once, within each run. On the network of the study `lite0`, without a
+curriculum. `seconds` of the table tells what both cost.
+"""
+
+from experiments.configs.common import LITE0, LITE0_BACKBONE, NO_ORDER
+from experiments.paired.study import Arm, Study
+from mecl_jax import config
+
+RATE = 'phases.heads.learning_rate'
+CANDIDATES = config.default().phases.heads.candidate_rates
+COMPARE_STEPS = False
+
+
+def get_study():
+  return Study(
+    common=LITE0,
+    backbone=LITE0_BACKBONE,
+    settings={name: {'data.name': name} for name in ('cifar10', 'cifar100')},
+    arms={
+      'standard': Arm(NO_ORDER, space={RATE: list(CANDIDATES)}),
+      'auto': Arm(NO_ORDER),
+    },
+    budgets=(300, 1000, 3000),
+    seeds=range(8),
+    search_seeds=(100, 101),
+  )
