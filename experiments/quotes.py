@@ -66,25 +66,26 @@ class Quotes:
     arms: Sequence[str] | None = None,
     against: str = BASELINE,
     seconds: bool = False,
+    pairs: bool = False,
     **where: Any,
   ) -> str:
     """Returns a table of means with intervals over the seeds, a line per arm.
 
-    The first line has the accuracies of `against`. Lines of the study's pairs follow those of all
-    arms.
+    The first line has the accuracies of `against`, the last ones are those of the study's pairs.
 
     Args:
       study: its name.
       by: what has a column each: 'measure', or the values of this column of the table, for exit 1.
-      arms: to show, without pairs; None for all and the pairs.
+      arms: to show; None for all, and the pairs.
       against: the arm that `arms` are compared with.
       seconds: whether to add the mean time of a run.
+      pairs: whether to show the pairs besides `arms`.
       **where: of the runs, as everywhere.
     """
     of = self._of(study)
-    pairs = [(arm, against) for arm in (of.arms if arms is None else arms)]
-    pairs += of.pairs if arms is None else ()
-    rows = {pair: self._differences(of, *pair, by, where) for pair in pairs}
+    compared = [(arm, against) for arm in (of.arms if arms is None else arms)]
+    compared += of.pairs if arms is None or pairs else ()
+    rows = {pair: self._differences(of, *pair, by, where) for pair in compared}
     base = of.select(**where, arm=against)
     line: Row = {'arm': f'`{against}`'}
     for name in dict.fromkeys(name for cells in rows.values() for name in cells):
@@ -101,7 +102,7 @@ class Quotes:
       lines.append(line)
     if seconds:
       times = of.select(**where).groupby('arm')['seconds'].mean()
-      for line, arm in zip(lines, [against, *(arm for arm, _ in pairs)], strict=True):
+      for line, arm in zip(lines, [against, *(arm for arm, _ in compared)], strict=True):
         line['seconds a run'] = f'{times[arm]:.0f}'
     return wording.table(lines)
 
@@ -116,6 +117,14 @@ class Quotes:
     if (arm := self.best_arm(study, **where)) == BASELINE:
       return 'standard training: no arm is better on validation'
     return f'`{arm}`, {self.effect(study, arm, **where)} at the first exit'
+
+  def whole_point(self, study: str, arm: str, against: str) -> str:
+    """Returns in how many settings the first exit surely gains, by a point or more: '1 of 4'."""
+    of = self._of(study)
+    arms = of.runs.groupby('setting', sort=False)['arm'].agg(set)
+    settings = [setting for setting, there in arms.items() if {arm, against} <= there]
+    means = [of.pooled(arm, against, setting=s).set_index('measure').loc[FIRST] for s in settings]
+    return f'{sum(m["difference"] >= 1 and m["low"] > 0 for m in means)} of {len(settings)}'
 
   def above_zero(self, study: str, arm: str, against: str = BASELINE, **where: Any) -> str:
     """Returns how many intervals of early exits are above zero, as '11 of 12'."""

@@ -102,6 +102,7 @@ def test_numbers_in_prose_equal_those_of_the_tables(project):
     "best_arm('toy', budget=100)": 'ours',
     "advice('toy', budget=100)": '`ours`, +2.00 [-2.97, 6.97] at the first exit',
     "advice('toy', budget=1000)": 'standard training: no arm is better on validation',
+    "whole_point('toy', 'ours', 'standard')": '0 of 1',
     "budgets('toy')": '[100, 1000]',
     "budgets('other')": '[]',
     "measured('other')": 'False',
@@ -235,6 +236,7 @@ def test_sure_differences_are_bold(project, tmp_path):
   write_table(tmp_path / 'tables' / 'toy.csv', rows)
   assert '| **+2.10 [1.85, 2.35]** |' in study_page(project())
   assert rendered(project, "{{ above_zero('toy', 'ours') }}") == '1 of 1'
+  assert rendered(project, "{{ whole_point('toy', 'ours', 'standard') }}") == '1 of 1'
 
 
 def test_steps_and_searches_have_tables(project):
@@ -484,6 +486,7 @@ def test_page_fills_in_when_a_study_has_a_table(tmp_path):
   assert 'Not measured yet' not in page
   for name in COMING:
     assert f'`python -m experiments.paired --config=experiments/configs/{name}.py`' in page
+  assert '| `easy_first` | `random` | 0 of 2 | 0 of 4 |\n| `easy_first` | `standard` | 0' in page
   assert '(`lite0`): ' in page and '(`human`): ' in page and '(`rivals`): ' in page
   assert '| cifar10 aggregate | cifar10 random1 | cifar10 worst | cifar100 noisy |' in page
   assert page.index('**cifar10**') < page.index('## 2.') and '| exit 4 |' in page
