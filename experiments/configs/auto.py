@@ -1,6 +1,6 @@
 """Learning rates found in one run.
 
-Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all ten candidates
+Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all seven candidates
 in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them in
 shorter trainings at once, within each run. On the network of the study `lite0`, without a
 curriculum. `seconds` of the table tells what both cost.
@@ -8,10 +8,8 @@ curriculum. `seconds` of the table tells what both cost.
 
 from experiments.configs.common import LITE0, LITE0_BACKBONE, NO_ORDER
 from experiments.paired.study import Arm, Study
-from mecl_jax import config
 
-RATE = 'phases.heads.learning_rate'
-CANDIDATES = config.default().phases.heads.candidate_rates
+SEARCHED = {'phases.heads.learning_rate': list(LITE0['phases.heads.candidate_rates'])}
 COMPARE_STEPS = False
 
 
@@ -21,10 +19,10 @@ def get_study():
     backbone=LITE0_BACKBONE,
     settings={name: {'data.name': name} for name in ('cifar10', 'cifar100')},
     arms={
-      'standard': Arm(NO_ORDER, space={RATE: list(CANDIDATES)}),
+      'standard': Arm(NO_ORDER, space=SEARCHED),
       'auto': Arm(NO_ORDER),
     },
-    budgets=(300, 1000, 3000),
+    budgets=(300, 1000),
     seeds=range(8),
     search_seeds=(100, 101),
   )

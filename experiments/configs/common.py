@@ -45,12 +45,13 @@ LITE0 = {
   'model.exits': ('stage2_block2', 'stage3_block2', 'stage4_block3', 'stage5_block3'),
   'model.head': 'mixed_pool',  # as in COMMON
   'phases.heads.learning_rate': 'auto',
+  'phases.heads.candidate_rates': (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
   'steps_per_dispatch': 50,
   'report.page': False,
 }
 # Its final exit: one dense layer, trained on the data set.
 LITE0_BACKBONE = {
-  'phases.joint.duration': '10 epochs',
+  'phases.joint.duration': '4 epochs',
   'phases.joint.optimizer': 'adam',
   'phases.joint.weight_decay': 0.0,
   'phases.joint.learning_rate': 'auto',

@@ -6,8 +6,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from experiments.paired.jobs import Cell
-from experiments.paired.study import Study
-from mecl_jax import config as config_lib
+from experiments.paired.study import Study, backbone_digest
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train_resolved
 from mecl_jax.data import Dataset
@@ -35,7 +34,7 @@ def trained_backbone(
     UserError, RunError, Interrupted: as `train`.
   """
   plain = resolve(study.backbone_config(*cell))
-  name = f'{plain.data.name}-{plain.model.backbone}-{config_lib.digest(plain)}'.replace('/', '-')
+  name = f'{plain.data.name}-{plain.model.backbone}-{backbone_digest(plain)}'.replace('/', '-')
   workdir = folder / name
   check_data(workdir, dataset)
   summary = read_summary(workdir)

@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.paired.search import ALL_EXITS, Fields, best_trials, points
-from experiments.paired.study import Arm, Study
+from experiments.paired.study import Arm, Study, backbone_digest
 from experiments.paired.table import RUN, TRIAL, Row
 from mecl_jax import config as config_lib
 
@@ -56,7 +56,7 @@ class Job:
     what = (
       *(self.setting, self.arm, self.kind, self.trial),
       *map(config_lib.digest, self.configs(study)),
-      config_lib.digest(study.backbone_config(self.setting, self.seed)) if shared else '',
+      backbone_digest(study.backbone_config(self.setting, self.seed)) if shared else '',
     )
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 

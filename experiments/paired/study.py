@@ -155,7 +155,7 @@ class Study:
     trained: dict[str, tuple[str, ConfigDict]] = {}
     for setting in self.settings:
       config = resolve(self.backbone_config(setting, seed=0))
-      first, its = trained.setdefault(config_lib.digest(config), (setting, config))
+      first, its = trained.setdefault(backbone_digest(config), (setting, config))
       if any(its.data[field] != config.data[field] for field in ('arrays', 'data_dir')):
         raise UserError(
           f'{first!r} and {setting!r} would share a backbone but read different data; give them'
@@ -209,7 +209,7 @@ class Study:
     if self.backbone is None:
       return f'{setting}, seed {seed}'
     network = self.config(setting, self._untrained(), seed=seed)
-    return config_lib.digest(network, config_lib.digest(self.backbone_config(setting, seed)))
+    return config_lib.digest(network, backbone_digest(self.backbone_config(setting, seed)))
 
   def _of_training(self) -> tuple[str, ...]:
     """Returns the prefixes of the fields that may differ between runs on one backbone."""
@@ -219,6 +219,12 @@ class Study:
     """Returns the defaults of the fields that may differ between runs on one backbone."""
     fields = config_lib.flatten(config_lib.default())
     return {name: value for name, value in fields if name.startswith(self._of_training())}
+
+
+def backbone_digest(config: ConfigDict) -> str:
+  """Returns a digest of the run that trains a backbone, which also differs by the label file."""
+  labels = config.data.train_labels  # a path, which is not part of a run's own digest
+  return config_lib.digest(config, *([labels] if labels else []))
 
 
 def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
