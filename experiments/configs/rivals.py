@@ -3,10 +3,9 @@
 What do the published ways of training several exits reach, beside a curriculum, at equal steps and
 equal search? Whole networks start from random weights and train jointly. Every arm tries the same
 three learning rates in each setting, with a seed that is not reported. Methods have the constants
-of their authors, with two exceptions: `l2w_den` has a higher rate of its weight network, since this
-training is short, and `byot` another weight of the features, since the heads are others.
-`easy_first` and `easy_weighted` need a teacher, a plain run of the same length whose steps are not
-counted. The final exit is compared too.
+of their authors; but `l2w_den` has a higher rate of its weight network, since this training is
+short. `easy_first` and `easy_weighted` need a teacher, a plain run of the same length whose steps
+are not counted. The final exit is compared too.
 """
 
 from experiments.configs.common import COMMON, NO_ORDER, RECIPE, SETTINGS, linear
@@ -15,13 +14,13 @@ from experiments.paired.study import Arm, Study
 
 RATES = [0.05, 0.1, 0.2]
 SEARCHED: Space = {'phases.joint.learning_rate': RATES}
-# The authors' share and temperature, which stays as it is. Their weight of the features does not
-# fit other heads; with this one, hints are about a quarter of the loss at the first step.
+# The authors' share and temperature, which stays as it is. The weight of the features is that of
+# public programs; it is of their mean here.
 BYOT: Fields = {
   'distillation.weight': 0.3,
   'distillation.temperature': 3.0,
   'distillation.growth': 1.0,
-  'distillation.feature_weight': 0.003,
+  'distillation.feature_weight': 0.03,
 }
 # Rivals differ from standard training in these fields.
 RIVALS: dict[str, Fields] = {
