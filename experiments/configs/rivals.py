@@ -3,9 +3,8 @@
 What do the published ways of training several exits reach, beside a curriculum, at equal steps and
 equal search? Whole networks start from random weights and train jointly. Every arm tries the same
 three learning rates in each setting, with a seed that is not reported. Methods have the constants
-of their authors; but `l2w_den` has a higher rate of its weight network, since this training is
-short. `easy_first` and `easy_weighted` need a teacher, a plain run of the same length whose steps
-are not counted. The final exit is compared too.
+of their authors. `easy_first` and `easy_weighted` need a teacher, a plain run of the same length
+whose steps are not counted. The final exit is compared too.
 """
 
 from experiments.configs.common import COMMON, NO_ORDER, RECIPE, SETTINGS, linear
@@ -33,7 +32,7 @@ RIVALS: dict[str, Fields] = {
   'survivors': {'curriculum.sample_weights': 'survivors'},
   'cgt_hard': {'curriculum.sample_weights': 'cgt_hard'},
   'cgt_soft': {'curriculum.sample_weights': 'cgt_soft'},
-  'l2w_den': {'curriculum.sample_weights': 'l2w_den', 'curriculum.weight_rate': 1e-3},
+  'l2w_den': {'curriculum.sample_weights': 'l2w_den'},
   'shallow_first': {'exit_schedule': 'shallow_first'},
   'deep_first': {'exit_schedule': 'deep_first'},
 }
