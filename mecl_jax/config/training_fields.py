@@ -275,8 +275,8 @@ DISTILLATION = Group(
     'feature_weight': Field(
       0.0,
       NOT_NEGATIVE,
-      'weight of the squared distance between features of each early exit and of the final exit'
-      ' (`joint`, `mixed`); 0: none',
+      'weight of the mean squared distance between features of each early exit and of the final'
+      ' exit (`joint`, `mixed`); 0: none',
     ),
   },
 )

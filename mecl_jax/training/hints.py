@@ -70,7 +70,8 @@ def hint_losses(
     exits: names of the exits, the final one last.
 
   Returns:
-    [batch, exits], summed over the features; 0 for the final exit.
+    [batch, exits], as a mean over the features, so that one weight fits networks of any width (the
+    paper has the sum); 0 for the final exit.
 
   References:
     Zhang et al., "Be Your Own Teacher: Improve the Performance of Convolutional Neural Networks via
@@ -79,7 +80,7 @@ def hint_losses(
   *early, final = embedded
   target = jax.lax.stop_gradient(final)
   distances = [
-    jnp.square(x @ adapters[name]['kernel'] + adapters[name]['bias'] - target).sum(axis=-1)
+    jnp.square(x @ adapters[name]['kernel'] + adapters[name]['bias'] - target).mean(axis=-1)
     for name, x in zip(exits[:-1], early, strict=True)
   ]
   return jnp.stack([*distances, jnp.zeros_like(distances[0])], axis=1)

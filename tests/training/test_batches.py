@@ -31,6 +31,23 @@ def test_examples_have_the_exit_weights_by_default(toy_config, tmp_path):
   assert (visible == visible[:, :1]).all()
 
 
+def test_exit_schedule_multiplies_the_exit_weights(toy_config, tmp_path):
+  schedule = {'exit_schedule': 'shallow_first', 'curriculum.order': 'none'}
+  batches, _ = made(toy_config, tmp_path, range(1, 12), exit_weights=(0.5, 1.0, 2.0), **schedule)
+  progress = np.arange(1, 12)[:, None] / 11  # of 12 steps
+  factors = 1 + 0.8 * (1 - 2 * progress) * np.array([1, 0, -1])
+  expected = np.broadcast_to((factors * [0.5, 1, 2])[:, None], batches.weights.shape)
+  np.testing.assert_allclose(batches.weights, expected, rtol=1e-5)
+  assert batches.weight_rate is None
+
+
+def test_weight_network_has_a_rate_at_every_step(toy_config, tmp_path):
+  learned = {'curriculum.sample_weights': 'l2w_den', 'curriculum.weight_rate': 0.5}
+  batches, _ = made(toy_config, tmp_path, range(3, 12), **learned)
+  expected = 0.25 * (1 + np.cos(np.pi * np.arange(3, 12) / 12))
+  np.testing.assert_allclose(batches.weight_rate, expected, rtol=1e-5)
+
+
 def test_exit_counts_only_its_own_prefix(toy_config, tmp_path):
   factors = {'curriculum.per_exit': 'scaled', 'curriculum.exit_factors': (0.25, 0.5, 1.0)}
   constant = {'curriculum.pacing': 'constant', 'curriculum.start': 0.8}

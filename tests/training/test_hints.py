@@ -44,7 +44,7 @@ def test_hints_are_squared_distances_after_an_adapter():
   found = hint_losses(features, adapters, EXITS)
   for number, name in enumerate(EXITS[:-1]):
     kernel, bias = adapters[name]['kernel'], adapters[name]['bias']
-    expected = ((features[number] @ kernel + bias - features[-1]) ** 2).sum(axis=1)
+    expected = ((features[number] @ kernel + bias - features[-1]) ** 2).mean(axis=1)
     np.testing.assert_allclose(found[:, number], expected, rtol=1e-5)
   assert not found[:, -1].any()
 
@@ -56,7 +56,7 @@ def test_gradient_reaches_early_features_and_adapters_only():
   )
   for number, name in enumerate(EXITS[:-1]):
     kernel, bias = adapters[name]['kernel'], adapters[name]['bias']
-    error = 2 * (features[number] @ kernel + bias - features[-1])
+    error = 2 / 3 * (features[number] @ kernel + bias - features[-1])
     np.testing.assert_allclose(of_features[number], error @ kernel.T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
       of_adapters[name]['kernel'], features[number].T @ error, rtol=1e-4, atol=1e-5
@@ -121,7 +121,7 @@ def test_step_adds_the_hints_and_trains_the_adapters():
           adapter = params['adapters'][name]
           target = jax.lax.stop_gradient(embedded[-1])
           distance = x @ adapter['kernel'] + adapter['bias'] - target
-          total += 0.3 * (distance**2).sum() / 8
+          total += 0.3 * (distance**2).mean()
       return total, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
     (value, statistics), gradients = jax.value_and_grad(loss, has_aux=True)(params)
