@@ -22,7 +22,6 @@ LABELS = {
 PAIRS = [
   ('easy_first', 'random'),
   ('distilled_weighted', 'distilled'),
-  ('distilled_first', 'distilled'),
 ]
 
 
@@ -34,6 +33,6 @@ def get_study():
       name: {'data.name': data, 'data.train_labels': file} for name, (data, file) in LABELS.items()
     },
     arms=ARMS,
-    budgets=(300, 1000, 3000),
+    budgets=(300, 1000),
     seeds=range(8),
   )

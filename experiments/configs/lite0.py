@@ -9,8 +9,7 @@ the paper; `easy_first`, `anti` and `random` show 30 % of the data first and all
 the steps. `easy_weighted` has the strength of `configs/`, `strongly_weighted` twice that; `capped`
 is `easy_first` without the hardest fifth. `distilled` learns half from the final exit. `dropped`
 never shows images whose label the final exit contradicts; the weights of `fading` go from 0.8 at
-every exit to none; those of `own_confidence` follow what each exit itself has learned. The weights
-of the network are made by experiments/convert_torch.py.
+every exit to none. The weights of the network are made by experiments/convert_torch.py.
 """
 
 from experiments.configs.common import DISTILLED, LITE0, LITE0_BACKBONE, NO_ORDER, WEIGHTED, linear
@@ -19,7 +18,6 @@ from experiments.paired.study import Arm, Study
 PAIRS = [
   ('easy_first', 'random'),
   ('distilled_weighted', 'distilled'),
-  ('distilled_first', 'distilled'),
 ]
 EASY_FIRST = linear(0.3, '50%')
 ARMS = {
@@ -33,12 +31,8 @@ ARMS = {
   'strongly_weighted': Arm(WEIGHTED | {'curriculum.easy_strength': 0.8}),
   'distilled': Arm(NO_ORDER | DISTILLED),
   'distilled_weighted': Arm(WEIGHTED | DISTILLED | {'curriculum.easy_strength': 0.8}),
-  'distilled_first': Arm(EASY_FIRST | DISTILLED),
   'dropped': Arm(NO_ORDER | {'curriculum.contradicted': 'drop'}),
   'fading': Arm(WEIGHTED | {'curriculum.exit_strengths': (0.8,), 'curriculum.easy_end': (0.0,)}),
-  'own_confidence': Arm(
-    NO_ORDER | {'curriculum.sample_weights': 'own_confidence', 'curriculum.exit_strengths': (0.8,)}
-  ),
 }
 
 
@@ -48,6 +42,6 @@ def get_study():
     backbone=LITE0_BACKBONE,
     settings={name: {'data.name': name} for name in ('cifar10', 'cifar100')},
     arms=ARMS,
-    budgets=(300, 1000, 3000),
+    budgets=(300, 1000),
     seeds=range(8),
   )
