@@ -1,6 +1,6 @@
 """Learning rates found in one run.
 
-Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all seven candidates
+Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all eight candidates
 in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them in
 shorter trainings at once, within each run. On the network of the study `lite0`, without a
 curriculum. `seconds` of the table tells what both cost.
@@ -8,8 +8,10 @@ curriculum. `seconds` of the table tells what both cost.
 
 from experiments.configs.common import LITE0, LITE0_BACKBONE, NO_ORDER
 from experiments.paired.study import Arm, Study
+from mecl_jax import config
 
-SEARCHED = {'phases.heads.learning_rate': list(LITE0['phases.heads.candidate_rates'])}
+CANDIDATES = config.default().phases.heads.candidate_rates
+SEARCHED = {'phases.heads.learning_rate': list(CANDIDATES)}
 COMPARE_STEPS = False
 
 

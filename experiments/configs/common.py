@@ -45,7 +45,6 @@ LITE0 = {
   'model.exits': ('stage2_block2', 'stage3_block2', 'stage4_block3', 'stage5_block3'),
   'model.head': 'mixed_pool',  # as in COMMON
   'phases.heads.learning_rate': 'auto',
-  'phases.heads.candidate_rates': (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
   'steps_per_dispatch': 50,
   'report.page': False,
 }

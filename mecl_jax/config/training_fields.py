@@ -42,7 +42,7 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
       any_type=True,
     ),
     'candidate_rates': Field(
-      (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+      (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
       numbers('several numbers above 0', lambda v: len(v) > 1 and min(v) > 0),
       'learning rates that `learning_rate=auto` chooses from',
     ),

@@ -26,7 +26,7 @@ from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays, Objective, TrainState, make_update
 
 # Each rung: its steps as a share of the phase's, and how many candidates it keeps for each exit.
-RUNGS = ((1 / 16, 3), (1 / 4, 1))
+RUNGS = ((1 / 16, 5), (1 / 4, 1))
 OnStep = Callable[[int], None]  # called with the number of steps that are done
 FAILED = -1.0  # the accuracy of a candidate whose parameters became infinite
 LEAST_STEPS = 50  # of a rung: after fewer, accuracies say little about whole trainings
@@ -37,7 +37,8 @@ class Rung(NamedTuple):
 
   Attributes:
     steps: of each training; its schedules are those of the phase, compressed.
-    rates: [candidates, exits], learning rates.
+    rates: [candidates, exits], learning rates for the whole phase; the rung takes them times the
+      square root of `steps of the phase / steps`.
     accuracy: [candidates, exits], on the validation split.
     seconds: that it took.
   """
@@ -96,7 +97,9 @@ def search(
     else:
       began, short = time.monotonic(), compressed(plan, steps)
       curriculum = make_curriculum(run, short, difficulty)
-      trained = train(run, short, curriculum, source, rates, on_step)
+      # The best rate falls with the number of steps, faster where labels are wrong.
+      scaled = rates * math.sqrt(plan.steps / steps)
+      trained = train(run, short, curriculum, source, scaled, on_step)
       accuracy = _accuracies(run, exits, validation, trained, len(rates))
       _check(accuracy, exits, plan.phase.settings)
       rung = Rung(steps, rates.tolist(), accuracy.tolist(), round(time.monotonic() - began, 2))

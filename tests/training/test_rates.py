@@ -110,7 +110,7 @@ def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, monkeypa
   assert tuple(found['rates']) == EXITS and set(found['rates'].values()) <= set(
     c.phases.heads.candidate_rates
   )
-  assert found['examples'] == (10 * 12 + 3 * 12) * 20
+  assert found['examples'] == (8 * 12 + 5 * 12) * 20
   fields = read_json(tmp_path / 'whole/rates.json')
   search = rates.search
 
