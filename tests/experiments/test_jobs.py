@@ -6,7 +6,7 @@ import pytest
 
 from experiments.paired import jobs
 from experiments.paired.search import points
-from experiments.paired.study import Arm, load, load_pairs, studies
+from experiments.paired.study import Arm, backbone_digest, load, load_pairs, studies
 from mecl_jax import config as config_lib
 from mecl_jax.errors import UserError
 from tests.experiments.studies import make_study
@@ -138,6 +138,16 @@ def test_cells_with_one_network_share_a_shard(toy_file):
   study = make_study(toy_file, settings=settings)
   assert jobs.cells(study, 1, 2) == [('wide a', 0)]
   assert len(jobs.cells(study, 0, 2)) == 4
+
+
+def test_other_labels_make_another_backbone(toy_file):
+  settings = {name: {'data.train_labels': f'labels.npz:{name}'} for name in ('aggregate', 'worst')}
+  study = make_study(toy_file, settings=settings | {'clean': {}})
+  assert len({study.network_digest(setting, 0) for setting in study.settings}) == 3
+  digests = {backbone_digest(study.backbone_config(setting, 0)) for setting in study.settings}
+  assert len(digests) == 3
+  plain = study.backbone_config('clean', 0)  # with the digest that it had before there were labels
+  assert backbone_digest(plain) == config_lib.digest(plain)
 
 
 def test_whole_networks_are_split_one_by_one(toy_file):

@@ -62,6 +62,15 @@ def counted(monkeypatch):
   return counting, done
 
 
+def test_rates_that_are_found_are_in_the_row(toy_file, tmp_path):
+  arms = {'standard': Arm({'curriculum.order': 'none', RATE: 'auto'})}
+  study = make_study(toy_file, arms=arms, budgets=(4,))
+  assert not sweep.sweep(study, 'tiny', tmp_path / 'tiny', console=QUIET)
+  (row,) = read_rows(tmp_path / 'tiny/runs.csv')
+  found = json.loads(row['fields'])[RATE]
+  assert len(found) == 2 and set(found) <= set(config_lib.default().phases.heads.candidate_rates)
+
+
 def test_every_run_has_a_row(folder):
   rows = read_rows(folder / 'runs.csv')
   assert [(r['arm'], r['budget'], r['seed']) for r in rows] == [
