@@ -11,7 +11,8 @@ from experiments.paired.study import Arm, Study
 from mecl_jax import config
 
 CANDIDATES = config.default().phases.heads.candidate_rates
-SEARCHED = {'phases.heads.learning_rate': list(CANDIDATES)}
+RATE = 'phases.heads.learning_rate'
+SEARCHED = {RATE: list(CANDIDATES)}
 COMPARE_STEPS = False
 
 
@@ -22,7 +23,7 @@ def get_study():
     settings={name: {'data.name': name} for name in ('cifar10', 'cifar100')},
     arms={
       'standard': Arm(NO_ORDER, space=SEARCHED),
-      'auto': Arm(NO_ORDER),
+      'auto': Arm(NO_ORDER | {RATE: 'auto'}),
     },
     budgets=(300, 1000),
     seeds=range(8),

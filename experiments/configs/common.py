@@ -44,7 +44,6 @@ LITE0 = {
   'model.frozen': True,
   'model.exits': ('stage2_block2', 'stage3_block2', 'stage4_block3', 'stage5_block3'),
   'model.head': 'mixed_pool',  # as in COMMON
-  'phases.heads.learning_rate': 'auto',
   'steps_per_dispatch': 50,
   'report.page': False,
 }

@@ -10,7 +10,7 @@ human-labels/cifar100n.npz hold the authors' arrays under the names below, in th
 """
 
 from experiments.configs.common import LITE0, LITE0_BACKBONE
-from experiments.configs.lite0 import ARMS
+from experiments.configs.lite0 import ARMS, PAIRS  # noqa: F401 (read by the page of the study)
 from experiments.paired.study import Study
 
 LABELS = {
@@ -19,10 +19,6 @@ LABELS = {
   'cifar10 worst': ('cifar10', 'human-labels/cifar10n.npz:worse_label'),
   'cifar100 noisy': ('cifar100', 'human-labels/cifar100n.npz:noisy_label'),
 }
-PAIRS = [
-  ('easy_first', 'random'),
-  ('distilled_weighted', 'distilled'),
-]
 
 
 def get_study():
@@ -35,4 +31,5 @@ def get_study():
     arms=ARMS,
     budgets=(300, 1000),
     seeds=range(8),
+    search_seeds=(100,),
   )

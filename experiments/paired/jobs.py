@@ -13,6 +13,7 @@ from experiments.paired.study import Arm, Study, backbone_digest
 from experiments.paired.table import RUN, TRIAL, Row
 from mecl_jax import config as config_lib
 
+RATE = 'phases.heads.learning_rate'
 Cell = tuple[str, int]  # a setting and a seed, whose runs share a backbone
 
 
@@ -46,6 +47,8 @@ class Job:
     budget = study.of_budget(self.budget)
     own = [value for value in self.fields.values() if isinstance(value, Mapping)]
     common = {name: v for name, v in self.fields.items() if not isinstance(v, Mapping)}
+    if own and all(set(point) == {RATE} for point in own):  # one training has a rate for each exit
+      own = [{RATE: tuple(point[RATE] for point in own)}]
     return [
       study.config(self.setting, point, common, budget, seed=self.seed) for point in own or [{}]
     ]
