@@ -3,10 +3,12 @@
 Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all eight candidates
 in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them in
 shorter trainings at once, within each run. On the network of the study `lite0`, without a
-curriculum. `seconds` of the table tells what both cost.
+curriculum, with correct labels and with those of the study `human` that are worst. `seconds` of the
+table tells what both cost.
 """
 
 from experiments.configs.common import LITE0, LITE0_BACKBONE, NO_ORDER
+from experiments.configs.human import LABELS
 from experiments.paired.study import Arm, Study
 from mecl_jax import config
 
@@ -14,18 +16,20 @@ CANDIDATES = config.default().phases.heads.candidate_rates
 RATE = 'phases.heads.learning_rate'
 SEARCHED = {RATE: list(CANDIDATES)}
 COMPARE_STEPS = False
+DATA, LABEL_FILE = LABELS['cifar10 worst']
+WORST = {'data.name': DATA, 'data.train_labels': LABEL_FILE}
 
 
 def get_study():
   return Study(
     common=LITE0,
     backbone=LITE0_BACKBONE,
-    settings={name: {'data.name': name} for name in ('cifar10', 'cifar100')},
+    settings={'cifar10': {'data.name': 'cifar10'}, 'cifar10 worst': WORST},
     arms={
       'standard': Arm(NO_ORDER, space=SEARCHED),
       'auto': Arm(NO_ORDER | {RATE: 'auto'}),
     },
-    budgets=(300, 1000),
+    budgets=(1000,),
     seeds=range(8),
     search_seeds=(100, 101),
   )

@@ -26,7 +26,7 @@ from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays, Objective, TrainState, make_update
 
 # Each rung: its steps as a share of the phase's, and how many candidates it keeps for each exit.
-RUNGS = ((1 / 16, 5), (1 / 4, 1))
+RUNGS = ((1 / 16, 5), (1 / 4, 2), (1, 1))
 OnStep = Callable[[int], None]  # called with the number of steps that are done
 FAILED = -1.0  # the accuracy of a candidate whose parameters became infinite
 LEAST_STEPS = 50  # of a rung: after fewer, accuracies say little about whole trainings

@@ -67,14 +67,14 @@ def test_search_takes_the_rate_that_learns(toy_config, tmp_path):
     toy_config, tmp_path, **DECAYED | {'phases.heads.candidate_rates': (1e-8, 0.5, 1e30)}
   )
   before = values(own.model)
-  first, second = rates.search(own, plan, None, source, validation)
-  assert (first.steps, second.steps) == (12, 12)  # of 12: no rung is longer than the phase
+  first, *rest = rates.search(own, plan, None, source, validation)
+  assert [rung.steps for rung in (first, *rest)] == [12] * 3  # no rung is longer than the phase
   assert np.shape(first.accuracy) == (3, 2)
-  assert second.best(1).tolist() == [[0.5, 0.5]]
+  assert rest[-1].best(1).tolist() == [[0.5, 0.5]]
   assert first.accuracy[2] == [rates.FAILED] * 2
   jax.tree.map(np.testing.assert_array_equal, before, values(own.model))
   again = list(rates.search(own, plan, None, source, validation, rungs=[first]))
-  assert [rung.accuracy for rung in again] == [second.accuracy]
+  assert [rung.accuracy for rung in again] == [rung.accuracy for rung in rest]
 
 
 def test_search_without_a_finite_rate_fails(toy_config, tmp_path):
@@ -110,7 +110,7 @@ def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, monkeypa
   assert tuple(found['rates']) == EXITS and set(found['rates'].values()) <= set(
     c.phases.heads.candidate_rates
   )
-  assert found['examples'] == (8 * 12 + 5 * 12) * 20
+  assert found['examples'] == (8 * 12 + 5 * 12 + 2 * 12) * 20
   fields = read_json(tmp_path / 'whole/rates.json')
   search = rates.search
 
