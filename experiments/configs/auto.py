@@ -1,8 +1,8 @@
 """Learning rates found in one run.
 
 Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all eight candidates
-in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them in
-shorter trainings at once, within each run. On the network of the study `lite0`, without a
+in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them at
+once within each run, and the better ones for longer. On the network of the study `lite0`, without a
 curriculum, with correct labels and with those of the study `human` that are worst. `seconds` of the
 table tells what both cost.
 """

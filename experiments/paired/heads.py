@@ -17,7 +17,7 @@ from experiments.paired.jobs import Cell, Job
 from experiments.paired.measures import FOUND, Measures, measure
 from experiments.paired.scores import Scores
 from experiments.paired.study import Study
-from experiments.paired.table import TRIAL
+from experiments.paired.table import RUN
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.data import Dataset, Split
@@ -80,8 +80,9 @@ class SharedBackbone:
   def run(self, job: Job) -> Measures:
     """Trains the heads of a job, from the same initial parameters as every other job.
 
-    If every early exit has fields of its own, all heads train once with the fields of each exit,
-    and each head is taken from its own training: heads on a frozen backbone are independent.
+    Heads on a frozen backbone are independent. If every early exit has a learning rate of its own,
+    all heads train together; if it has other fields of its own, all heads train once with the
+    fields of each exit, and each head is taken from its own training.
 
     Raises:
       UserError: the job's configuration cannot be run.
@@ -89,15 +90,16 @@ class SharedBackbone:
       Interrupted: SIGTERM or Ctrl-C.
     """
     found: dict[str, Any] = {}
-    parts = [self._trained(config, found) for config in job.configs(self._study)]
+    splits = (VALIDATION, TEST) if job.kind == RUN else (VALIDATION,)
+    parts = [self._trained(config, found, splits) for config in job.configs(self._study)]
     model, shape = self._run.model, self._run.dataset.image_shape
-    validation, test = map(_composed, zip(*parts, strict=True))
-    if job.kind == TRIAL:
-      return measure(model, shape, validation)
-    return measure(model, shape, validation, test) | {FOUND: found}
+    predicted = map(_composed, zip(*parts, strict=True))
+    return measure(model, shape, *predicted) | ({FOUND: found} if job.kind == RUN else {})
 
-  def _trained(self, config: ConfigDict, found: dict[str, Any]) -> tuple[Predicted, Predicted]:
-    """Trains the heads with a configuration; returns predictions of validation and test.
+  def _trained(
+    self, config: ConfigDict, found: dict[str, Any], splits: Sequence[str]
+  ) -> list[Predicted]:
+    """Trains the heads with a configuration; returns predictions of the splits.
 
     Fields that were 'auto' are put into `found`.
     """
@@ -115,7 +117,7 @@ class SharedBackbone:
       assert plan.head_rates is not None
       found['phases.heads.learning_rate'] = [float(f'{rate:.3g}') for rate in plan.head_rates]
     self._train(run, plan, difficulty, source)
-    return self._predicted(VALIDATION), self._predicted(TEST)
+    return [self._predicted(name) for name in splits]
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Returns the configuration of a run on this backbone, resolved."""

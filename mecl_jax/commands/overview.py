@@ -165,7 +165,7 @@ def _rate(settings: ConfigDict) -> str:
   rate = settings.learning_rate
   if isinstance(rate, str):
     return rate
-  return ' '.join(f'{value:g}' for value in (rate if isinstance(rate, tuple) else (rate,)))
+  return ' '.join(f'{value:g}' for value in (rate if isinstance(rate, list | tuple) else (rate,)))
 
 
 def _visible(run: Run, plan: PhasePlan) -> str:

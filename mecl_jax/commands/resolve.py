@@ -1,5 +1,7 @@
 """Resolves configurations: fills in 'auto', and checks fields one by one and against each other."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from mecl_jax import config as config_lib
@@ -39,6 +41,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     for phase in config.phases.values():
       phase.head_rates = config_lib.parse_items(phase.head_rates)
       phase.candidate_rates = config_lib.parse_items(phase.candidate_rates)
+      phase.learning_rate = _rates(phase.learning_rate)
     curriculum = config.curriculum
     for name in ('exit_factors', 'exit_strengths', 'easy_end'):
       curriculum[name] = config_lib.parse_items(curriculum[name])
@@ -61,3 +64,10 @@ def resolve(config: ConfigDict) -> ConfigDict:
   exit_pacings.check(config.curriculum)
   run_report.check_targets(config.evaluation)
   return config.lock()
+
+
+def _rates(given: Any) -> Any:
+  """Returns a learning rate in one form: lists and whole numbers would have other digests."""
+  if isinstance(given, list | tuple):
+    return tuple(map(_rates, given))
+  return float(given) if isinstance(given, int) and abs(given) <= 10**30 else given

@@ -61,6 +61,7 @@ def _train(run: Run, checkpoints: Checkpoints, train_run: TrainRun, until_scored
       curriculum = make_curriculum(run, plan, scores)
       start = Start(position, rest, began)
       position, rest = train_phase(run, plan, *curriculum, source, start, checkpoints, log), {}
+      source = None  # frees memory before the next phase puts its examples on the device
   return position
 
 

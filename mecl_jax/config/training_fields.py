@@ -43,7 +43,10 @@ def _phase(meaning: str, duration_: str, *, zero: bool = False, **defaults: Any)
     ),
     'candidate_rates': Field(
       (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
-      numbers('several numbers above 0', lambda v: len(v) > 1 and min(v) > 0),
+      numbers(
+        'several numbers above 0, at most 1e30, each once',
+        lambda v: len(v) > 1 and 0 < min(v) <= max(v) <= 1e30 and len(set(v)) == len(v),
+      ),
       'learning rates that `learning_rate=auto` chooses from',
     ),
     'head_rates': Field(

@@ -108,7 +108,7 @@ class Meter:
       exit_loss=self._by_exit(exit_loss),
       accuracy=self._by_exit(correct),
       visible=self._visible(),
-      learning_rate=float(self._plan.learning_rates[self._stop - 1]),
+      learning_rate=self._highest_rate(self._stop - 1),
       images_per_second=round(self._rate, 1),
     )
 
@@ -141,12 +141,20 @@ class Meter:
     bad = np.flatnonzero(~finite)
     if len(bad):
       step, phase = first + int(bad[0]), self._plan.phase
+      searched = self._plan.settings.learning_rate == 'auto'
+      field = 'candidate_rates' if searched else 'learning_rate'
       what = 'parameters are not finite after' if np.isfinite(loss[bad[0]]) else 'loss is nan at'
       raise RunError(
         f'{what} step {step + 1} of phase {phase.name} (learning rate'
-        f' {self._plan.learning_rates[step]:.3g}); the checkpoint before it is kept; use a lower'
-        f' phases.{phase.settings}.learning_rate in a new work directory'
+        f' {self._highest_rate(step):.3g}); the checkpoint before it is kept; use a lower'
+        f' phases.{phase.settings}.{field} in a new work directory'
       )
+
+  def _highest_rate(self, step: int) -> float:
+    """Returns the learning rate of a step, of the head that has the highest where they differ."""
+    rates, heads = self._plan.learning_rates, self._plan.head_rates
+    of_heads = not isinstance(self._plan.settings.learning_rate, int | float)
+    return float(rates[step] * (heads.max() if of_heads and heads is not None else 1))
 
   def _write(self, done: int, **values: Any) -> None:
     step = self._plan.before + done

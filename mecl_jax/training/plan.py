@@ -136,7 +136,7 @@ def make_plan(
         settings=settings,
         learning_rates=learning_rates(settings, steps=steps, epoch=epoch, field=field),
         head_rates=_head_rates(settings, field, phase, phases),
-        slow_shares=_slow_shares(settings, steps),
+        slow_shares=plan_slow_shares(settings, steps),
         exit_weights=_of_phase(weights, phase),
         exit_factors=exit_factors(config.exit_schedule, steps, len(phase.exits)),
         pacings=tuple(pacings[name] for name in phase.exits),
@@ -160,7 +160,7 @@ def _head_rates(
 ) -> np.ndarray | None:
   """Returns the factors of a phase, from one value per exit of all phases with these settings."""
   given, its_field = settings.head_rates, f'{field}.head_rates'
-  if isinstance(settings.learning_rate, tuple):
+  if isinstance(settings.learning_rate, list | tuple):
     given, its_field = settings.learning_rate, f'{field}.learning_rate'
   if set(given) == {1.0}:
     return None
@@ -169,7 +169,8 @@ def _head_rates(
   return np.array([rates[name] for name in phase.exits], np.float32)
 
 
-def _slow_shares(settings: ConfigDict, steps: int) -> np.ndarray | None:
+def plan_slow_shares(settings: ConfigDict, steps: int) -> np.ndarray | None:
+  """Returns `PhasePlan.slow_shares` of a phase with these settings and steps."""
   every = settings.lookahead
   return slow_shares(steps, every, settings.lookahead_share) if every else None
 

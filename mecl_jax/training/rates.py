@@ -21,7 +21,7 @@ from mecl_jax.training.batches import batch_maker, make_curriculum, make_layout
 from mecl_jax.training.features import read_logits
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.phase import PhaseSteps, initial_state, objective_of, steps_per_dispatch
-from mecl_jax.training.plan import PhasePlan
+from mecl_jax.training.plan import PhasePlan, plan_slow_shares
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays, Objective, TrainState, make_update
 
@@ -91,7 +91,7 @@ def search(
   # On a CPU, XLA runs the grouped convolutions of many networks many times slower than one by one.
   train = _one_by_one if devices.on_cpu() and _has_convolutions(run, exits) else _at_once
   rates = np.repeat(candidates[:, None], len(exits), axis=1)
-  for index, (steps, (_, kept)) in enumerate(zip(steps_of_rungs(run, plan), RUNGS, strict=True)):
+  for index, steps in enumerate(steps_of_rungs(run, plan)):
     if index < len(rungs):
       rung = rungs[index]
     else:
@@ -104,14 +104,18 @@ def search(
       _check(accuracy, exits, plan.phase.settings)
       rung = Rung(steps, rates.tolist(), accuracy.tolist(), round(time.monotonic() - began, 2))
       yield rung
-    rates = rung.best(kept)
+    rates = rung.best(RUNGS[index][1])
 
 
 def steps_of_rungs(run: Run, plan: PhasePlan) -> list[int]:
-  """Returns the steps of every rung of a search, in whole calls to the device."""
+  """Returns the steps of every rung of a search, in whole calls to the device.
+
+  The last rung is the first with all steps of the phase.
+  """
   at_once = steps_per_dispatch(run.config, plan.steps)
   wanted = [max(LEAST_STEPS, share * plan.steps) for share, _ in RUNGS]
-  return [min(plan.steps, math.ceil(steps / at_once) * at_once) for steps in wanted]
+  shorter = [math.ceil(steps / at_once) * at_once for steps in wanted]
+  return [*(steps for steps in shorter if steps < plan.steps), plan.steps]
 
 
 def compressed(plan: PhasePlan, steps: int) -> PhasePlan:
@@ -121,7 +125,7 @@ def compressed(plan: PhasePlan, steps: int) -> PhasePlan:
     plan,
     steps=steps,
     learning_rates=plan.learning_rates[place],
-    slow_shares=None if plan.slow_shares is None else plan.slow_shares[place],
+    slow_shares=plan_slow_shares(plan.settings, steps),
     pacings=tuple(lambda step, p=p: p(int(place[step])) for p in plan.pacings),
     recorded=0,
   )

@@ -46,25 +46,25 @@ def with_rates(
   path, phase = run.workdir / NAME, plan.phase
   fields = _read(path, begun)
   rungs = [Rung(*rung) for rung in fields.get(phase.name, {}).get('rungs', ())]
-  if begun and len(rungs) < len(rates.RUNGS):
+  wanted = rates.steps_of_rungs(run, plan)
+  if begun and len(rungs) < len(wanted):
     raise UserError(f'{path} lacks the rates of phase {phase.name}, which has begun; {_NEW}')
-  if len(rungs) < len(rates.RUNGS):
-    if source is None or 'summaries' not in source:
+  if len(rungs) < len(wanted):
+    with work(run.console, 'features', len(run.dataset.validation), run.interruption.check) as show:
+      validation = features_of(run, run.dataset.validation, phase.exits, on_batch=show)
+    if source is None or 'summaries' not in source or validation is None:
       raise UserError(
         f'phases.{phase.settings}.learning_rate=auto needs features that fit into memory; give a'
         ' number, or choose other exits or heads'
       )
-    with work(run.console, 'features', len(run.dataset.validation), run.interruption.check) as show:
-      validation = features_of(run, run.dataset.validation, phase.exits, on_batch=show)
-    total = sum(rates.steps_of_rungs(run, plan))
-    with work(run.console, 'learning rates', total, run.interruption.check) as show:
+    with work(run.console, 'learning rates', sum(wanted), run.interruption.check) as show:
       done = sum(rung.steps for rung in rungs)
       found = rates.search(
         run,
         plan,
         difficulty,
         source,
-        validation or {},
+        validation,
         rungs=rungs,
         on_step=lambda n: show(done + n),
       )
@@ -114,7 +114,9 @@ def summary_of(run: Run) -> dict[str, Any]:
   if all(plan.settings.learning_rate != 'auto' for plan in run.plans):
     return {}
   found: Mapping[str, Any] = _read(run.workdir / NAME, False)
-  return {name: _of_phase(entry, run.config.batch_size) for name, entry in found.items()}
+  wanted = {plan.phase.name: len(rates.steps_of_rungs(run, plan)) for plan in run.plans}
+  ended = {name: each for name, each in found.items() if len(each['rungs']) == wanted.get(name)}
+  return {name: _of_phase(entry, run.config.batch_size) for name, entry in ended.items()}
 
 
 def _of_phase(entry: Mapping[str, Any], batch_size: int) -> dict[str, Any]:

@@ -146,8 +146,13 @@ def check(config: ConfigDict) -> None:
 
 def _check_rates(config: ConfigDict) -> None:
   """Raises UserError for rates of heads where more than heads train, or heads are not alone."""
-  for name, settings in config.phases.items():
-    rate, field = settings.learning_rate, f'phases.{name}.learning_rate'
+  used = {
+    'classifier_wise': ('backbone', 'heads'),
+    'mixed': ('backbone', 'joint'),
+  }.get(config.strategy, ('joint',))
+  for name in used:
+    settings, field = config.phases[name], f'phases.{name}.learning_rate'
+    rate = settings.learning_rate
     if isinstance(rate, int | float):
       continue
     if name != 'heads' and not config.model.frozen:
@@ -169,7 +174,7 @@ def _not_alone(config: ConfigDict) -> str:
     return f'needs independent exits: curriculum.sample_weights={weights} depends on earlier ones'
   if config.distillation.weight and config.strategy != 'classifier_wise':
     return 'needs independent exits: with distillation the final exit teaches while it trains'
-  heads = [config.model.head, *(head for _, head in map(split_head, config.model.exits) if head)]
+  heads = [head or config.model.head for _, head in map(split_head, config.model.exits)]
   if any(head.startswith(CASCADE) for head in heads):
     return 'needs independent exits: cascade heads take inputs from the exit before'
   return ''

@@ -1,16 +1,18 @@
 import types
 
 import numpy as np
+import pytest
 
 from mecl_jax.curriculum import Curriculum, pacing
 from mecl_jax.training import meter
 
 
-def make(steps):
+def make(steps, learning_rate=1.0, head_rates=None):
   """Returns the meter of a phase with intervals of 10 steps, and the list of what it writes."""
   plan = types.SimpleNamespace(
     phase=types.SimpleNamespace(name='heads', exits=('a',)),
-    **{'log_every': 10, 'before': 0, 'learning_rates': np.ones(steps)},
+    **{'log_every': 10, 'before': 0, 'learning_rates': np.ones(steps), 'head_rates': head_rates},
+    settings=types.SimpleNamespace(learning_rate=learning_rate),
   )
   run, written = types.SimpleNamespace(config=types.SimpleNamespace(batch_size=4)), []
   curriculum = Curriculum(np.arange(8), pacing.constant(), batch_size=4, seed=0)
@@ -66,3 +68,14 @@ def test_last_record_of_a_phase_is_the_mean_of_an_interval():
 def test_record_after_a_resume_is_of_half_an_interval_at_least():
   assert records(9, 20, stops=()) == [(20, 14.0)]  # step 9 is part of it
   assert records(4, 20, stops=()) == [(10, 6.5), (20, 14.5)]
+
+
+@pytest.mark.parametrize(
+  ('learning_rate', 'head_rates', 'expected'),
+  [(1.0, None, 1.0), (1.0, (3.0, 2.0), 1.0), ('auto', (0.3, 0.1), 0.3), ((0.5, 2.0), (0.5, 2), 2)],
+)
+def test_records_have_the_highest_rate_of_heads(learning_rate, head_rates, expected):
+  measured, written = make(10, learning_rate, None if head_rates is None else np.array(head_rates))
+  measured.add(range(10), of_steps(range(10)))
+  measured.report(last=True)
+  assert written[0]['learning_rate'] == pytest.approx(expected)

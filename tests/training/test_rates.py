@@ -33,6 +33,11 @@ def set_up(c, workdir, **changes):
   return found, found.plans[-1], train, validation
 
 
+@pytest.fixture
+def short_rungs(monkeypatch):
+  monkeypatch.setattr(rates, 'LEAST_STEPS', 1)
+
+
 def values(model):
   return jax.tree.map(np.array, jax.device_get(nnx.to_pure_dict(nnx.state(model, nnx.Param))))
 
@@ -61,20 +66,45 @@ def test_candidates_at_once_train_as_one_by_one(toy_config, tmp_path, head):
   assert all(jax.tree.leaves(same))
 
 
-def test_search_takes_the_rate_that_learns(toy_config, tmp_path):
+def test_search_takes_the_rate_that_learns(toy_config, tmp_path, short_rungs):
   """A rate too low to learn, and one at which parameters become infinite, lose at every exit."""
   own, plan, source, validation = set_up(
     toy_config, tmp_path, **DECAYED | {'phases.heads.candidate_rates': (1e-8, 0.5, 1e30)}
   )
   before = values(own.model)
   first, *rest = rates.search(own, plan, None, source, validation)
-  assert [rung.steps for rung in (first, *rest)] == [12] * 3  # no rung is longer than the phase
+  assert [rung.steps for rung in (first, *rest)] == [1, 3, 12]
   assert np.shape(first.accuracy) == (3, 2)
   assert rest[-1].best(1).tolist() == [[0.5, 0.5]]
-  assert first.accuracy[2] == [rates.FAILED] * 2
+  assert rest[0].accuracy[2] == [rates.FAILED] * 2
   jax.tree.map(np.testing.assert_array_equal, before, values(own.model))
   again = list(rates.search(own, plan, None, source, validation, rungs=[first]))
   assert [rung.accuracy for rung in again] == [rung.accuracy for rung in rest]
+
+
+def test_short_rungs_train_at_higher_rates(toy_config, tmp_path, short_rungs, monkeypatch):
+  own, plan, source, validation = set_up(
+    toy_config, tmp_path, **{'phases.heads.candidate_rates': (0.01, 0.1)}
+  )
+  tried, at_once = [], rates._at_once
+
+  def noting(run, plan, curriculum, source, rows, on_step):
+    tried.append((plan.steps, sorted(set(rows.ravel().tolist()))))
+    return at_once(run, plan, curriculum, source, rows, on_step)
+
+  monkeypatch.setattr(rates, '_at_once', noting)
+  rungs = list(rates.search(own, plan, None, source, validation))
+  assert [steps for steps, _ in tried] == [1, 3, 12]
+  for (steps, used), rung in zip(tried, rungs, strict=True):
+    expected = sorted({rate * (12 / steps) ** 0.5 for row in rung.rates for rate in row})
+    np.testing.assert_allclose(used, expected)
+
+
+def test_search_of_a_short_phase_is_one_rung(toy_config, tmp_path):
+  own, plan, _, _ = set_up(toy_config, tmp_path)
+  assert rates.steps_of_rungs(own, plan) == [12]
+  longer = dataclasses.replace(plan, steps=1000)
+  assert rates.steps_of_rungs(own, longer) == [63, 250, 1000]
 
 
 def test_search_without_a_finite_rate_fails(toy_config, tmp_path):
@@ -90,6 +120,12 @@ def test_every_exit_keeps_its_own_best():
   assert rung.best(1).tolist() == [[2, 1]]
 
 
+def with_lookahead(plan):
+  settings = plan.settings.copy_and_resolve_references()
+  settings.lookahead = 4
+  return settings
+
+
 def test_compressed_plan_has_the_same_schedules():
   c = config.default()
   c.curriculum.pacing, c.curriculum.start, c.curriculum.full_after = 'linear', 0.2, '50%'
@@ -98,11 +134,14 @@ def test_compressed_plan_has_the_same_schedules():
   short = compressed(plan, 25)
   assert short.steps == len(short.learning_rates) == 25
   np.testing.assert_array_equal(short.learning_rates, plan.learning_rates[::4])
+  assert short.slow_shares is None
+  pulled = compressed(dataclasses.replace(plan, settings=with_lookahead(plan)), 25)
+  np.testing.assert_array_equal(np.flatnonzero(pulled.slow_shares >= 0), [3, 7, 11, 15, 19, 23, 24])
   assert [short.pacing(step) for step in range(25)] == [plan.pacing(4 * s) for s in range(25)]
 
 
 @pytest.mark.stacks
-def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, monkeypatch):
+def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, short_rungs, monkeypatch):
   c = toy_config
   c.phases.heads.learning_rate, c.curriculum.order = 'auto', 'none'
   whole = run(c, tmp_path / 'whole')
@@ -110,7 +149,7 @@ def test_run_finds_rates_and_goes_on_after_a_rung(toy_config, tmp_path, monkeypa
   assert tuple(found['rates']) == EXITS and set(found['rates'].values()) <= set(
     c.phases.heads.candidate_rates
   )
-  assert found['examples'] == (8 * 12 + 5 * 12 + 2 * 12) * 20
+  assert found['examples'] == (8 * 1 + 5 * 3 + 2 * 12) * 20
   fields = read_json(tmp_path / 'whole/rates.json')
   search = rates.search
 
@@ -146,7 +185,10 @@ def test_features_that_do_not_fit_are_reported(toy_config, tmp_path):
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
-    ({'phases.joint.learning_rate': 'auto'}, 'one number, since the phase trains the backbone too'),
+    (
+      {'phases.backbone.learning_rate': 'auto'},
+      'one number, since the phase trains the backbone too',
+    ),
     ({'phases.backbone.learning_rate': (0.1, 0.2)}, r'factors .* in phases\.backbone\.head_rates'),
     ({'phases.heads.learning_rate': 'best'}, r"is 'best'; it must be above 0, .* or `auto`"),
     ({'phases.heads.learning_rate': (0.1, 0.0)}, 'must be above 0'),
@@ -157,6 +199,8 @@ def test_features_that_do_not_fit_are_reported(toy_config, tmp_path):
       'independent exits: curriculum.sample_weights=survivors',
     ),
     ({'phases.heads.learning_rate': 'auto', 'model.head': 'cascade_linear'}, 'cascade heads'),
+    ({'phases.heads.candidate_rates': (0.1, 0.1)}, 'each once'),
+    ({'phases.heads.candidate_rates': (0.1, 1e35)}, 'at most 1e30'),
   ],
 )
 def test_rates_that_cannot_be_used_are_rejected(fields, message):
@@ -166,9 +210,16 @@ def test_rates_that_cannot_be_used_are_rejected(fields, message):
     resolve(c)
 
 
-def test_rate_of_every_exit_may_be_given():
+def test_rates_of_phases_without_use_are_not_checked():
   c = config.default()
-  c.curriculum.order, c.phases.heads.learning_rate = 'none', (0.5, 2.0)
+  c.strategy, c.phases.heads.learning_rate, c.cache_features = 'joint', 'auto', False
+  assert resolve(c).phases.heads.learning_rate == 'auto'
+
+
+@pytest.mark.parametrize('given', [(0.5, 2.0), [0.5, 2]])
+def test_rate_of_every_exit_may_be_given(given):
+  c = config.default()
+  c.curriculum.order, c.phases.heads.learning_rate = 'none', given
   plan = make_plan(resolve(c), (*EXITS, 'final'), [EXITS[:1]] * 3, 2000, num_classes=10)[1]
   assert plan.head_rates.tolist() == [0.5, 2.0]
   assert plan.learning_rates.max() == 1
