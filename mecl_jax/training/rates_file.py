@@ -52,7 +52,8 @@ def with_rates(
     if source is None or 'summaries' not in source:
       raise UserError(
         f'phases.{phase.settings}.learning_rate=auto needs features that fit into memory; give a'
-        ' number, or choose other exits or heads'
+        f' number, or choose {"fewer augment.copies, " if run.config.augment.copies else ""}other'
+        ' exits or heads'
       )
     with work(run.console, 'features', len(run.dataset.validation), run.interruption.check) as show:
       validation = features_of(run, run.dataset.validation, phase.exits, on_batch=show)
