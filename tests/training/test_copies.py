@@ -1,9 +1,13 @@
+import dataclasses
+import io
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mecl_jax import config
 from mecl_jax.commands.resolve import resolve
@@ -64,6 +68,13 @@ def of_images(found, exits=EXITS, taught=False):
   for number in range(3):
     images = made(augmentation, number, train.images, np.arange(len(train)))
     yield model.summarise(model.features(images, exits), exits), predict(model, images)[:, -1]
+
+
+def trained(own, plan, source):
+  """Returns the parameters of heads after their phase."""
+  phase = PhaseSteps(own, plan, *make_curriculum(own, plan, None), source)
+  list(phase.take())
+  return jax.device_get(phase.state.params)
 
 
 def close(one, other):
@@ -140,11 +151,7 @@ def test_zero_copies_train_as_the_features_alone(toy_config, tmp_path):
   results = []
   for crop in (0, 1):
     own, plan = opened(toy_config, tmp_path, **{'augment.copies': 0, 'augment.crop': crop})
-    phase = PhaseSteps(
-      own, plan, *make_curriculum(own, plan, None), sources.phase_source(own, plan)
-    )
-    list(phase.take())
-    results.append(jax.device_get(phase.state.params))
+    results.append(trained(own, plan, sources.phase_source(own, plan)))
   jax.tree.map(np.testing.assert_array_equal, *results)
 
 
@@ -154,22 +161,27 @@ def test_copies_that_do_not_fit_are_made_in_every_step(
 ):
   """The heads are the same, with images on the device or streamed."""
   changes = {'distillation.weight': distilled, 'phases.heads.duration': '35 steps'}
-  results = []
-  for budget in (10**9, 0):
-    own, plan = opened(toy_config, tmp_path, **changes)
-    monkeypatch.setattr(devices, 'memory_budget', lambda budget=budget: budget)
+  own, plan = opened(toy_config, tmp_path, **changes)
+  source = sources.phase_source(own, plan)
+  assert source['summaries'][0].shape[:2] == source['labels'].shape == (3, 200)
+  cached = trained(own, plan, source)
+  monkeypatch.setattr(devices, 'memory_budget', lambda: 0)
+  for placement in ('auto', 'device'):
+    own, plan = opened(toy_config, tmp_path, **{'data.placement': placement})
     source = sources.phase_source(own, plan)
-    assert (source is not None) == bool(budget)
-    phase = PhaseSteps(own, plan, *make_curriculum(own, plan, None), source)
-    list(phase.take())
-    results.append(jax.device_get(phase.state.params))
-    if source:
-      close(source['summaries'][0].shape, (3, 200, *source['summaries'][0].shape[2:]))
-  jax.tree.map(close, *results)
-  own, plan = opened(toy_config, tmp_path, **changes, **{'data.placement': 'device'})
-  phase = PhaseSteps(own, plan, *make_curriculum(own, plan, None), sources.phase_source(own, plan))
-  list(phase.take())
-  jax.tree.map(close, results[0], jax.device_get(phase.state.params))
+    assert (source is None) == (placement == 'auto')
+    jax.tree.map(close, cached, trained(own, plan, source))
+
+
+def test_console_has_size_and_reason(toy_config, tmp_path, monkeypatch):
+  found, plan = opened(toy_config, tmp_path)
+  shown = io.StringIO()
+  own = dataclasses.replace(found, console=Console(file=shown, width=200))
+  sources.phase_source(own, plan)
+  assert re.search(r'^features 600/600  0\.\d MB  \d+\.\d s$', shown.getvalue(), re.MULTILINE)
+  monkeypatch.setattr(devices, 'memory_budget', lambda: 0)
+  sources.phase_source(own, plan)
+  assert 'features of 3 copies of every image do not fit into memory' in shown.getvalue()
 
 
 def test_memory_counts_all_copies(toy_config, tmp_path, monkeypatch):
