@@ -1,7 +1,6 @@
 """Augmentation of the training images: anew in every step, or as copies with cached features."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +71,8 @@ class Augmentation:
     return jax.vmap(one)(images, ids, copy)
 
 
-class Copy(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Copy:
   """One of the augmented copies of a split.
 
   Attributes:

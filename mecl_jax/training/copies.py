@@ -41,9 +41,8 @@ def features_of_copies(
   for number in range(count):
     copy, done = Copy(augmentation, number, count), number * len(train)
     of_copy = {name: feature_files.of_copy(path, copy) for name, path in paths.items()}
-    part = read_or_computed(
-      run, train, read, of_copy, copy, lambda n, done=done: on_batch(done + n)
-    )
+    show = functools.partial(_show, on_batch, done)
+    part = read_or_computed(run, train, read, of_copy, copy, show)
     if part is None:
       return None
     if taught:
@@ -54,6 +53,10 @@ def features_of_copies(
       store = jax.tree.map(lambda x: jnp.zeros((count, *x.shape), x.dtype, device=everywhere), part)
     store = _put(store, part, number)
   return store
+
+
+def _show(on_batch: Callable[[int], None], before: int, done: int) -> None:
+  on_batch(before + done)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
