@@ -20,7 +20,8 @@ from mecl_jax.training.augmentation import Augmentation, Copy
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays
 
-WORTH = 2.0  # seconds that computing must take at least before features are written to files
+# Seconds that computing, of all copies, must take at least before features are written to files.
+WORTH = 2.0
 _AT_ONCE = 4096  # rows of features that heads read in one call
 
 
@@ -150,7 +151,7 @@ def read_or_computed(
   if missing:
     began = time.monotonic()
     computed = cached_features(model, split, exits, run.mesh, copy=copy, on_batch=on_batch)
-    if computed is not None and time.monotonic() - began >= WORTH:
+    if computed is not None and copies * (time.monotonic() - began) >= WORTH:
       fresh = dict(zip(paths, computed['summaries'], strict=True))
       written = {paths[name]: fresh[name] for name in missing}
       # Copies that have no room together would remove each other's files.
