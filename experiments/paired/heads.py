@@ -25,6 +25,7 @@ from mecl_jax.errors import RunError, UserError
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted
 from mecl_jax.training import rates, sources
 from mecl_jax.training.batches import make_curriculum
+from mecl_jax.training.copies import features_of_copies
 from mecl_jax.training.features import features_of, read_logits
 from mecl_jax.training.initial_weights import load_initial_weights
 from mecl_jax.training.interruption import Interruption
@@ -32,8 +33,6 @@ from mecl_jax.training.phase import PhaseSteps
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.run import Run, set_up_run
 from mecl_jax.training.step import Arrays
-
-TRAIN = 'train'
 
 
 class SharedBackbone:
@@ -67,9 +66,11 @@ class SharedBackbone:
     self._run = set_up_run(self._config(opening), self._backbone, console, interruption, dataset)
     load_initial_weights(self._run)
     model = self._run.model
-    self._splits = {TRAIN: dataset.train, VALIDATION: dataset.validation, TEST: dataset.test}
+    self._splits = {VALIDATION: dataset.validation, TEST: dataset.test}
     console.print(f'{cell[0]}, seed {cell[1]}: features of every image', soft_wrap=True)
     self._sources = {n: _source(self._run, split) for n, split in self._splits.items()}
+    self._train_source: tuple[int, Arrays] | None = None  # with the number of its copies
+    self._source_of(self._run)
     self._initial = jax.tree.map(jnp.copy, nnx.state(model))
 
   @property
@@ -109,7 +110,7 @@ class SharedBackbone:
     (plan,) = make_plan(config, model.exit_names, model.segments, *sizes)
     difficulty = self._scores.of(run)
     nnx.update(model, jax.tree.map(jnp.copy, self._initial))  # steps donate their input
-    source = self._sources[TRAIN]
+    source = self._source_of(run)
     if not plan.distilled:
       source = {name: array for name, array in source.items() if name != 'teacher'}
     if plan.settings.learning_rate == 'auto':
@@ -118,6 +119,17 @@ class SharedBackbone:
       found['phases.heads.learning_rate'] = [float(f'{rate:.3g}') for rate in plan.head_rates]
     self._train(run, plan, difficulty, source)
     return [self._predicted(name) for name in splits]
+
+  def _source_of(self, run: Run) -> Arrays:
+    """Returns the features of the training images of a job, or of as many copies as it has.
+
+    Those of the job before are kept, since most jobs have the same number.
+    """
+    copies = run.config.augment.copies
+    if self._train_source is None or self._train_source[0] != copies:
+      self._train_source = None  # both together might not fit into memory
+      self._train_source = copies, _source(run, run.dataset.train, copies)
+    return self._train_source[1]
 
   def _config(self, config: ConfigDict) -> ConfigDict:
     """Returns the configuration of a run on this backbone, resolved."""
@@ -159,10 +171,19 @@ def _composed(parts: Sequence[Predicted]) -> Predicted:
   return dataclasses.replace(parts[0], logits=logits)
 
 
-def _source(run: Run, split: Split) -> Arrays:
-  """Returns the features of the early heads and the final exit's logits, for a whole split."""
+def _source(run: Run, split: Split, copies: int = 0) -> Arrays:
+  """Returns the features of the early heads and the final exit's logits, for a whole split.
+
+  With copies they are those of the augmented copies of the training split.
+  """
   early, check = run.model.exit_names[:-1], run.interruption.check
-  kept = features_of(run, split, early, on_batch=check)
+  if copies:
+    kept = features_of_copies(run, early, taught=True, on_batch=check)
+  else:
+    kept = features_of(run, split, early, on_batch=check)
   if kept is None:
-    raise UserError('the features of the heads do not fit into memory; choose other exits or heads')
-  return kept | sources.teacher_logits(run, split)
+    fewer = 'fewer augment.copies, ' if copies else ''
+    raise UserError(
+      f'the features of the heads do not fit into memory; choose {fewer}other exits or heads'
+    )
+  return kept if copies else kept | sources.teacher_logits(run, split)

@@ -213,7 +213,8 @@ class Study:
 
   def _of_training(self) -> tuple[str, ...]:
     """Returns the prefixes of the fields that may differ between runs on one backbone."""
-    return f'phases.{self.budget_of}.', 'curriculum.', 'distillation.'
+    copies = ('augment.copies',) if self.trains_heads else ()
+    return f'phases.{self.budget_of}.', 'curriculum.', 'distillation.', *copies
 
   def _untrained(self) -> dict[str, Any]:
     """Returns the defaults of the fields that may differ between runs on one backbone."""

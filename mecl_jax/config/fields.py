@@ -94,6 +94,12 @@ _AUGMENT = Group(
       ' in the next; the first is random',
     ),
     'cutout': Field(0, whole(0, 4096), 'side of the erased square in pixels; 0: none'),
+    'copies': Field(
+      0,
+      whole(0, 1000),
+      'with `cache_features`: augmented copies of every training image, whose features are computed'
+      ' once; each pass over the visible images uses the next; 0: features are not augmented',
+    ),
   },
 )
 
@@ -261,7 +267,7 @@ FIELDS = Group(
       True,
       flag(),
       'heads on a frozen backbone (`classifier_wise`, `model.frozen`) learn on features computed'
-      ' once, not augmented',
+      ' once, not augmented unless `augment.copies`',
     ),
     'feature_files_gb': Field(
       8.0,

@@ -76,6 +76,8 @@ def _network_only(config: ConfigDict) -> ConfigDict:
   plain = plain_config(config)
   if config.strategy in ('classifier_wise', 'mixed'):
     plain.strategy = 'joint'
+    if not plain.model.frozen:
+      plain.augment.copies = 0  # this run trains the backbone
     plain.phases.joint = plain.phases.backbone
     plain.model.exits, plain.exit_weights = (), (1.0,)
     plain.model.pretrained_skip = ','.join(filter(None, (plain.model.pretrained_skip, 'heads.*')))

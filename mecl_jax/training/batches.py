@@ -13,6 +13,7 @@ from mecl_jax.training import (
   learning_speed,
   weight_network,
 )
+from mecl_jax.training.augmentation import augments, copies_of
 from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Batches
@@ -49,13 +50,6 @@ def make_curriculum(
   return Curriculum(ranked(plan.order), plan.pacing, run.config.batch_size, plan.seeds[1]), easiness
 
 
-def augments(config: ConfigDict, plan: PhasePlan) -> bool:
-  """Returns whether a phase augments its images; cached features are those of the images."""
-  settings = config.augment
-  cached = plan.phase.frozen_backbone and config.cache_features
-  return bool(settings.crop or settings.flip or settings.cutout) and not cached
-
-
 def _flips_alternate(config: ConfigDict, plan: PhasePlan) -> bool:
   return config.augment.flip and config.augment.flip_alternates and augments(config, plan)
 
@@ -75,6 +69,7 @@ def make_layout(run: Run, plan: PhasePlan, *, streamed: bool) -> Batches:
     head_rates=None if plan.head_rates is None else everywhere,
     strengths=everywhere if plan.sample_weights == 'own_confidence' else None,
     weight_rate=everywhere if plan.sample_weights == weight_network.METHOD else None,
+    copy=by_batch if copies_of(run.config, plan) else None,
   )
 
 
@@ -98,6 +93,7 @@ def batch_maker(
   """
   train, base = run.dataset.train, np.asarray(plan.exit_weights)
   slow, rates, factors = plan.slow_shares, plan.head_rates, plan.exit_factors
+  copies = copies_of(run.config, plan)
   own, weight_rates = plan.sample_weights == 'own_confidence', None
   if plan.sample_weights == weight_network.METHOD:
     weight_rates = weight_network.learning_rates(plan.steps, run.config.curriculum.weight_rate)
@@ -115,11 +111,13 @@ def batch_maker(
     if factors is not None:
       counted = factors[steps.start : steps.stop, None] * counted
     size = curriculum.batch_size
-    epoch = mirrored = None
+    epoch = mirrored = copy = None
     if plan.recorded:
       epoch = learning_speed.epochs_of(steps, size, len(train), plan.recorded)
     if first_side is not None:
       mirrored = first_side[ids] ^ (curriculum.passes(steps) % 2 == 1)
+    if copies:
+      copy = (curriculum.passes(steps) % copies).astype(np.int32)
     return Batches(
       ids=ids,
       weights=(base * counted).astype(np.float32),
@@ -132,6 +130,7 @@ def batch_maker(
       head_rates=None if rates is None else np.broadcast_to(rates, (len(steps), len(rates))),
       strengths=strengths.astype(np.float32) if own else None,
       weight_rate=None if weight_rates is None else weight_rates[steps.start : steps.stop],
+      copy=copy,
     )
 
   return make

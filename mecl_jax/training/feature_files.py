@@ -15,6 +15,7 @@ import numpy as np
 from mecl_jax import files
 from mecl_jax.data import Split, cache
 from mecl_jax.errors import MissingFile, UserError
+from mecl_jax.training.augmentation import Copy
 from mecl_jax.training.run import Run
 from mecl_jax.version import __version__
 
@@ -33,6 +34,12 @@ def path_of(run: Run, split: Split, exit_name: str) -> pathlib.Path:
   Its name is a digest of all that the features depend on.
   """
   return cache.directory().parent / 'features' / f'{_digest(run, split, exit_name)}.npz'
+
+
+def of_copy(path: pathlib.Path, copy: Copy) -> pathlib.Path:
+  """Returns the file of the features of an augmented copy; `path` is that of the images."""
+  digest = hashlib.sha256(repr((path.stem, copy.augmentation, copy.number)).encode())
+  return path.with_stem(digest.hexdigest()[:24])
 
 
 def read(path: pathlib.Path, count: int) -> np.ndarray | None:

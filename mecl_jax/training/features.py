@@ -1,7 +1,8 @@
 """Features of frozen backbones, computed once per image, and predictions from them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
+import pathlib
 import time
 
 from flax import nnx
@@ -15,10 +16,12 @@ from mecl_jax.data import Split
 from mecl_jax.evaluation import images_per_call, predict
 from mecl_jax.models import MultiExit
 from mecl_jax.training import devices, feature_files
+from mecl_jax.training.augmentation import Augmentation, Copy
 from mecl_jax.training.run import Run
 from mecl_jax.training.step import Arrays
 
-WORTH = 2.0  # seconds that computing must take at least before features are written to files
+# Seconds that computing, of all copies, must take at least before features are written to files.
+WORTH = 2.0
 _AT_ONCE = 4096  # rows of features that heads read in one call
 
 
@@ -28,10 +31,19 @@ def _summaries(
   return model.summarise(model.features(images, exits), exits)
 
 
-def _make_fill(graphdef: nnx.GraphDef, exits: tuple[str, ...]) -> Callable:
-  """Makes `(store, state, images, start) -> store`, with a batch's summaries from row `start`."""
+@functools.lru_cache(maxsize=8)
+def _make_fill(
+  graphdef: nnx.GraphDef, exits: tuple[str, ...], augmentation: Augmentation | None
+) -> Callable:
+  """Makes `(store, state, images, start, copy) -> store`; summaries of a batch are from `start`.
 
-  def fill(store, state, images, start):
+  With an augmentation they are those of a copy of the images, whose number is `copy`.
+  """
+
+  def fill(store, state, images, start, copy):
+    if augmentation is not None:
+      ids = start + jnp.arange(len(images))
+      images = augmentation.of_copy(images, ids, jnp.broadcast_to(copy, ids.shape))
     summaries = _summaries(nnx.merge(graphdef, state), images, exits)
     return tuple(
       jax.lax.dynamic_update_slice_in_dim(rows, f, start, axis=0)
@@ -48,6 +60,7 @@ def cached_features(
   mesh: Mesh,
   *,
   batch_size: int | None = None,
+  copy: Copy | None = None,
   on_batch: Callable[[int], None] = lambda done: None,
 ) -> Arrays | None:
   """Computes the input of the trainable part of heads for every example, on every device.
@@ -60,6 +73,7 @@ def cached_features(
     exits: names of the exits whose heads train.
     mesh: over the devices.
     batch_size: images per call; None: see `images_per_call`.
+    copy: of the images; None: the images themselves.
     on_batch: called after every batch with the number of images done.
 
   Returns:
@@ -73,15 +87,15 @@ def cached_features(
     lambda s, x: _summaries(nnx.merge(graphdef, s), x, tuple(exits)), state, split.images[:1]
   )
   size = sum(count * s.size * s.dtype.itemsize for s in shapes)
-  if size > devices.memory_budget():
+  if size * (copy.count if copy else 1) > devices.memory_budget():
     return None
-  fill = _make_fill(graphdef, tuple(exits))
+  fill = _make_fill(graphdef, tuple(exits), copy and copy.augmentation)
   everywhere, by_batch = devices.replicated(mesh), devices.for_batch(mesh, batch_size)
   store = tuple(jnp.zeros((count, *s.shape[1:]), s.dtype, device=everywhere) for s in shapes)
   for start in range(0, count, batch_size):
     start = min(start, count - batch_size)  # the last batch overlaps: one shape, no padding
     images = jax.device_put(split.images[start : start + batch_size], by_batch)
-    store = fill(store, state, images, start)
+    store = fill(store, state, images, start, copy.number if copy else 0)
     on_batch(start + batch_size)
   return {'summaries': store, 'labels': jax.device_put(split.labels, everywhere)}
 
@@ -103,20 +117,49 @@ def features_of(
     exits: names of the exits whose heads train.
     on_batch: called after every batch with the number of images done.
   """
+  return read_or_computed(run, split, exits, paths_of(run, split, exits), None, on_batch)
+
+
+def paths_of(run: Run, split: Split, exits: Sequence[str]) -> dict[str, pathlib.Path]:
+  """Returns the files of the features of the needed exits; {} if none are kept."""
+  if not run.config.feature_files_gb:
+    return {}
+  return {name: feature_files.path_of(run, split, name) for name in run.model.needed(exits)}
+
+
+def read_or_computed(
+  run: Run,
+  split: Split,
+  exits: Sequence[str],
+  paths: Mapping[str, pathlib.Path],
+  copy: Copy | None,
+  on_batch: Callable[[int], None],
+) -> Arrays | None:
+  """Returns what `cached_features` returns, from files if all of them exist, else computed.
+
+  Args:
+    run, split, exits, on_batch: as of `features_of`.
+    paths: of the files, by exit; {} if none are kept.
+    copy: of the images; None: the images themselves.
+  """
   model, limit = run.model, round(run.config.feature_files_gb * 1e9)
-  if not limit:
-    return cached_features(model, split, exits, run.mesh, on_batch=on_batch)
-  paths = {name: feature_files.path_of(run, split, name) for name in model.needed(exits)}
+  copies = copy.count if copy else 1
+  if not paths:
+    return cached_features(model, split, exits, run.mesh, copy=copy, on_batch=on_batch)
   found = {name: feature_files.read(path, len(split)) for name, path in paths.items()}
   missing = [name for name, array in found.items() if array is None]
   if missing:
     began = time.monotonic()
-    computed = cached_features(model, split, exits, run.mesh, on_batch=on_batch)
-    if computed is not None and time.monotonic() - began >= WORTH:
+    computed = cached_features(model, split, exits, run.mesh, copy=copy, on_batch=on_batch)
+    if computed is not None and copies * (time.monotonic() - began) >= WORTH:
       fresh = dict(zip(paths, computed['summaries'], strict=True))
-      feature_files.write({paths[name]: fresh[name] for name in missing}, limit)
+      written = {paths[name]: fresh[name] for name in missing}
+      # Copies that have no room together would remove each other's files.
+      if copies * sum(array.nbytes for array in written.values()) <= limit:
+        feature_files.write(written, limit)
     return computed
-  if sum(array.nbytes for array in found.values() if array is not None) > devices.memory_budget():
+  size = sum(array.nbytes for array in found.values() if array is not None)
+  if copies * size > devices.memory_budget():
     return None
   rows = {'summaries': tuple(found.values()), 'labels': split.labels}
   return jax.device_put(rows, devices.replicated(run.mesh))

@@ -319,11 +319,14 @@ def _numbers(record: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str,
 
 @contextlib.contextmanager
 def work(console: Console, name: str, total: int, check: Callable[[], None]) -> Iterator[Callable]:
-  """Shows a bar for work on images; yields the callback that takes the number of images done."""
+  """Shows a bar for work on images; yields a callback.
+
+  The callback takes the number of images done, and may take facts to show beside it.
+  """
   with Bar(console, name, total, first='compiling') as bar:
 
-    def on_batch(done: int) -> None:
+    def on_batch(done: int, facts: Sequence[str] | None = None) -> None:
       check()
-      bar.update(done)
+      bar.update(done, facts)
 
     yield on_batch

@@ -1,7 +1,6 @@
 """The steps of one phase: the compiled step, its state, and the batches that it takes."""
 
 from collections.abc import Iterator
-import dataclasses
 import functools
 
 from flax import nnx
@@ -11,7 +10,6 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum import Curriculum
-from mecl_jax.data.augment import augment
 from mecl_jax.models import MultiExit, exit_scope, set_trainable
 from mecl_jax.training import (
   devices,
@@ -21,7 +19,8 @@ from mecl_jax.training import (
   sources,
   weight_network,
 )
-from mecl_jax.training.batches import augments, batch_maker, make_layout
+from mecl_jax.training.augmentation import Augmentation, augments, copies_of
+from mecl_jax.training.batches import batch_maker, make_layout
 from mecl_jax.training.gating import BY_EARLIER_EXITS
 from mecl_jax.training.objective import Arrays, Objective
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
@@ -63,6 +62,10 @@ class PhaseSteps:
     set_trainable(run.model, plan.phase.trainable)
     graphdef, state, frozen = initial_state(run, plan)
     everywhere, streamed = devices.replicated(run.mesh), source is None
+    # Copies whose features do not fit into memory are made in every step, as the same images.
+    on_images = augments(run.config, plan) or (
+      copies_of(run.config, plan) > 0 and 'summaries' not in (source or {})
+    )
     self.state, self._frozen, self._key = jax.device_put(
       (state._replace(**unfinished or {}), frozen, jax.random.key(plan.seeds[2])), everywhere
     )
@@ -70,7 +73,7 @@ class PhaseSteps:
       graphdef,
       OptimizerSettings.of(plan.settings),
       objective_of(run.config, plan),
-      _augmentation(run, plan),
+      Augmentation.of(run) if on_images else None,
     )
     self._layout = make_layout(run, plan, streamed=streamed)
     self._make = batch_maker(run, plan, curriculum, easiness, streamed=streamed)
@@ -170,37 +173,18 @@ def steps_per_dispatch(config: ConfigDict, steps: int) -> int:
   return 1 if devices.on_cpu() else max((n for n in range(8, 17) if steps % n == 0), default=16)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Augmentation:
-  """The augmentation of a phase; hashable."""
-
-  crop: int
-  flip: bool
-  cutout: int
-  fill: tuple[int, ...]  # of pixels outside of the image, per channel
-
-  def __call__(self, key: jax.Array, images: jax.Array, mirrored: jax.Array | None) -> jax.Array:
-    fill = jnp.array(self.fill, jnp.uint8)
-    return augment(
-      key, images, mirrored, crop=self.crop, flip=self.flip, cutout=self.cutout, fill=fill
-    )
-
-
-def _augmentation(run: Run, plan: PhasePlan) -> _Augmentation | None:
-  """Returns `(key, images, mirrored) -> images`, or None without augmentation."""
-  settings = run.config.augment
-  if not augments(run.config, plan):
-    return None
-  options = {name: settings[name] for name in ('crop', 'flip', 'cutout')}
-  return _Augmentation(**options, fill=tuple(np.round(255 * run.pixel_mean).astype(int).tolist()))
-
-
 # Studies train the same heads many times: one compilation serves all runs of one form.
 @functools.lru_cache(maxsize=64)
 def _compiled_step(
   graphdef: nnx.GraphDef,
   optimizer: OptimizerSettings,
   objective: Objective,
-  augmentation: _Augmentation | None,
+  augmentation: Augmentation | None,
 ):
-  return make_step(graphdef, make_optimizer(optimizer), objective, augment=augmentation)
+  return make_step(
+    graphdef,
+    make_optimizer(optimizer),
+    objective,
+    augment=augmentation,
+    augment_copy=augmentation.of_copy if augmentation else None,
+  )

@@ -55,7 +55,8 @@ def with_rates(
     if source is None or 'summaries' not in source or validation is None:
       raise UserError(
         f'phases.{phase.settings}.learning_rate=auto needs features that fit into memory; give a'
-        ' number, or choose other exits or heads'
+        f' number, or choose {"fewer augment.copies, " if run.config.augment.copies else ""}other'
+        ' exits or heads'
       )
     with work(run.console, 'learning rates', sum(wanted), run.interruption.check) as show:
       done = sum(rung.steps for rung in rungs)

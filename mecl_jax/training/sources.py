@@ -4,6 +4,7 @@ Step and curriculum are the same for all of them: both use rows of the training 
 """
 
 from collections.abc import Callable, Iterable, Iterator
+import time
 
 import jax
 from jax.sharding import Mesh
@@ -11,6 +12,8 @@ from jax.sharding import Mesh
 from mecl_jax.data import Split
 from mecl_jax.models import FINAL
 from mecl_jax.training import devices
+from mecl_jax.training.augmentation import copies_of
+from mecl_jax.training.copies import features_of_copies
 from mecl_jax.training.features import features_of, predict_split
 from mecl_jax.training.log import work
 from mecl_jax.training.plan import PhasePlan
@@ -26,19 +29,38 @@ def phase_source(run: Run, plan: PhasePlan) -> Arrays | None:
     plan: of the phase.
 
   Returns:
-    what `resident` or `features_of` returns, with distillation also `teacher`; None if the host
-    streams the images.
+    what `resident`, `features_of` or `features_of_copies` returns, with distillation also
+    `teacher`; None if the host streams the images.
   """
   train = run.dataset.train
   if plan.phase.frozen_backbone and run.config.cache_features:
-    with work(run.console, 'features', len(train), run.interruption.check) as on_batch:
+    # A final exit that trains in this phase teaches with its present logits.
+    taught = plan.distilled and FINAL not in plan.phase.exits
+    features = _features(run, plan, taught)
+    if features is not None:
+      return features | (teacher_logits(run, train) if taught and 'teacher' not in features else {})
+    copies = copies_of(run.config, plan)
+    what = f'features of {copies} copies of every image' if copies else 'features'
+    fewer = ', on the same copies; with fewer of them features may fit' if copies else ''
+    run.console.print(
+      f'{what} do not fit into memory: the frozen backbone runs in every step{fewer}'
+    )
+  return resident(train, run.config.data.placement, run.mesh)
+
+
+def _features(run: Run, plan: PhasePlan, taught: bool) -> Arrays | None:
+  """Returns the features of a phase; those of copies have `teacher` too, if they are `taught`."""
+  train, copies = run.dataset.train, copies_of(run.config, plan)
+  total, began = len(train) * max(copies, 1), time.monotonic()
+  with work(run.console, 'features', total, run.interruption.check) as on_batch:
+    if copies:
+      features = features_of_copies(run, plan.phase.exits, taught=taught, on_batch=on_batch)
+    else:
       features = features_of(run, train, plan.phase.exits, on_batch=on_batch)
     if features is not None:
-      # A final exit that trains in this phase teaches with its present logits.
-      taught = plan.distilled and FINAL not in plan.phase.exits
-      return features | (teacher_logits(run, train) if taught else {})
-    run.console.print('features do not fit into memory: the frozen backbone runs in every step')
-  return resident(train, run.config.data.placement, run.mesh)
+      megabytes = sum(array.nbytes for array in jax.block_until_ready(features['summaries'])) / 1e6
+      on_batch(total, (f'{megabytes:,.1f} MB', f'{time.monotonic() - began:.1f} s'))
+  return features
 
 
 def teacher_logits(run: Run, split: Split) -> Arrays:

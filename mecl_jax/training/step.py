@@ -29,6 +29,7 @@ class Batches(NamedTuple):
     head_rates: float32 [S, E], factors of the learning rate for each head; None: all are 1.
     strengths: float32 [S, E], see `own_confidence.favour_confident`; None: no such weights.
     weight_rate: float32 [S], learning rate of `weight_network`; None: there is none.
+    copy: int32 [S, B], numbers of the augmented copies; None: the phase has no copies.
   """
 
   ids: Any
@@ -42,6 +43,7 @@ class Batches(NamedTuple):
   head_rates: Any = None
   strengths: Any = None
   weight_rate: Any = None
+  copy: Any = None
 
 
 class TrainState(NamedTuple):
@@ -112,12 +114,13 @@ def make_step(
   objective: Objective,
   *,
   augment: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array] | None = None,
+  augment_copy: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Step:
   """Makes the jitted function `step(state, frozen, source, key, batches)`; `state` is donated.
 
   Args and returned function: see `make_update`, of which it takes S steps in one call.
   """
-  one = make_update(graphdef, optimizer, objective, augment=augment)
+  one = make_update(graphdef, optimizer, objective, augment=augment, augment_copy=augment_copy)
 
   def step(state, frozen, source, key, batches):
     if len(batches.learning_rate) == 1:
@@ -135,6 +138,7 @@ def make_update(
   objective: Objective,
   *,
   augment: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array] | None = None,
+  augment_copy: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Step:
   """Makes the function `(state, frozen, source, key, batch)` of one step, not compiled.
 
@@ -143,11 +147,13 @@ def make_update(
     optimizer: gives the direction; the learning rate is part of the batches.
     objective: to minimise.
     augment: `(key, images, mirrored) -> images`, or None.
+    augment_copy: `(images, ids, copy) -> images`, for images whose batches have `copy`, or None.
 
   Returns:
     the function. `source` holds `images` (or `summaries`, one array per exit, and with distillation
     `teacher`, the final exit's logits) and `labels` of the whole split, which `batches.ids` index;
-    it is empty if the batches hold the examples.
+    those of augmented copies, [copies, N, ...], are indexed by `batches.copy` too. It is empty if
+    the batches hold the examples.
   """
 
   def move(params, grads, state, batch):
@@ -166,8 +172,13 @@ def make_update(
     with jax.named_scope('batch'):  # scopes are for profiles
       examples = batch.examples
       if examples is None:
-        examples = jax.tree.map(lambda rows: rows.at[batch.ids].get(mode='clip'), source)
-      if augment is not None:
+        copied = batch.copy is not None and 'summaries' in source
+        at = (batch.copy, batch.ids) if copied else batch.ids
+        examples = jax.tree.map(lambda rows: rows.at[at].get(mode='clip'), source)
+      if batch.copy is not None and augment_copy is not None:
+        images = augment_copy(examples['images'], batch.ids, batch.copy)
+        examples = {**examples, 'images': images}
+      elif augment is not None:
         augment_key = jax.random.fold_in(key, batch.step)
         images = augment(augment_key, examples['images'], batch.mirrored)
         examples = {**examples, 'images': images}

@@ -118,6 +118,7 @@ def check(config: ConfigDict) -> None:
   """
   strategy, early = config.strategy, len(config.model.exits)
   _check_rates(config)
+  _check_copies(config)
   if config.model.frozen and not config.model.pretrained:
     raise UserError('model.frozen needs pretrained weights: set model.pretrained')
   if not early and strategy != 'joint':
@@ -141,6 +142,27 @@ def check(config: ConfigDict) -> None:
     raise UserError(
       f'distillation.weight is 1, so that labels carry no loss; with strategy={strategy} the final'
       ' exit, which teaches the others, would learn nothing; it must be below 1'
+    )
+
+
+def _check_copies(config: ConfigDict) -> None:
+  """Raises UserError for augmented copies that no phase would train on, or that are all equal."""
+  settings = config.augment
+  if not settings.copies:
+    return
+  what = f'augment.copies={settings.copies} has no effect'
+  if not config.model.frozen and config.strategy != 'classifier_wise':
+    raise UserError(
+      f'{what} with strategy={config.strategy}: it is for heads on a frozen backbone; set'
+      ' strategy=classifier_wise, model.frozen=True, or augment.copies=0'
+    )
+  if not config.cache_features:
+    raise UserError(
+      f'{what} with cache_features=False, which augments in every step; set only one of them'
+    )
+  if not (settings.crop or settings.flip or settings.cutout):
+    raise UserError(
+      f'{what} without augmentation: set augment.crop, augment.flip or augment.cutout'
     )
 
 

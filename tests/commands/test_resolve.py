@@ -59,7 +59,7 @@ def test_numbers_of_numpy_are_taken_as_those_of_python():
   ('config', 'message'),
   [
     ({'seed': 1}, 'the configuration is dict; start from mecl_jax.default_config'),
-    (ConfigDict({'seed': 1}), 'lacks the field augment.crop; start from'),
+    (ConfigDict({'seed': 1}), 'lacks the field augment.copies; start from'),
     (ConfigDict({**config.default(), 'sed': 1}), 'cannot have the field sed; start from'),
   ],
 )

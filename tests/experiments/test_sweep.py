@@ -331,6 +331,26 @@ def shared_backbone(study, folder, scratch):
     )
 
 
+def test_arms_may_train_on_augmented_copies(folder, toy_file, tmp_path):
+  """An arm with copies equals an ordinary run with them; those before and after have none."""
+  copied, distilled = {'augment.copies': 2}, {'distillation.weight': 0.5}
+  study = make_study(toy_file, arms={'standard': Arm(distilled), 'copied': Arm(copied)})
+  with shared_backbone(study, folder, tmp_path) as shared:
+    plain, augmented, again = (
+      shared.run(jobs.Job(CELL[0], 'a', 40, 0, distilled | fields)) for fields in ({}, copied, {})
+    )
+  scalars = [{k: v for k, v in m.items() if np.isscalar(v)} for m in (plain, again, augmented)]
+  assert scalars[0] == scalars[1] != scalars[2] and 'test_exit1' in scalars[0]
+  (config,) = jobs.Job(CELL[0], 'a', 40, 0, distilled | copied).configs(study)
+  (backbone,) = (folder.parent / 'backbones').iterdir()
+  config.model.pretrained = str(backbone)
+  config.phases.backbone.duration = '0 steps'
+  summary = train.train(resolve(config), tmp_path / 'run', console=QUIET)
+  for column, name in (('exit1', 'stage1'), ('exit2', 'stage2')):
+    found = next(row for row in summary['exits'] if row['name'] == name)
+    assert augmented[f'test_{column}'] == found['accuracy']
+
+
 def test_fields_per_exit_equal_separate_runs(folder, toy_file, tmp_path):
   study = make_study(toy_file)
   slow, fast = {RATE: 0.001}, {RATE: 0.3}
