@@ -12,12 +12,13 @@ weights of the network are made by experiments/convert_torch.py.
 """
 
 from experiments.configs.common import DISTILLED, LITE0, LITE0_BACKBONE, NO_ORDER, WEIGHTED
+from experiments.paired.search import Fields
 from experiments.paired.study import Arm, Study
 
 PAIRS = [('easy_first', 'random'), ('capped', 'random'), ('distilled_weighted', 'distilled')]
 EASY_FIRST = {'curriculum.order': 'easy_first'}
 STRONGLY = WEIGHTED | {'curriculum.easy_strength': 0.8}
-FIELDS = {
+FIELDS: dict[str, Fields] = {
   'standard': NO_ORDER,
   'easy_first': EASY_FIRST,
   'anti': {'curriculum.order': 'anti'},

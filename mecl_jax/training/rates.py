@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mecl_jax.compiler import compiler_options
-from mecl_jax.curriculum import Difficulty
+from mecl_jax.curriculum import Curriculum, Difficulty
+from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.errors import RunError
 from mecl_jax.models import set_trainable
 from mecl_jax.training import devices, sources
@@ -27,6 +28,7 @@ from mecl_jax.training.step import Arrays, Objective, TrainState, make_update
 
 # Each rung: its steps as a share of the phase's, and how many candidates it keeps for each exit.
 RUNGS = ((1 / 16, 5), (1 / 4, 2), (1, 1))
+WithEasiness = tuple[Curriculum, np.ndarray | None]  # of `make_curriculum`
 OnStep = Callable[[int], None]  # called with the number of steps that are done
 FAILED = -1.0  # the accuracy of a candidate whose parameters became infinite
 LEAST_STEPS = 50  # of a rung: after fewer, accuracies say little about whole trainings
@@ -126,9 +128,13 @@ def compressed(plan: PhasePlan, steps: int) -> PhasePlan:
     steps=steps,
     learning_rates=plan.learning_rates[place],
     slow_shares=plan_slow_shares(plan.settings, steps),
-    pacings=tuple(lambda step, p=p: p(int(place[step])) for p in plan.pacings),
+    pacings=tuple(_compressed(pacing, place) for pacing in plan.pacings),
     recorded=0,
   )
+
+
+def _compressed(pacing: Pacing, place: np.ndarray) -> Pacing:
+  return lambda step: pacing(int(place[step]))
 
 
 def _check(accuracy: np.ndarray, exits: Sequence[str], settings: str) -> None:
@@ -155,7 +161,12 @@ def _accuracies(
 
 
 def _one_by_one(
-  run: Run, plan: PhasePlan, curriculum: tuple, source: Arrays, rates: np.ndarray, on_step: OnStep
+  run: Run,
+  plan: PhasePlan,
+  curriculum: WithEasiness,
+  source: Arrays,
+  rates: np.ndarray,
+  on_step: OnStep,
 ) -> Iterator[None]:
   """Trains the candidates one after the other; puts each into the run's model and yields."""
   for k, row in enumerate(rates):
@@ -168,7 +179,12 @@ def _one_by_one(
 
 
 def _at_once(
-  run: Run, plan: PhasePlan, curriculum: tuple, source: Arrays, rates: np.ndarray, on_step: OnStep
+  run: Run,
+  plan: PhasePlan,
+  curriculum: WithEasiness,
+  source: Arrays,
+  rates: np.ndarray,
+  on_step: OnStep,
 ) -> Iterator[None]:
   """Trains the candidates at once; puts each into the run's model and yields."""
   set_trainable(run.model, plan.phase.trainable)
