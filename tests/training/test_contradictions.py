@@ -1,5 +1,7 @@
 """Training without the examples whose labels the teacher contradicts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rich.console import Console
@@ -93,6 +95,24 @@ def test_dropping_resumes_bit_identical(toy_config, tmp_path):
     run(toy_config, tmp_path / name)
     results.append(load_predictions(tmp_path / name / 'predictions.npz')['test_logits'])
   assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize('contradicted', ['keep', 'drop'])
+def test_resumed_run_must_drop_the_same_examples(toy_config, tmp_path, contradicted):
+  c = toy_config
+  c.curriculum.contradicted, c.curriculum.order = contradicted, 'easy_first'
+  c.phases.backbone.duration, c.phases.heads.duration = '30 steps', '40 steps'
+  with stopped_at(35):  # in the phase of the heads
+    run(c, tmp_path)
+  path = tmp_path / 'difficulty.npz'
+  found = Difficulty.load(path)
+  others = found.contradicted ^ (np.arange(200) == np.flatnonzero(~found.contradicted)[0])
+  dataclasses.replace(found, contradicted=others).save(path)
+  if contradicted == 'keep':
+    assert run(c, tmp_path)['complete']
+  else:
+    with pytest.raises(UserError, match='has other scores than training began with'):
+      run(c, tmp_path)
 
 
 def test_scores_of_another_run_hold_contradictions(toy_config, tmp_path):
