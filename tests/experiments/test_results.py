@@ -131,6 +131,26 @@ def test_tables_have_a_line_per_arm_and_pair(project):
   )
 
 
+@pytest.mark.usefixtures('template_only')
+@pytest.mark.parametrize('lacking', ['standard', 'ours'])
+def test_arms_are_compared_where_all_have_runs(project, tmp_path, lacking):
+  # Without this run, one of the least accurate, an arm has a higher mean over all that it has.
+  rows = [r for r in toy_rows() if (r['arm'], r['budget'], r['seed']) != (lacking, 100, 0)]
+  write_table(tmp_path / 'tables' / 'toy.csv', rows)
+  assert rendered(project, "{{ best_arm('toy') }}") == 'ours'
+  lines = rendered(project, "{{ table('toy', 'budget', arms=['ours']) }}").splitlines()
+  assert lines[2] == '| `standard` | 52.00 % | 70.00 % |'
+  lines = rendered(project, "{{ table('toy', arms=['ours'], seconds=True) }}").splitlines()
+  assert lines[2] == '| `standard` | 62.80 % | 66.00 % | 2 |'
+
+
+def test_best_arm_needs_runs_of_all_arms(project, tmp_path):
+  rows = [r for r in toy_rows() if (r['arm'] == 'ours') == (r['budget'] == 100)]
+  write_table(tmp_path / 'tables' / 'toy.csv', rows)
+  with pytest.raises(UserError, match='no setting, budget and seed with runs of all arms'):
+    Quotes(read_studies(tmp_path / 'tables', tmp_path / 'configs'), set()).best_arm('toy')
+
+
 def test_settings_are_units_where_there_are_several(project, tmp_path):
   assert 'With the settings as the unit' not in study_page(project())
   rows = [row | {'setting': s} for s in ('one', 'other') for row in toy_rows() if not row['error']]
