@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
@@ -13,7 +14,7 @@ from mecl_jax.evaluation import load_predictions
 from mecl_jax.training.batches import batch_maker, make_curriculum
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import set_up_run
-from tests.runs import run, score, stopped_at
+from tests.runs import QUIET, run, score, stopped_at
 
 SCORE = np.random.default_rng(0).permutation(200) / 200
 
@@ -83,6 +84,9 @@ def test_wrong_labels_are_dropped_in_training(toy_config, tmp_path):
   assert summary['contradicted'] == 'drop' and summary['teacher'] == 'final_exit'
   assert summary['dropped'] == found.contradicted.sum() > 0
   assert summary['dropped_wrong'] == (found.contradicted & flipped).sum() > 20
+  assert summary['visible_at_start'] == (~found.contradicted).mean()
+  (tmp_path / 'difficulty.npz').unlink()
+  assert evaluate(tmp_path, console=QUIET)['curriculum']['visible_at_start'] is None
 
 
 def test_dropping_resumes_bit_identical(toy_config, tmp_path):
