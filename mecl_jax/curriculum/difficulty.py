@@ -80,7 +80,7 @@ class Difficulty:
       if contradicted is not None and (contradicted.shape, contradicted.dtype) != (ids.shape, bool):
         raise ValueError(f'{contradicted.dtype} `contradicted` of shape {contradicted.shape}')
       score = score.astype(np.float64)
-      return cls(ids=ids, score=score, **facts, contradicted=contradicted)
+      return cls(ids, score, **facts, contradicted=contradicted, drops=False)
     except UserError:
       raise
     except FileNotFoundError:

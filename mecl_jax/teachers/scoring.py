@@ -139,8 +139,12 @@ def _new(run: Run, train_run: TrainRun) -> Difficulty:
     if name == 'checkpoint' and settings.teacher_exit != FINAL:
       name = f'checkpoint, {settings.teacher_exit}'
     found = Difficulty(train.ids, score, name, settings.measure, '', '', contradicted)
-  facts = {'dataset': run.dataset.name, 'fingerprint': run.dataset.fingerprint}
-  return dataclasses.replace(found, **facts, drops=settings.contradicted == 'drop')
+  return dataclasses.replace(
+    found,
+    dataset=run.dataset.name,
+    fingerprint=run.dataset.fingerprint,
+    drops=settings.contradicted == 'drop',
+  )
 
 
 def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:
