@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from experiments import published, wording
 from experiments.paired import analysis
 from experiments.paired.study import BASELINE
@@ -72,6 +74,8 @@ class Quotes:
     """Returns a table of means with intervals over the seeds, a line per arm.
 
     The first line has the accuracies of `against`, the last ones are those of the study's pairs.
+    Accuracies and times are means over the settings, budgets and seeds that all arms of the table
+    have.
 
     Args:
       study: its name.
@@ -86,12 +90,14 @@ class Quotes:
     compared = [(arm, against) for arm in (of.arms if arms is None else arms)]
     compared += of.pairs if arms is None or pairs else ()
     rows = {pair: self._differences(of, *pair, by, where) for pair in compared}
-    base = of.select(**where, arm=against)
+    runs = of.select(**where, arm=list({against, *(arm for pair in compared for arm in pair)}))
+    shared = _shared(runs)
     line: Row = {'arm': f'`{against}`'}
     for name in dict.fromkeys(name for cells in rows.values() for name in cells):
+      base = shared if by == 'measure' else _shared(runs[runs[by] == name])
       column = analysis.column_of(name if by == 'measure' else FIRST)
-      shares = base[column] if by == 'measure' else base.loc[base[by] == name, column]
-      line[_heading(name)] = wording.percent(shares)
+      shares = base.loc[base['arm'] == against, column]
+      line[_heading(name)] = wording.percent(shares) if len(shares) else ''
     lines = [line]
     for (arm, other), cells in rows.items():
       line = {'arm': f'`{arm}`' + (f' less `{other}`' if other != against else '')}
@@ -101,14 +107,19 @@ class Quotes:
         line |= {'exit 1, and new images': wording.points(images[FIRST])} if FIRST in images else {}
       lines.append(line)
     if seconds:
-      times = of.select(**where).groupby('arm')['seconds'].mean()
+      times = shared.groupby('arm')['seconds'].mean()
       for line, arm in zip(lines, [against, *(arm for arm, _ in compared)], strict=True):
-        line['seconds a run'] = f'{times[arm]:.0f}'
+        line['seconds a run'] = f'{times[arm]:.0f}' if arm in times else ''
     return wording.table(lines)
 
   def best_arm(self, study: str, **where: Any) -> str:
-    """Returns the arm whose early exits are best on validation, on average over the runs."""
-    runs = self._of(study).select(**where)
+    """Returns the arm whose early exits are best on validation.
+
+    Arms are compared by their means over the settings, budgets and seeds that all of them have.
+    """
+    runs = _shared(self._of(study).select(**where))
+    if runs.empty:
+      raise UserError(f'{study} has no setting, budget and seed with runs of all arms there')
     judged = runs.filter(regex='^validation_exit').mean(axis=1)
     return str(judged.groupby(runs['arm']).mean().idxmax())
 
@@ -205,6 +216,12 @@ class Quotes:
     if study not in self._studies:
       raise UserError(f'there is no table of {study!r}; there are: {", ".join(self._studies)}')
     return self._studies[study]
+
+
+def _shared(runs: pd.DataFrame) -> pd.DataFrame:
+  """Returns the runs of settings, budgets and seeds that all arms of `runs` have."""
+  arms = runs.groupby([*analysis.CELL, 'seed'])['arm'].transform('nunique')
+  return runs[arms == runs['arm'].nunique()]
 
 
 def _heading(name: object) -> str:

@@ -33,7 +33,8 @@ class StudyResults:
     introduction: the rest of it, as Markdown.
     pairs: arms with the arm that they are compared with, besides the baseline: `PAIRS` of the file.
     compare_steps: whether steps to reach an accuracy are computed: `COMPARE_STEPS` of the file.
-    images: of `images.over_seeds_and_images`; None for tables of before runs kept their images.
+    images: of `images.over_seeds_and_images`; None for tables made before runs kept which test
+      images they had right.
   """
 
   name: str

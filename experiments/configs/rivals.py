@@ -3,8 +3,11 @@
 What do the published ways of training several exits reach, beside a curriculum, at equal steps and
 equal search? Whole networks start from random weights and train jointly. Every arm tries the same
 three learning rates in each setting, with a seed that is not reported. Methods have the constants
-of their authors. `easy_first` and `easy_weighted` need a teacher, a plain run of the same length
-whose steps are not counted. The final exit is compared too.
+of their authors. One departure: the weight of `byot` for the features multiplies a mean over them,
+where the paper has a sum, so that this part of its loss is far smaller than the authors'.
+docs/curriculum.md names what else differs from the authors' programs. `easy_first` and
+`easy_weighted` need a teacher, a plain run of the same length whose steps are not counted. The
+final exit is compared too.
 """
 
 from experiments.configs.common import COMMON, NO_ORDER, RECIPE, SETTINGS, linear

@@ -12,7 +12,7 @@ import numpy as np
 from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.replacement import replacing
-from mecl_jax.curriculum import visible_count
+from mecl_jax.curriculum import Difficulty, visible_count
 from mecl_jax.errors import DamagedFile, MissingFile
 from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
 from mecl_jax.evaluation.intervals import Interval
@@ -35,6 +35,7 @@ from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.easy_strengths import STRENGTHENED
 from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import doing, read_metrics, work
+from mecl_jax.training.plan import PhasePlan
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import needs_scores
 from mecl_jax.training.workdir import read_summary
@@ -174,11 +175,9 @@ def _summary(
     for name, of_split in ((VALIDATION, validation), (TEST, found))
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
-  size = len(run.dataset.train)
   settings = config.curriculum
   ordered, scored = settings.order != 'none', needs_scores(config)
   weighted = settings.sample_weights in STRENGTHENED
-  first = visible_count(curriculum.pacing(0), size, config.batch_size)
   return {
     'dataset': run.dataset.name,
     'backbone': config.model.backbone,
@@ -201,7 +200,7 @@ def _summary(
       'teacher': settings.teacher if scored else None,
       'measure': settings.measure if scored else None,
       'teacher_steps': _teacher_steps(run),
-      'visible_at_start': first / size,  # share of the training split
+      'visible_at_start': _visible_at_start(run, curriculum),
     },
     'learning_rates': rates_file.summary_of(run),
     'exits': rows[TEST],
@@ -209,6 +208,18 @@ def _summary(
     'evaluation': {name: config.evaluation[name] for name in TARGETS_OF_SUMMARY},
     'version': __version__,
   }
+
+
+def _visible_at_start(run: Run, plan: PhasePlan) -> float | None:
+  """Returns a share of the training split; None if it is unknown how many images are dropped."""
+  size, path = len(run.dataset.train), run.workdir / 'difficulty.npz'
+  shown = size
+  if plan.contradicted == 'drop':
+    dropped = Difficulty.load(path).contradicted if path.exists() else None
+    if dropped is None:
+      return None
+    shown -= int(dropped.sum())
+  return visible_count(plan.pacing(0), shown, run.config.batch_size) / size
 
 
 def _share(flipped: np.ndarray | None) -> float:

@@ -169,7 +169,10 @@ def _rate(settings: ConfigDict) -> str:
 
 
 def _visible(run: Run, plan: PhasePlan) -> str:
-  """Returns the number of images visible at the start, and the step from which all are."""
+  """Returns the number of images visible at the start, and the step from which all are.
+
+  Where contradicted images are dropped, it is a share, as their number is known later.
+  """
   size, batch_size = len(run.dataset.train), run.config.batch_size
 
   pacing = plan.pacing
@@ -177,9 +180,12 @@ def _visible(run: Run, plan: PhasePlan) -> str:
   def visible(step: int) -> int:
     return visible_count(pacing(step), size, batch_size)
 
+  drops = plan.contradicted == 'drop'
+  without = ', without the contradicted' if drops else ''
   if visible(0) == size:
-    return 'all'
+    return f'all{without}'
   full = next((step for step in range(plan.steps) if visible(step) == size), None)
   end = 'never all' if full is None else f'all from step {full:,}'
   exits = '' if len(set(plan.pacings)) == 1 else ' (of the exit that sees most)'
-  return f'{visible(0):,} at the start, {end}{exits}'
+  start = f'{visible(0) / size:.0%}' if drops else f'{visible(0):,}'
+  return f'{start} at the start, {end}{exits}{without}'

@@ -29,6 +29,8 @@ class Difficulty:
     fingerprint: `Dataset.fingerprint` of the scored training split, or '' if unknown.
     contradicted: bool [N], whether the teacher predicts another class than the label; None if
       unknown, as in tables and in files of mecl_jax 0.4.
+    drops: whether a run never shows the contradicted examples; `digest` then covers which they are.
+      Not part of a file.
   """
 
   ids: np.ndarray
@@ -38,6 +40,7 @@ class Difficulty:
   dataset: str
   fingerprint: str
   contradicted: np.ndarray | None = None
+  drops: bool = False
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes an .npz file: `id`, `score`, `rank` (0: easiest), `contradicted`, a JSON `header`."""
@@ -77,7 +80,7 @@ class Difficulty:
       if contradicted is not None and (contradicted.shape, contradicted.dtype) != (ids.shape, bool):
         raise ValueError(f'{contradicted.dtype} `contradicted` of shape {contradicted.shape}')
       score = score.astype(np.float64)
-      return cls(ids=ids, score=score, **facts, contradicted=contradicted)
+      return cls(ids, score, **facts, contradicted=contradicted, drops=False)
     except UserError:
       raise
     except FileNotFoundError:
@@ -89,9 +92,14 @@ class Difficulty:
 
   @property
   def digest(self) -> str:
-    """Digest of ids and scores, 16 hexadecimal digits; another order of examples is another one."""
+    """Digest of what a run trains with: ids, scores, and the examples that it drops.
+
+    It has 16 hexadecimal digits. Another order of examples has another digest.
+    """
     digest = hashlib.sha256('\n'.join(self.ids.tolist()).encode())
     digest.update(self.score.astype('<f8').tobytes())
+    if self.drops and self.contradicted is not None:
+      digest.update(self.contradicted.tobytes())
     return digest.hexdigest()[:16]
 
   def align(self, ids: np.ndarray, path: str | os.PathLike) -> np.ndarray:

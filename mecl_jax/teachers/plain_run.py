@@ -21,6 +21,7 @@ def plain_config(config: ConfigDict) -> ConfigDict:
   plain = config.copy_and_resolve_references()
   plain.curriculum.order = 'none'
   plain.curriculum.sample_weights, plain.curriculum.contradicted = 'none', 'keep'
+  plain.curriculum.exit_strengths = plain.curriculum.easy_end = ()  # one value per exit
   plain.distillation.weight = plain.distillation.feature_weight = 0.0
   plain.exit_schedule = 'constant'
   plain.curriculum.per_exit = 'shared'

@@ -139,7 +139,12 @@ def _new(run: Run, train_run: TrainRun) -> Difficulty:
     if name == 'checkpoint' and settings.teacher_exit != FINAL:
       name = f'checkpoint, {settings.teacher_exit}'
     found = Difficulty(train.ids, score, name, settings.measure, '', '', contradicted)
-  return dataclasses.replace(found, dataset=run.dataset.name, fingerprint=run.dataset.fingerprint)
+  return dataclasses.replace(
+    found,
+    dataset=run.dataset.name,
+    fingerprint=run.dataset.fingerprint,
+    drops=settings.contradicted == 'drop',
+  )
 
 
 def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficulty:
@@ -150,7 +155,7 @@ def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficult
       f'{path} was made for other data: it has the ids of {given.dataset}, but images or labels'
       f' differ from those of {run.dataset.name}'
     )
-  return aligned
+  return dataclasses.replace(aligned, drops=run.config.curriculum.contradicted == 'drop')
 
 
 def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:

@@ -51,6 +51,24 @@ def test_fields_without_effect_are_listed(
   assert all(one.strip().startswith(name) for one, name in zip(found, listed, strict=True))
 
 
+@pytest.mark.parametrize(
+  ('order', 'contradicted', 'expected'),
+  [
+    ('none', 'keep', 'all'),
+    ('none', 'drop', 'all, without the contradicted'),
+    ('easy_first', 'keep', '40 at the start, never all'),
+    ('easy_first', 'drop', '20% at the start, never all, without the contradicted'),
+  ],
+)
+def test_dropped_images_are_not_called_visible(toy_config, tmp_path, order, contradicted, expected):
+  toy_config.curriculum.update(order=order, contradicted=contradicted, pacing='constant', start=0.2)
+  wide = Console(file=io.StringIO(), width=250)
+  describe(tmp_path, toy_config, console=wide)
+  lines = wide.file.getvalue().splitlines()
+  row = next(line for line in lines if line.startswith('│ heads')).split('│')
+  assert row[-2].strip() == expected
+
+
 def test_describes_an_existing_run(own, console):
   (own / 'report/network.png').unlink()
   assert describe(own, console=console).exists()

@@ -102,6 +102,18 @@ def test_digest_is_of_ids_and_scores(tmp_path):
   assert dataclasses.replace(example(), teacher='x').digest == example().digest
 
 
+def test_digest_covers_dropped_examples():
+  one, other = (np.array([True, False, False, k]) for k in (False, True))
+  kept, dropped = (
+    {
+      dataclasses.replace(example(), contradicted=wrong, drops=drops).digest
+      for wrong in (None, one, other)
+    }
+    for drops in (False, True)
+  )
+  assert kept == {example().digest} and len(dropped) == 3
+
+
 def write(path, ids, score):
   """Writes a table with the required columns and another one."""
   import pyarrow

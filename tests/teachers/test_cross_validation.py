@@ -38,6 +38,13 @@ def test_cross_validated_scores_held_out_examples(toy_config, tmp_path):
   assert summary['curriculum']['teacher_steps'] == 4 * 12
 
 
+def test_folds_train_without_strengths_of_exits(toy_config, tmp_path):
+  # A fold has the final exit only.
+  c = toy_config.curriculum
+  c.sample_weights, c.exit_strengths, c.easy_end = 'easy_weighted', (0.4, 0.2, 0), (0.1, 0.1, 0)
+  assert len(score(toy_config, tmp_path, teacher='cross_validated', folds=2, repeats=1).score)
+
+
 def test_class_smaller_than_the_folds_is_rejected(tmp_path):
   arrays = make_arrays()
   arrays['train_labels'][arrays['train_labels'] == 3] = 0

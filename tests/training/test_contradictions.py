@@ -1,9 +1,12 @@
 """Training without the examples whose labels the teacher contradicts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from rich.console import Console
 
+from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
@@ -11,7 +14,7 @@ from mecl_jax.evaluation import load_predictions
 from mecl_jax.training.batches import batch_maker, make_curriculum
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.run import set_up_run
-from tests.runs import run, score, stopped_at
+from tests.runs import QUIET, run, score, stopped_at
 
 SCORE = np.random.default_rng(0).permutation(200) / 200
 
@@ -81,6 +84,9 @@ def test_wrong_labels_are_dropped_in_training(toy_config, tmp_path):
   assert summary['contradicted'] == 'drop' and summary['teacher'] == 'final_exit'
   assert summary['dropped'] == found.contradicted.sum() > 0
   assert summary['dropped_wrong'] == (found.contradicted & flipped).sum() > 20
+  assert summary['visible_at_start'] == (~found.contradicted).mean()
+  (tmp_path / 'difficulty.npz').unlink()
+  assert evaluate(tmp_path, console=QUIET)['curriculum']['visible_at_start'] is None
 
 
 def test_dropping_resumes_bit_identical(toy_config, tmp_path):
@@ -93,6 +99,24 @@ def test_dropping_resumes_bit_identical(toy_config, tmp_path):
     run(toy_config, tmp_path / name)
     results.append(load_predictions(tmp_path / name / 'predictions.npz')['test_logits'])
   assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize('contradicted', ['keep', 'drop'])
+def test_resumed_run_must_drop_the_same_examples(toy_config, tmp_path, contradicted):
+  c = toy_config
+  c.curriculum.contradicted, c.curriculum.order = contradicted, 'easy_first'
+  c.phases.backbone.duration, c.phases.heads.duration = '30 steps', '40 steps'
+  with stopped_at(35):  # in the phase of the heads
+    run(c, tmp_path)
+  path = tmp_path / 'difficulty.npz'
+  found = Difficulty.load(path)
+  others = found.contradicted ^ (np.arange(200) == np.flatnonzero(~found.contradicted)[0])
+  dataclasses.replace(found, contradicted=others).save(path)
+  if contradicted == 'keep':
+    assert run(c, tmp_path)['complete']
+  else:
+    with pytest.raises(UserError, match='has other scores than training began with'):
+      run(c, tmp_path)
 
 
 def test_scores_of_another_run_hold_contradictions(toy_config, tmp_path):

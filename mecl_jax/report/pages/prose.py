@@ -126,8 +126,13 @@ PACED = """The curriculum first shows a part of the training images, and then mo
 them; with `easy_first` it starts with the easiest images. When harder images are added, the
 training loss rises. This is expected, as long as the validation accuracy does not fall."""
 
-WEIGHTED = """The harder a training image, the lower its weight in the loss of an early exit. The
-effect is stronger for earlier exits."""
+EASY_WEIGHTED = 'The harder a training image, the lower its weight in the loss of an early exit.'
+HARD_WEIGHTED = 'The harder a training image, the higher its weight in the loss of an early exit.'
+WEIGHTED = """The weight of a training image in the loss of an exit depends on its difficulty. Where
+the easiest image has the larger weight, easy images count more; where the hardest has it, hard
+images do."""
+EARLIER_WEIGHTED = 'The effect is stronger for earlier exits.'
+WEIGHTS_CHANGE = 'Weights change linearly from the first to the last step of the phase.'
 CURVES = (
   'Training loss, validation accuracy of each exit{visible}. Dotted lines mark the start of a'
   ' phase.'

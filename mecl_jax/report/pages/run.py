@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.figures import accuracy, calibration, exits, time, training
@@ -181,8 +183,28 @@ def _training(tables: Tables, pictures: Pictures) -> Blocks:
   caption = prose.CURVES.format(visible=prose.VISIBLE if paced else '')
   blocks: Blocks = [Text(text), Drawing(training.training_curves(rows), caption, ('training',))]
   if _has(tables, 'weights'):
-    blocks += [Text(prose.WEIGHTED), Listing('weights', prose.WEIGHTS)]
+    blocks += [Text(_weighted(tables['weights'])), Listing('weights', prose.WEIGHTS)]
   return blocks
+
+
+def _weighted(rows: Rows) -> str:
+  """Returns which images have the larger weights, from the rows of the table `weights`."""
+  changes = 'easiest_at_end' in rows[0]
+  gaps = np.stack(
+    [
+      values(rows, f'easiest{end}') - values(rows, f'hardest{end}')
+      for end in ('', '_at_end')[: 1 + changes]
+    ]
+  ).round(9)  # [ends, exits]; equal strengths of exits differ equally
+  text = prose.WEIGHTED
+  if gaps.any() and (gaps >= 0).all():
+    text = prose.EASY_WEIGHTED
+  elif gaps.any() and (gaps <= 0).all():
+    text = prose.HARD_WEIGHTED
+  sizes = np.abs(gaps[gaps.any(axis=1)])
+  if len(rows) > 1 and len(sizes) and (np.diff(sizes) < 0).all():
+    text += f' {prose.EARLIER_WEIGHTED}'
+  return text + (f' {prose.WEIGHTS_CHANGE}' if changes else '')
 
 
 def _images(tables: Tables, pictures: Pictures) -> Blocks:

@@ -95,6 +95,34 @@ def test_training_explains_the_curriculum():
     assert ('that the curriculum shows' in captions[0]) == ('harder' in expected)
 
 
+@pytest.mark.parametrize(
+  ('strengths', 'ends', 'expected'),
+  [
+    ((0.4, 0.2), None, 'the lower its weight in the loss of an early exit. The effect is stronger'),
+    ((-0.4, -0.2), None, 'the higher its weight in the loss of an early exit. The effect is'),
+    ((0.2, 0.6), None, 'the lower its weight in the loss of an early exit.'),
+    ((0.4, 0.4), None, 'the lower its weight in the loss of an early exit.'),
+    ((0.4, -0.2), None, 'depends on its difficulty'),
+    ((0, 0), None, 'depends on its difficulty'),
+    ((0.8, 0.4), (0, 0), 'the lower its weight in the loss of an early exit. The effect is'),
+    ((0.8, 0.4), (-0.4, -0.2), 'depends on its difficulty'),
+    ((-0.8, -0.4), (0, 0), 'the higher its weight in the loss of an early exit. The effect is'),
+  ],
+)
+def test_page_explains_which_images_weigh_more(strengths, ends, expected):
+  weights = [
+    {'exit': f'stage{k}', 'easiest': 1 + s, 'hardest': 1 - s} for k, s in enumerate(strengths)
+  ]
+  for row, end in zip(weights, ends or (), strict=False):
+    row |= {'easiest_at_end': 1 + end, 'hardest_at_end': 1 - end}
+  _, section = run_sections({'training': TABLES['training'], 'weights': weights}, {})
+  text = ' '.join(texts(section).split())
+  assert expected in text
+  stronger = 'stronger for earlier exits' in text
+  assert stronger == (abs(strengths[0]) > abs(strengths[1]))
+  assert ('Weights change linearly' in text) == (ends is not None)
+
+
 def test_an_empty_table_counts_as_missing():
   found = run_sections({name: [] for name in TABLES}, {})
   assert [section.title for section in found] == ['Measured time']
