@@ -55,11 +55,16 @@ class Quotes:
     **where: Any,
   ) -> str:
     """Returns the mean difference over settings and budgets, with its interval over the units."""
+    return wording.points(self._effect(study, arm, measure, against, unit, where))
+
+  def _effect(
+    self, study: str, arm: str, measure: str, against: str, unit: str, where: Mapping[str, Any]
+  ) -> Row:
     pooled = self._of(study).pooled(arm, against, unit, **where)
     found = records(pooled[pooled['measure'] == measure])
     if not found:
       raise UserError(f'{study} has no {measure!r}; valid: {", ".join(pooled["measure"])}')
-    return wording.points(found[0])
+    return found[0]
 
   def table(
     self,
@@ -127,7 +132,10 @@ class Quotes:
     """Returns the best arm on validation, and what it changes at the first exit on test."""
     if (arm := self.best_arm(study, **where)) == BASELINE:
       return 'standard training: no arm is better on validation'
-    return f'`{arm}`, {self.effect(study, arm, **where)} at the first exit'
+    row = self._effect(study, arm, FIRST, BASELINE, 'seed', where)
+    clear = row['low'] > 0 or row['high'] < 0
+    end = '' if clear else ', which may be no change'
+    return f'`{arm}`, {wording.points(row)} at the first exit{end}'
 
   def whole_point(self, study: str, arm: str, against: str) -> str:
     """Returns in how many settings the first exit surely gains, by a point or more: '1 of 4'."""

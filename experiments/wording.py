@@ -76,4 +76,5 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _rounded(value: float) -> float:
-  return round(value, 2) + 0.0  # + 0.0 makes -0.0 positive
+  # Sums in another order differ in the last digits; + 0.0 makes -0.0 positive.
+  return round(round(value, 9), 2) + 0.0
