@@ -8,7 +8,7 @@ import pandas as pd
 from experiments import published, wording
 from experiments.paired import analysis
 from experiments.paired.study import BASELINE
-from experiments.paired.table import Row, records
+from experiments.paired.table import RUN, TRIAL, Row, records
 from experiments.studies import StudyResults
 from mecl_jax.errors import UserError
 
@@ -133,8 +133,8 @@ class Quotes:
     if (arm := self.best_arm(study, **where)) == BASELINE:
       return 'standard training: no arm is better on validation'
     row = self._effect(study, arm, FIRST, BASELINE, 'seed', where)
-    clear = row['low'] > 0 or row['high'] < 0
-    end = '' if clear else ', which may be no change'
+    unclear = row['low'] is not None and row['low'] <= 0 <= row['high']
+    end = ', which may be no change' if unclear else ''
     return f'`{arm}`, {wording.points(row)} at the first exit{end}'
 
   def whole_point(self, study: str, arm: str, against: str) -> str:
@@ -180,6 +180,13 @@ class Quotes:
     if (path := f'images/results-{name}.png') not in self._pictures:
       raise UserError(f'no page has the picture {path}; there are: {", ".join(self._pictures)}')
     return path
+
+  def seconds(self, study: str, arm: str, trials: bool = False) -> str:
+    """Returns the time of a run, or of all trials in a setting, a mean over the settings: '7 s'."""
+    table = self._of(study).table
+    mine = table[(table['arm'] == arm) & (table['kind'] == (TRIAL if trials else RUN))]
+    of_settings = mine.groupby('setting')['seconds'].agg('sum' if trials else 'mean')
+    return f'{of_settings.mean():.0f} s'
 
   def made(self, *names: str) -> str:
     """Returns the commands, durations and pages of studies, as a sentence each."""

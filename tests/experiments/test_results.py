@@ -100,7 +100,9 @@ def test_numbers_in_prose_equal_those_of_the_tables(project):
     "effect('toy', 'ours', unit='setting')": '+0.50 (one setting)',
     "accuracy('toy', 'ours', 'exit 1', budget=100)": '53.33 %',
     "best_arm('toy', budget=100)": 'ours',
-    "advice('toy', budget=100)": '`ours`, +2.00 [-2.97, 6.97] at the first exit',
+    "seconds('toy', 'ours')": '2 s',
+    "advice('toy', budget=100)": '`ours`, +2.00 [-2.97, 6.97] at the first exit, which may be no'
+    ' change',
     "advice('toy', budget=1000)": 'standard training: no arm is better on validation',
     "whole_point('toy', 'ours', 'standard')": '0 of 1',
     "budgets('toy')": '[100, 1000]',
@@ -490,10 +492,10 @@ def test_easy_weighted_is_the_recipe_of_configs():
   assert len(found) > 5 and all(strengths == {strength} for strengths in found.values())
 
 
-ARMS = ('standard', 'easy_first', 'anti', 'random', 'easy_weighted', 'distilled')
+ARMS = ('standard', 'easy_first', 'anti', 'random', 'easy_weighted', 'dropped', 'distilled')
 COMING = {
   'lite0': ('cifar10', 'cifar100'),
-  'human': ('cifar10 aggregate', 'cifar10 random1', 'cifar10 worst', 'cifar100 noisy'),
+  'human': ('cifar10 aggregate', 'cifar10 random', 'cifar10 worst', 'cifar100 noisy'),
   'rivals': ('cifar10 resnet14', 'cifar100 vgg11'),
 }
 
@@ -523,7 +525,7 @@ def test_page_fills_in_when_a_study_has_a_table(tmp_path):
     assert f'`python -m experiments.paired --config=experiments/configs/{name}.py`' in page
   assert '| `easy_first` | `random` | 0 of 2 | 0 of 4 |\n| `easy_first` | `standard` | 0' in page
   assert '(`lite0`): ' in page and '(`human`): ' in page and '(`rivals`): ' in page
-  assert '| cifar10 aggregate | cifar10 random1 | cifar10 worst | cifar100 noisy |' in page
+  assert '| cifar10 aggregate | cifar10 random | cifar10 worst | cifar100 noisy |' in page
   assert page.index('**cifar10**') < page.index('## 2.') and '| exit 4 |' in page
   assert readme.index('| arm | cifar10 | cifar100 |') < readme.index('small networks')
   for name in COMING:
