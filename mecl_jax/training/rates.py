@@ -117,7 +117,7 @@ def steps_of_rungs(run: Run, plan: PhasePlan) -> list[int]:
   at_once = steps_per_dispatch(run.config, plan.steps)
   wanted = [max(LEAST_STEPS, share * plan.steps) for share, _ in RUNGS]
   shorter = [math.ceil(steps / at_once) * at_once for steps in wanted]
-  return [*(steps for steps in shorter if steps < plan.steps), plan.steps]
+  return [*dict.fromkeys(steps for steps in shorter if steps < plan.steps), plan.steps]
 
 
 def compressed(plan: PhasePlan, steps: int) -> PhasePlan:

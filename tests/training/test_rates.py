@@ -103,8 +103,8 @@ def test_short_rungs_train_at_higher_rates(toy_config, tmp_path, short_rungs, mo
 def test_search_of_a_short_phase_is_one_rung(toy_config, tmp_path):
   own, plan, _, _ = set_up(toy_config, tmp_path)
   assert rates.steps_of_rungs(own, plan) == [12]
-  longer = dataclasses.replace(plan, steps=1000)
-  assert rates.steps_of_rungs(own, longer) == [63, 250, 1000]
+  for steps, expected in ((120, [50, 120]), (1000, [63, 250, 1000])):
+    assert rates.steps_of_rungs(own, dataclasses.replace(plan, steps=steps)) == expected
 
 
 def test_search_without_a_finite_rate_fails(toy_config, tmp_path):
