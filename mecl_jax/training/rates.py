@@ -39,8 +39,8 @@ class Rung(NamedTuple):
 
   Attributes:
     steps: of each training; its schedules are those of the phase, compressed.
-    rates: [candidates, exits], learning rates for the whole phase; the rung takes them times the
-      square root of `steps of the phase / steps`.
+    rates: [candidates, exits], learning rates for the whole phase; the rung takes them times
+      `steps of the phase / steps`.
     accuracy: [candidates, exits], on the validation split.
     seconds: that it took.
   """
@@ -99,8 +99,8 @@ def search(
     else:
       began, short = time.monotonic(), compressed(plan, steps)
       curriculum = make_curriculum(run, short, difficulty)
-      # The best rate falls with the number of steps, faster where labels are wrong.
-      scaled = rates * math.sqrt(plan.steps / steps)
+      # The best rate falls with the number of steps, most where labels are wrong.
+      scaled = rates * (plan.steps / steps)
       trained = train(run, short, curriculum, source, scaled, on_step)
       accuracy = _accuracies(run, exits, validation, trained, len(rates))
       _check(accuracy, exits, plan.phase.settings)
