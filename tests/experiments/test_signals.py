@@ -1,5 +1,6 @@
 """A study of the signals of a curriculum."""
 
+import pytest
 from rich.console import Console
 
 from experiments.paired import sweep
@@ -8,6 +9,7 @@ from experiments.paired.table import read_table, records
 from tests.experiments.studies import make_study
 
 
+@pytest.mark.slow
 def test_signals_of_a_curriculum_train_on_a_shared_backbone(toy_file, tmp_path):
   """None of them changes another arm, and each changes the heads."""
   fields = {

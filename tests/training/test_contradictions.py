@@ -89,6 +89,7 @@ def test_wrong_labels_are_dropped_in_training(toy_config, tmp_path):
   assert evaluate(tmp_path, console=QUIET)['curriculum']['visible_at_start'] is None
 
 
+@pytest.mark.slow
 def test_dropping_resumes_bit_identical(toy_config, tmp_path):
   toy_config.curriculum.contradicted = 'drop'
   toy_config.phases.backbone.duration, toy_config.phases.heads.duration = '30 steps', '40 steps'

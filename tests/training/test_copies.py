@@ -245,6 +245,7 @@ def test_copies_without_room_together_write_no_file(toy_config, tmp_path, calls)
   assert calls == [0, 1, 2] * 3
 
 
+@pytest.mark.slow
 def test_run_resumes_with_the_same_copies(toy_config, ended, tmp_path):
   changes = {'model.pretrained': str(ended()), 'phases.backbone.duration': '0 steps'}
   changes |= {'augment.copies': 2, 'curriculum.order': 'none', 'phases.heads.duration': '24 steps'}

@@ -65,7 +65,17 @@ def test_gradient_reaches_early_features_and_adapters_only():
   assert not of_features[-1].any()
 
 
-@pytest.mark.parametrize('head', ['linear', 'conv', 'mlp', 'mixed_pool', 'cascade_conv', 'vit'])
+@pytest.mark.parametrize(
+  'head',
+  [
+    'linear',
+    'conv',
+    'mlp',
+    'mixed_pool',
+    'cascade_conv',
+    pytest.param('vit', marks=pytest.mark.slow),
+  ],
+)
 def test_adapters_have_the_widths_of_the_heads(head):
   model = make_model(head=head)
   adapters = new_adapters(model, EXITS, (8, 8, 1), KEY)

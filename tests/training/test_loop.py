@@ -39,6 +39,7 @@ def test_stopped_joint_run_and_teacher_resume(toy_config, tmp_path):
     assert np.array_equal(mine[name], values), name
 
 
+@pytest.mark.slow
 def test_stopped_run_with_state_of_its_methods_resumes(toy_config, tmp_path):
   """The state of the network that weights examples, of adapters and of the optimiser is kept."""
   c = toy_config

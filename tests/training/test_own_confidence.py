@@ -111,7 +111,10 @@ def test_no_gradient_flows_through_the_weights():
   assert len(np.unique(np.round(fixed[:, 0], 4))) == 6
 
 
-@pytest.mark.parametrize('strategy', ['classifier_wise', 'joint', 'layer_wise'])
+@pytest.mark.parametrize(
+  'strategy',
+  ['classifier_wise', *(pytest.param(s, marks=pytest.mark.slow) for s in ('joint', 'layer_wise'))],
+)
 def test_own_confidence_resumes_bit_identical(toy_config, tmp_path, strategy):
   c = toy_config
   c.strategy, c.curriculum.order, c.curriculum.sample_weights = strategy, 'none', 'own_confidence'

@@ -138,6 +138,7 @@ def test_rates_fall_to_zero_by_a_cosine():
   np.testing.assert_allclose(rates, [0.1, 0.0853553, 0.05, 0.0146447], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_step_looks_ahead_and_trains_with_the_new_weights():
   """The second step equals an independent formulation, with Nesterov momentum and decay."""
   settings = {'optimizer': 'sgd', 'momentum': 0.9, 'weight_decay': 0.01}
