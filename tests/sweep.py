@@ -211,14 +211,14 @@ def _run(
         process.kill()
         process.wait()
         return False, phase, f'{stop.signal.name} did not end it within {STOP_SECONDS:.0f} s'
-  said, code = texts[1].read_text(), process.returncode
+  printed, code = texts[1].read_text(), process.returncode
   if phase and stop and code == -signal.SIGKILL == -stop.signal:
     return False, phase, None
-  if code == 0 and not said:
+  if code == 0 and not printed:
     return True, phase, None  # it was about to end
-  if phase and stop and _is_stop(code, said, stop.signal, phase):
+  if phase and stop and _is_stop(code, printed, stop.signal, phase):
     return False, phase, None
-  return False, phase, f'exit code {code}: {said or "no message"}'
+  return False, phase, f'exit code {code}: {printed or "no message"}'
 
 
 def _start(config_file, workdir, output, errors) -> subprocess.Popen:
@@ -228,12 +228,14 @@ def _start(config_file, workdir, output, errors) -> subprocess.Popen:
   )
 
 
-def _is_stop(code: int, said: str, sent: signal.Signals, phase: str) -> bool:
+def _is_stop(code: int, printed: str, sent: signal.Signals, phase: str) -> bool:
   """Returns whether a process ended by a signal with one line and the right exit code."""
-  if phase == 'end' and code == -sent and not said:
+  if phase == 'end' and code == -sent and not printed:
     return True  # Python itself was ending, when it handles signals no more
   codes = {130} if sent == signal.SIGINT else {0, 143}  # 0: what was done is saved
-  return code in codes and said.count('\n') == 1 and said.startswith(f'stopped by {sent.name};')
+  return (
+    code in codes and printed.count('\n') == 1 and printed.startswith(f'stopped by {sent.name};')
+  )
 
 
 def _phase(workdir: pathlib.Path, output: pathlib.Path) -> str:

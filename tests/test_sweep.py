@@ -40,7 +40,7 @@ def test_other_result_is_found(own, ended):
 
 
 @pytest.mark.parametrize(
-  ('code', 'said', 'sent', 'phase', 'expected'),
+  ('code', 'printed', 'sent', 'phase', 'expected'),
   [
     (130, 'stopped by SIGINT; run\n', signal.SIGINT, 'training', True),
     (143, 'stopped by SIGTERM; run\n', signal.SIGTERM, 'start', True),
@@ -54,8 +54,8 @@ def test_other_result_is_found(own, ended):
     (-15, '', signal.SIGINT, 'end', False),
   ],
 )
-def test_one_line_and_the_exit_code_are_a_stop(code, said, sent, phase, expected):
-  assert sweep._is_stop(code, said, sent, phase) == expected
+def test_one_line_and_the_exit_code_are_a_stop(code, printed, sent, phase, expected):
+  assert sweep._is_stop(code, printed, sent, phase) == expected
 
 
 def test_table_counts_stops_by_phase():

@@ -3,8 +3,8 @@
 Does `learning_rate='auto'` reach what a whole search reaches? `standard` tries all eight candidates
 in whole trainings with two seeds, and every exit takes its best by validation; `auto` tries them at
 once within each run, and the better ones for longer. On the network of the study `lite0`, without a
-curriculum, with correct labels and with those of the study `human` that are worst. `seconds` of the
-table tells what both cost.
+curriculum, with correct labels and with the worst labels of the study `human`. The column `seconds`
+of the table has the time of every trial and run.
 """
 
 from experiments.configs.common import LITE0, LITE0_BACKBONE, NO_ORDER

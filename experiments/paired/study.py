@@ -14,9 +14,7 @@ from experiments.paired.search import Fields, Space, is_rate, points
 from mecl_jax import config as config_lib
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.errors import UserError, choose
-from mecl_jax.models.placement import split_head
-from mecl_jax.models.registry import CASCADE
-from mecl_jax.training.gating import BY_EARLIER_EXITS
+from mecl_jax.training.strategies import dependence
 
 BASELINE = 'standard'  # the arm that the others are compared with
 Pairs = Sequence[tuple[str, str]]  # an arm, and another that it is compared with
@@ -240,15 +238,8 @@ def _check_heads(whose: str, config: ConfigDict, *, by_exit: bool) -> None:
     raise UserError(
       f'{whose} has cache_features=False; heads on a shared backbone need cache_features=True'
     )
-  if by_exit and (weights := config.curriculum.sample_weights) in BY_EARLIER_EXITS:
-    raise UserError(
-      f'{whose} cannot be searched per exit: {weights} weights depend on earlier exits'
-    )
-  heads = [head or config.model.head for _, head in map(split_head, config.model.exits)]
-  if by_exit and (cascades := [head for head in heads if head.startswith(CASCADE)]):
-    raise UserError(
-      f'{whose} cannot be searched per exit: {cascades[0]} takes inputs from the exit before'
-    )
+  if by_exit and (reason := dependence(config)):
+    raise UserError(f'{whose} cannot be searched per exit: {reason}')
 
 
 def studies(root: pathlib.Path = pathlib.Path()) -> list[pathlib.Path]:

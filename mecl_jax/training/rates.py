@@ -28,7 +28,7 @@ from mecl_jax.training.step import Arrays, Objective, TrainState, make_update
 
 # Each rung: its steps as a share of the phase's, and how many candidates it keeps for each exit.
 RUNGS = ((1 / 16, 5), (1 / 4, 2), (1, 1))
-WithEasiness = tuple[Curriculum, np.ndarray | None]  # of `make_curriculum`
+CurriculumAndEasiness = tuple[Curriculum, np.ndarray | None]  # of `make_curriculum`
 OnStep = Callable[[int], None]  # called with the number of steps that are done
 FAILED = -1.0  # the accuracy of a candidate whose parameters became infinite
 LEAST_STEPS = 50  # of a rung: after fewer, accuracies say little about whole trainings
@@ -163,7 +163,7 @@ def _accuracies(
 def _one_by_one(
   run: Run,
   plan: PhasePlan,
-  curriculum: WithEasiness,
+  curriculum: CurriculumAndEasiness,
   source: Arrays,
   rates: np.ndarray,
   on_step: OnStep,
@@ -181,7 +181,7 @@ def _one_by_one(
 def _at_once(
   run: Run,
   plan: PhasePlan,
-  curriculum: WithEasiness,
+  curriculum: CurriculumAndEasiness,
   source: Arrays,
   rates: np.ndarray,
   on_step: OnStep,

@@ -66,7 +66,7 @@ def with_rates(
         difficulty,
         source,
         validation,
-        rungs=rungs,
+        rungs=tuple(rungs),
         on_step=lambda n: show(done + n),
       )
       for rung in found:

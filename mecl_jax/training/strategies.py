@@ -184,21 +184,25 @@ def _check_rates(config: ConfigDict) -> None:
       )
     if set(settings.head_rates) != {1.0}:
       raise UserError(f'set only one of {field}={rate} and phases.{name}.head_rates')
-    if rate == 'auto' and (reason := _not_alone(config)):
-      raise UserError(f'{field} is auto, which {reason}')
+    if rate == 'auto' and not config.cache_features:
+      raise UserError(f'{field} is auto, which needs cache_features=True')
+    if rate == 'auto' and (reason := dependence(config)):
+      raise UserError(f'{field} is auto, which needs independent exits: {reason}')
 
 
-def _not_alone(config: ConfigDict) -> str:
-  """Returns why heads cannot be trained each at its own rate at once; '' if they can."""
-  if not config.cache_features:
-    return 'needs cache_features=True'
+def dependence(config: ConfigDict) -> str:
+  """Returns why the training of a head depends on that of another; '' if none does.
+
+  Args:
+    config: resolved, whose backbone is frozen while the heads train.
+  """
   if (weights := config.curriculum.sample_weights) in BY_EARLIER_EXITS:
-    return f'needs independent exits: curriculum.sample_weights={weights} depends on earlier ones'
+    return f'{weights} weights depend on earlier exits'
   if config.distillation.weight and config.strategy != 'classifier_wise':
-    return 'needs independent exits: with distillation the final exit teaches while it trains'
+    return 'with distillation the final exit teaches while it trains'
   heads = [head or config.model.head for _, head in map(split_head, config.model.exits)]
-  if any(head.startswith(CASCADE) for head in heads):
-    return 'needs independent exits: cascade heads take inputs from the exit before'
+  if cascades := [head for head in heads if head.startswith(CASCADE)]:
+    return f'{cascades[0]} takes inputs from the exit before'
   return ''
 
 

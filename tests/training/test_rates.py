@@ -196,9 +196,12 @@ def test_features_that_do_not_fit_are_reported(toy_config, tmp_path):
     ({'phases.heads.learning_rate': 'auto', 'cache_features': False}, 'cache_features=True'),
     (
       {'phases.heads.learning_rate': 'auto', 'curriculum.sample_weights': 'survivors'},
-      'independent exits: curriculum.sample_weights=survivors',
+      'independent exits: survivors weights depend on earlier exits',
     ),
-    ({'phases.heads.learning_rate': 'auto', 'model.head': 'cascade_linear'}, 'cascade heads'),
+    (
+      {'phases.heads.learning_rate': 'auto', 'model.head': 'cascade_linear'},
+      'independent exits: cascade_linear takes inputs from the exit before',
+    ),
     ({'phases.heads.candidate_rates': (0.1, 0.1)}, 'each once'),
     ({'phases.heads.candidate_rates': (0.1, 1e35)}, 'at most 1e30'),
   ],
