@@ -19,6 +19,7 @@ from mecl_jax.models.heads.cascade import CascadeHead
 from mecl_jax.models.heads.head import Head
 from mecl_jax.models.layers import parameter_dtype
 from mecl_jax.models.named import Named
+from mecl_jax.models.resizing import resize
 
 # (number of the exit from 0, feature map) -> feature map for its head, and for the next stage.
 Link = Callable[[int, jax.Array], tuple[jax.Array, jax.Array]]
@@ -195,8 +196,9 @@ class MultiExit(nnx.Module):
     pixels = jnp.asarray(images).astype(self.mean.dtype) / 255
     x = ((pixels - self.mean[...]) / self.std[...]).astype(self.dtype)
     if self.image_size:
-      x = jax.image.resize(x, (len(x), self.image_size, self.image_size, x.shape[-1]), 'bilinear')
-    return jnp.repeat(x, self.channels // x.shape[-1], axis=-1)
+      x = resize(x, self.image_size, self.image_size, 'bilinear')
+    repeats = self.channels // x.shape[-1]  # of grayscale images
+    return x if repeats == 1 else jnp.repeat(x, repeats, axis=-1)
 
 
 def exit_scope(name: str) -> str:

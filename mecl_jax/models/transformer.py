@@ -36,7 +36,7 @@ def with_token(tokens: jax.Array, token: jax.Array, embeddings: jax.Array) -> ja
   Returns:
     [B, 1 + N, D], in the compute dtype.
   """
-  token = jnp.broadcast_to(token.astype(tokens.dtype), (len(tokens), 1, tokens.shape[-1]))
+  token = jnp.broadcast_to(token.astype(tokens.dtype), (tokens.shape[0], 1, tokens.shape[-1]))
   return jnp.concatenate([token, tokens], axis=1) + embeddings.astype(tokens.dtype)
 
 

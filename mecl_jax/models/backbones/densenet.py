@@ -55,7 +55,7 @@ class Transition(nnx.Module):
     self.conv = conv(in_channels, channels, 1, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return nnx.avg_pool(self.conv(self.norm(x)), (2, 2), (2, 2))
+    return nnx.avg_pool(self.conv(self.norm(x)), window_shape=(2, 2), strides=(2, 2))
 
 
 class DenseNet(Backbone):

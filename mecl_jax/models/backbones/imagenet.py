@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mecl_jax.models.backbones.backbone import add_groups
@@ -50,7 +51,8 @@ class ImageNetStem(nnx.Module):
     )
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return nnx.max_pool(self.conv(x), (3, 3), (2, 2), ((1, 1), (1, 1)))
+    x = jnp.pad(self.conv(x), ((0, 0), (1, 1), (1, 1), (0, 0)))  # after a ReLU, 0 is the least
+    return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2))
 
 
 def grouped_stages(

@@ -22,7 +22,7 @@ Path = tuple[tuple[str, ...], ...]  # layer names of a branch, one tuple per ste
 
 
 def _halve(x: jax.Array) -> jax.Array:
-  return nnx.max_pool(x, (3, 3), (2, 2))
+  return nnx.max_pool(x, window_shape=(3, 3), strides=(2, 2))
 
 
 class PooledConv(ConvNorm):
@@ -97,7 +97,7 @@ class Mixed(nnx.Module):
     if self.halves:
       return _halve(x)
     include = self.origin == 'torch'
-    y = nnx.avg_pool(x, (3, 3), padding='SAME', count_include_pad=include)
+    y = nnx.avg_pool(x, window_shape=(3, 3), padding='SAME', count_include_pad=include)
     return y.astype(x.dtype)  # avg_pool divides by float32 numbers if the padding is excluded
 
 

@@ -33,7 +33,7 @@ class PooledConv(nnx.Module):
     self.block = ConvNorm(in_channels, channels, 3, dtype=dtype, rngs=rngs)
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    return self.block(nnx.max_pool(x, (2, 2), (2, 2)))
+    return self.block(nnx.max_pool(x, window_shape=(2, 2), strides=(2, 2)))
 
 
 def make_block(

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.convolution import conv_general_dilated
 from mecl_jax.models.layers import dense, normal, parameter_dtype
+from mecl_jax.models.resizing import resize
 from mecl_jax.models.transformer import MLP, layer_norm, positions, with_token
 
 # Output of a stage: all tokens [B, 1 + H * W, D], the class token first; and the patch tokens as a
@@ -87,7 +88,7 @@ class Stem(nnx.Module):
     if (height, width) == (self.grid, self.grid):
       return places
     grid = places[1:].reshape(self.grid, self.grid, -1)
-    resized = jax.image.resize(grid, (height, width, grid.shape[-1]), 'bicubic')
+    resized = resize(grid, height, width, 'bicubic')
     return jnp.concatenate([places[:1], resized.reshape(height * width, -1)])
 
 

@@ -81,7 +81,7 @@ class MaxPoolHead(Head):
     self.linear = linear(shape[-1], num_classes, use_bias=False, dtype=dtype, rngs=rngs)
 
   def summarise(self, features: jax.Array) -> jax.Array:
-    pixels = features.reshape(len(features), -1, features.shape[-1])
+    pixels = features.reshape(features.shape[0], -1, features.shape[-1])
     # Not `max`: its gradient divides by the number of maxima, which is 0 if the compiler computes
     # the features twice and rounds differently.
     where = pixels.argmax(axis=1, keepdims=True)
@@ -200,8 +200,10 @@ class MLPHead(Head):
     self.linear = linear(hidden, num_classes, dtype=dtype, rngs=rngs)
 
   def embed(self, summary: jax.Array) -> jax.Array:
-    pooled = nnx.max_pool(self.conv(summary), self.window, self.window, 'SAME')
-    hidden = nnx.relu(self.dense(pooled.reshape(len(pooled), -1)))
+    pooled = nnx.max_pool(
+      self.conv(summary), window_shape=self.window, strides=self.window, padding='SAME'
+    )
+    hidden = nnx.relu(self.dense(pooled.reshape(pooled.shape[0], -1)))
     return self.dropout(hidden)
 
 
@@ -226,9 +228,14 @@ class MixedPoolHead(Head):
 
   def summarise(self, features: jax.Array) -> jax.Array:
     """Returns max and average pooling, [B, 2, pixels * C]."""
-    highest = nnx.max_pool(features, self.window, self.window, 'SAME')
-    mean = nnx.avg_pool(features, self.window, self.window, 'SAME', count_include_pad=False)
-    return jnp.stack((highest, mean), axis=1).reshape(len(features), 2, -1)
+    window: dict[str, Any] = {
+      'window_shape': self.window,
+      'strides': self.window,
+      'padding': 'SAME',
+    }
+    highest = nnx.max_pool(features, **window)
+    mean = nnx.avg_pool(features, count_include_pad=False, **window)
+    return jnp.stack((highest, mean), axis=1).reshape(features.shape[0], 2, -1)
 
   def embed(self, summary: jax.Array) -> jax.Array:
     share = nnx.sigmoid(self.mix[...]).astype(summary.dtype)

@@ -43,7 +43,7 @@ class Patches(nnx.Module):
 
   def __call__(self, features: jax.Array) -> jax.Array:
     tokens = self.project(features)
-    return tokens.reshape(len(tokens), -1, tokens.shape[-1])
+    return tokens.reshape(tokens.shape[0], -1, tokens.shape[-1])
 
 
 class ViTHead(Head):
