@@ -1,0 +1,1 @@
+"""Deployment bundles: ONNX models that answer early without JAX."""

@@ -1,0 +1,234 @@
+"""The network: a chain of segments that stops early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import math
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
+from mecl_jax.deploy.runtime.files import read_bundle
+from mecl_jax.deploy.runtime.rules import Policy, finite, log_softmax
+
+HERE = pathlib.Path(__file__).resolve().parent
+MARGIN, FORGET = 1.2, 0.2  # factor for expected times; share by which the slow-down falls
+
+
+class Answers(NamedTuple):
+  """Answers to N images."""
+
+  classes: np.ndarray  # int [N], numbers of the predicted classes
+  exits: np.ndarray  # int [N], numbers of the exits that answered, from 0
+  logits: np.ndarray  # float32 [N, classes], of these exits
+  probabilities: np.ndarray  # float64 [N], of these classes, scaled by the exit's temperature
+
+
+class Answer(NamedTuple):
+  """Answer to one image."""
+
+  class_name: str
+  class_number: int
+  exit: int  # number of the exit that answered, from 0
+  logits: np.ndarray  # float32 [classes], of this exit
+  probability: float  # of the class, scaled by the exit's temperature
+  elapsed_ms: float  # since the call
+  in_time: bool  # true without a deadline
+
+
+class Network:
+  """A network that answers each image at the first exit that is confident enough.
+
+  All methods raise BundleError if the bundle or the input cannot be used.
+
+  Args:
+    folder: of the bundle; by default that of this file.
+    threads: processor threads of a segment, 1 or more; None leaves the number to onnxruntime.
+
+  Attributes:
+    bundle: the fields of bundle.json.
+    segment_ms: measured milliseconds of each segment for one image; empty before `measure`.
+    slowdown: times of the last segments relative to `segment_ms`, 1 or more.
+  """
+
+  def __init__(self, folder: Any = HERE, threads: int | None = None):
+    self.bundle, files = read_bundle(folder)
+    self._policies = {name: Policy(each) for name, each in self.bundle['policies'].items()}
+    self._temperatures = np.array([each['temperature'] for each in self.bundle['exits']])
+    self._segments, inputs = [], ['images']
+    for each in self.bundle['exits']:
+      session = open_model(files[each['file']], each['file'], threads)
+      outputs = [feature['name'] for feature in each['features']]
+      before = ['before'] if each['takes_before'] else []
+      self._segments.append((session.run, [*inputs, *before], ['logits', *outputs], each['file']))
+      inputs = outputs
+    self.segment_ms: list[float] = []
+    self.slowdown = 1.0
+    self._check_outputs()
+
+  def __call__(self, images: Any, policy: str | None = None, batch_size: int = 64) -> Answers:
+    """Answers images, uint8 [N, height, width, channels], `batch_size` at a time.
+
+    After each segment, the images that are confident enough leave; the others are gathered.
+    """
+    chosen = self.policy(policy)
+    self._check_images(images)
+    need(batch_size > 0, f'batch_size is {batch_size}; it must be 1 or more')
+    starts = range(0, len(images), batch_size)
+    parts = [self.run_batch(images[k : k + batch_size], chosen) for k in starts]
+    exits, logits = (np.concatenate(part) for part in zip(*parts))
+    log_p = log_softmax(logits / self._temperatures[exits, None])
+    return Answers(logits.argmax(axis=-1), exits, logits, np.exp(log_p.max(axis=-1)))
+
+  def answer(
+    self, image: Any, deadline_ms: float | None = None, policy: str | None = None
+  ) -> Answer:
+    """Answers one image, uint8 [height, width, channels].
+
+    With a deadline, in milliseconds from the call on, a segment runs only if there is time for it;
+    without a policy, that alone decides. The first exit always answers, even if late. The first
+    call with a deadline measures the times of the segments, unless `measure` was called before.
+    """
+    began, images = time.perf_counter(), image[None] if isinstance(image, np.ndarray) else image
+    self._check_images(images)
+    deepest = deadline_ms is not None and policy is None
+    chosen = None if deepest else self.policy(policy)
+    if deadline_ms is not None and not self.segment_ms:
+      self.measure()
+    elapsed = ms_since(began)
+    for number, by_exit in enumerate(self._chain(images)):
+      if deadline_ms is not None:
+        before, elapsed = elapsed, ms_since(began)
+        self._observe(number, elapsed - before)
+        if not self._has_time(number + 1, deadline_ms - elapsed):
+          break
+      if chosen and chosen.leaving(by_exit)[0]:
+        break
+    logits = finite(by_exit[-1])[0]
+    label, log_p = int(logits.argmax()), log_softmax(logits / self._temperatures[number])
+    name, probability = self.bundle['class_names'][label], math.exp(log_p[label])
+    elapsed = ms_since(began)
+    in_time = deadline_ms is None or elapsed <= deadline_ms
+    return Answer(name, label, number, logits, probability, elapsed, in_time)
+
+  def stream(
+    self, images: Iterable[Any], deadline_ms: float | None = None, policy: str | None = None
+  ) -> Iterator[Answer]:
+    """Returns the answers to images one by one, as they come; see `answer`."""
+    if policy is not None:
+      self.policy(policy)  # an unknown name is an error now, not at the first image
+    return (self.answer(image, deadline_ms, policy) for image in images)
+
+  def measure(self, seconds: float = 0.5) -> np.ndarray:
+    """Measures `segment_ms`, which are medians; returns all times, ms [rounds, exits]."""
+    image, end = self.noise(1), time.perf_counter() + seconds
+    rounds: list[np.ndarray] = []
+    while len(rounds) < 5 or time.perf_counter() < end:
+      marks = [time.perf_counter(), *(time.perf_counter() for _ in self._chain(image))]
+      rounds.append(np.diff(marks) * 1000)
+    self.segment_ms, self.slowdown = np.median(rounds, axis=0).clip(min=1e-6).tolist(), 1.0
+    return np.array(rounds)
+
+  def noise(self, number: int) -> np.ndarray:
+    """Returns images of noise, uint8 [number, height, width, channels]."""
+    shape = (number, *self.bundle['image_shape'])
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+  def policy(self, name: str | None) -> Policy:
+    """Returns the policy of this name; by default, that of the bundle."""
+    name = self.bundle['default_policy'] if name is None else name
+    need(name in self._policies, f'policy {name!r} is not one of {", ".join(self._policies)}')
+    return self._policies[name]
+
+  def run_batch(self, images: np.ndarray, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the exits int [n] and the logits [n, classes] of images that run together."""
+    here, x = np.arange(len(images)), [images]
+    by_exit: list[np.ndarray] = []
+    exits = np.empty(len(images), int)
+    answered = np.empty((len(images), len(self.bundle['class_names'])), np.float32)
+    for number in range(policy.last + 1):
+      x = self._run(number, x, by_exit)
+      leaving = policy.leaving(by_exit, here)
+      if leaving.any():
+        exits[here[leaving]], answered[here[leaving]] = number, by_exit[-1][leaving]
+        rest = np.flatnonzero(~leaving)
+        if not len(rest):
+          break
+        here, x, by_exit = here[rest], [f[rest] for f in x], [z[rest] for z in by_exit]
+    return exits, finite(answered)
+
+  def _observe(self, number: int, elapsed_ms: float) -> None:
+    """Updates the slow-down: it rises at once and falls gradually, since late is worse."""
+    now = max(1.0, elapsed_ms / self.segment_ms[number])
+    self.slowdown = max(now, self.slowdown + FORGET * (now - self.slowdown))
+
+  def _has_time(self, number: int, left_ms: float) -> bool:
+    """Returns whether there is a segment with this number, and time for it."""
+    if number == len(self.segment_ms):
+      return False
+    return self.segment_ms[number] * MARGIN * self.slowdown <= left_ms
+
+  def _run(self, number: int, x: list[np.ndarray], by_exit: list[np.ndarray]) -> list[np.ndarray]:
+    """Runs a segment: appends its logits to those of the exits before, returns its features."""
+    run, names, outputs, file = self._segments[number]
+    try:
+      logits, *x = run(outputs, dict(zip(names, [*x, *by_exit[-1:]])))
+    except Exception as error:  # onnxruntime raises many kinds
+      raise BundleError(f'{file} cannot be run: {first_line(error)}') from None
+    by_exit.append(logits)
+    return x
+
+  def _chain(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Yields the logits of the exits so far after each segment; segments run on demand."""
+    x: list[np.ndarray] = [images]
+    by_exit: list[np.ndarray] = []
+    for number in range(len(self._segments)):
+      x = self._run(number, x, by_exit)
+      yield by_exit
+
+  def _check_images(self, images: Any) -> None:
+    shape, is_array = self.bundle['image_shape'], isinstance(images, np.ndarray)
+    found = f'{images.dtype} {list(images.shape[1:])}' if is_array else type(images).__name__
+    fits = is_array and images.dtype == np.uint8 and list(images.shape[1:]) == shape
+    need(fits, f'an image is {found}; it must be a NumPy array, uint8 {shape}')
+    need(len(images), 'there are no images')
+
+  def _check_outputs(self) -> None:
+    """Runs all segments once: the first run is slower, and the outputs must fit the bundle."""
+    classes = len(self.bundle['class_names'])
+    x: list[np.ndarray] = [self.noise(1)]
+    by_exit: list[np.ndarray] = []
+    for number, each in enumerate(self.bundle['exits']):
+      x = self._run(number, x, by_exit)
+      arrays = map(np.asarray, [by_exit[-1], *x])
+      found = [(str(array.dtype), list(array.shape[1:])) for array in arrays]
+      expected = [('float32', [classes]), *((f['dtype'], f['shape']) for f in each['features'])]
+      need(found == expected, f'{each["file"]} returns {found}; bundle.json has {expected}')
+
+
+def ms_since(began: float) -> float:
+  """Returns the milliseconds since a time of `time.perf_counter`."""
+  return (time.perf_counter() - began) * 1000
+
+
+def open_model(model: bytes, name: str, threads: int | None) -> Any:
+  """Opens a model, which can run no code: no library of custom operators is ever loaded."""
+  need(threads is None or threads > 0, f'threads is {threads}; it must be 1 or more')
+  try:
+    import onnxruntime
+  except ImportError as error:
+    raise BundleError(f'{first_line(error)}: pip install onnxruntime') from None
+  options = onnxruntime.SessionOptions()
+  options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+  options.log_severity_level = 4  # errors are raised; they need no other lines
+  options.intra_op_num_threads = threads or 0
+  # Each segment has its own threads. Spinning, they would wait for work after their segment, and
+  # take the processor from the next one: 20 times slower where other programs run.
+  options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+  try:
+    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+  except Exception as error:  # onnxruntime raises many kinds
+    raise BundleError(f'{name} cannot be opened: {first_line(error)}') from None

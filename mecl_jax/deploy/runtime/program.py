@@ -1,0 +1,145 @@
+"""The program: image files, options and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+import itertools
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+from mecl_jax.deploy.runtime.benchmark import benchmark
+from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
+from mecl_jax.deploy.runtime.files import read_bundle
+from mecl_jax.deploy.runtime.network import HERE, Network
+
+
+def read_image(path: Any, shape: list[int]) -> np.ndarray:
+  """Reads an image file: a centred crop, resized to uint8 [height, width, channels]."""
+  try:
+    from PIL import Image, ImageOps
+  except ImportError as error:
+    raise BundleError(f'{first_line(error)}: pip install pillow') from None
+  height, width, channels = shape
+  try:
+    with Image.open(path) as file:
+      need(file.mode[0] not in 'IF', 'it has more than 8 bits per channel')
+      image = ImageOps.exif_transpose(file).convert('L' if channels == 1 else 'RGB')
+  except Exception as error:  # Pillow raises many kinds for damaged files
+    raise BundleError(f'{path} cannot be read as an image: {first_line(error)}') from None
+  scale = min(image.width / width, image.height / height)
+  left = max(0.0, image.width - scale * width) / 2
+  top = max(0.0, image.height - scale * height) / 2
+  box = (left, top, image.width - left, image.height - top)
+  return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)).reshape(shape)
+
+
+def policy_rows(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
+  """Yields what is expected of each policy on the test images."""
+  for name, each in bundle['policies'].items():
+    test, is_default = each['test'], name == bundle['default_policy']
+    expected = {'accuracy': test['accuracy'], 'macs': test['macs'], 'share': test['share']}
+    yield {'policy': name, 'default': is_default, **expected, 'meaning': each['meaning']}
+
+
+def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+  """Yields the answer to each image file."""
+  exits, deadline = network.bundle['exits'], options.deadline_ms
+  if deadline is not None:
+    network.measure()
+  for path in options.images:
+    image = read_image(path, network.bundle['image_shape'])
+    answer = network.answer(image, deadline, options.policy)
+    row = {'image': path, 'class': answer.class_name, 'probability': answer.probability}
+    row.update(exit=answer.exit, exit_name=exits[answer.exit]['name'], ms=answer.elapsed_ms)
+    if deadline is not None:
+      row.update(in_time=answer.in_time, first_exit_ms=network.segment_ms[0])
+    yield row
+
+
+def print_answers(rows: Iterable[dict[str, Any]]) -> None:
+  """Prints a line for each answer."""
+  for row in rows:
+    line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
+    line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
+    if not row.get('in_time', True):
+      late = f', late: the first exit alone takes {row["first_exit_ms"]:.2f} ms'
+      line += late if row['exit'] == 0 else ', late'
+    print(line, flush=True)
+
+
+def print_tables(rows: Iterable[dict[str, Any]]) -> None:
+  """Prints rows as tables; a new table begins where the names of the columns change."""
+  for names, group in itertools.groupby(rows, tuple):
+    cells = [names, *(tuple(map(_text, row.values())) for row in group)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for line in cells:
+      print('  '.join(map(str.ljust, line, widths)).rstrip())
+    print(flush=True)
+
+
+def _text(value: Any) -> str:
+  if isinstance(value, list):
+    return ' '.join(map(_text, value))
+  if isinstance(value, float):
+    return f'{value:,.0f}' if value >= 1000 else f'{value:.3f}'
+  return {True: 'yes', False: 'no'}[value] if isinstance(value, bool) else str(value)
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser whose errors are one line."""
+
+  def error(self, message: str) -> Any:
+    raise BundleError(f'{message}; --help lists the options')
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+  parser = _Parser(prog='early_exit.py', description='Answers images by a mecl_jax bundle.')
+  parser.add_argument('images', nargs='*', help='image files')
+  parser.add_argument('--policy', help='name of a policy, see --list')
+  parser.add_argument('--deadline-ms', type=float, help='answer as deep as this allows')
+  parser.add_argument('--threads', type=int, help='processor threads of a segment')
+  parser.add_argument('--bundle', default=HERE, help='folder; default: that of this file')
+  parser.add_argument('--benchmark', action='store_true', help='measure this device')
+  parser.add_argument('--seconds', type=float, default=5, help='of the benchmark; default: 5')
+  parser.add_argument('--list', action='store_true', help='list the policies')
+  parser.add_argument('--json', action='store_true', help='print lines of JSON')
+  options = parser.parse_args(arguments)
+  alone = options.benchmark or options.list
+  need(options.images or alone, 'there is no image file; --help lists the options')
+  need(not (options.images and alone), '--benchmark and --list take no image files')
+  return options
+
+
+def _rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+  if options.list:
+    return policy_rows(read_bundle(options.bundle)[0])
+  network = Network(options.bundle, options.threads)
+  network.policy(options.policy)  # an unknown name is an error before an image is read
+  if options.benchmark:
+    names = [options.policy] if options.policy else network.bundle['policies']
+    return benchmark(network, options.seconds, names)
+  return answer_rows(network, options)
+
+
+def main(arguments: list[str] | None = None) -> int:
+  """Runs the program; returns its exit code, 2 for input that cannot be used."""
+  try:
+    options = _options(arguments)
+    rows = _rows(options)
+    if options.json:
+      for row in rows:
+        print(json.dumps(row), flush=True)
+    else:
+      (print_answers if options.images else print_tables)(rows)
+  except BundleError as error:
+    sys.stderr.write(f'early_exit.py: {error}\n')
+    return 2
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
