@@ -10,7 +10,7 @@ PACKAGE, EXPERIMENTS = ROOT / 'mecl_jax', ROOT / 'experiments'
 FLOORS = (
   ('main',),
   ('commands',),
-  ('teachers', 'report'),
+  ('teachers', 'report', 'deploy'),
   ('training', 'inference'),
   ('evaluation',),
   ('curriculum', 'data', 'models'),
@@ -20,6 +20,7 @@ FLOORS = (
 # Rooms that take plain values, and must not import these although they lie below.
 PLAIN = {
   'report': ('training', 'data', 'curriculum', 'config'),
+  'deploy': ('training', 'data', 'curriculum', 'config'),
   'inference': ('data', 'curriculum', 'config'),
   'evaluation': ('data', 'curriculum', 'config'),
   'curriculum': ('config', 'compiler', 'jax', 'flax', 'optax'),

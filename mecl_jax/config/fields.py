@@ -210,6 +210,26 @@ _EVALUATION = Group(
   },
 )
 
+_EXPORT = Group(
+  'What `--mode=export` writes, see [deploy.md](deploy.md).',
+  {
+    'quantise': Field(
+      'none',
+      one_of('none', 'float16', 'int8'),
+      'smaller numbers: `float16`, or `int8` with ranges from validation images',
+    ),
+    'calibration_images': Field(
+      512, whole(1, 10**6), '`int8`: validation images from which the ranges come'
+    ),
+    'points': Field(
+      'accurate=0, balanced=0.005, fast=0.02',
+      free("'NAME=LOSS, NAME=COST MACs'"),
+      'operating points: each may lose at most this validation accuracy against the final exit, or'
+      ' take at most this many MACs per image',
+    ),
+  },
+)
+
 _REPORT = Group(
   'The report.',
   {
@@ -283,6 +303,7 @@ FIELDS = Group(
     'checkpoints': _CHECKPOINTS,
     'logging': _LOGGING,
     'evaluation': _EVALUATION,
+    'export': _EXPORT,
     'report': _REPORT,
   },
 )
@@ -291,5 +312,5 @@ FIELDS = Group(
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
   *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
-  *('checkpoints.', 'logging.', 'evaluation.', 'report.'),
+  *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'report.'),
 )

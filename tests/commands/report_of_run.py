@@ -13,6 +13,13 @@ def with_target(run, **fields):
   return c
 
 
+def with_export(run, **fields):
+  """Returns the configuration of a run, with fields of `export`."""
+  c = config.read(run / 'config.json')
+  c.export.update(fields)
+  return c
+
+
 def table(run, name):
   """Returns the rows of a table of a run's page."""
   with (run / f'report/tables/{name}.csv').open() as file:

@@ -1,0 +1,65 @@
+"""Predictions of the ONNX models of a network, of every exit."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import onnxruntime
+
+from mecl_jax.deploy.convert import BEFORE, IMAGES, LOGITS, Model
+
+BATCH = 64  # images at a time
+
+
+def session(data: bytes) -> onnxruntime.InferenceSession:
+  """Opens an ONNX model on the CPU."""
+  options = onnxruntime.SessionOptions()
+  options.log_severity_level = 3  # errors
+  return onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+
+
+def predict(
+  models: Sequence[Model],
+  images: np.ndarray,
+  on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+  """Predicts images with all segments.
+
+  Args:
+    models: the segments, first to last.
+    images: uint8 [N, height, width, channels].
+    on_batch: is called with the number of images done.
+
+  Returns:
+    float32 [N, exits, classes].
+  """
+  sessions = [session(model.data) for model in models]
+  found = list[np.ndarray]()
+  for start in range(0, len(images), BATCH):
+    batch = images[start : start + BATCH]
+    outputs = walk(models, sessions, batch)
+    found.append(np.stack([of_exit[LOGITS] for _, of_exit in outputs], axis=1))
+    on_batch(start + len(batch))
+  return np.concatenate(found)
+
+
+def walk(
+  models: Sequence[Model],
+  sessions: Sequence[onnxruntime.InferenceSession],
+  images: np.ndarray,
+) -> Iterator[tuple[dict[str, np.ndarray], Mapping[str, np.ndarray]]]:
+  """Yields inputs and outputs, by name, of one segment after the other.
+
+  Args:
+    models: the segments, first to last.
+    sessions: of these or of equivalent models.
+    images: uint8 [B, height, width, channels].
+  """
+  inputs, logits = {IMAGES: images}, np.empty(0)
+  for model, runs in zip(models, sessions, strict=True):
+    if model.takes_before:
+      inputs |= {BEFORE: logits}
+    names = [one.name for one in runs.get_outputs()]
+    outputs = dict(zip(names, runs.run(names, inputs), strict=True))
+    yield inputs, outputs
+    logits = outputs[LOGITS]
+    inputs = {one.name: outputs[one.name] for one in model.features}
