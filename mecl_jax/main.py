@@ -111,6 +111,8 @@ def _run() -> None:
 
 def _sets_target() -> bool:
   """Returns whether a flag sets a field of `evaluation`."""
+  if _CONFIG.value is None:
+    return False
   changed = config_flags.get_override_values(flags.FLAGS['config'])
   return any(name.startswith('evaluation.') for name in changed)
 

@@ -50,6 +50,7 @@ def main(*arguments):
     ([DIGITS, '--runs=' + 'x' * 300], 'it must be the path of a folder'),
     (['--config.seed=1', DIGITS, '--config=nothing.py'], 'no configuration file nothing.py'),
     ([DIGITS, 'stray'], "'stray' is not a flag"),
+    (['--mode=evaluate'], 'is not the work directory of a run: it has no config.json'),
     ([DIGITS, '--config.curriculum.order=easy'], 'easy_first, anti, random, none'),
     pytest.param(
       [DIGITS, '--config.curriculum.per_exit=own', '--config.curriculum.exit_pacings=root, linaer'],

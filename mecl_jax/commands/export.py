@@ -53,6 +53,8 @@ def export(
     RunError: as `evaluate`; or the bundle differs from the network.
   """
   console = console or make_console()
+  if config is not None:
+    points.parse(config.export.points)  # an error in it is reported before anything is loaded
   opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
   with opened as (run, position):
     targets = points.parse(run.config.export.points)
