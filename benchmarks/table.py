@@ -1,9 +1,10 @@
-"""Writes the README's table of accuracy, time and hardware from benchmarks/results/.
+"""Writes the tables of README.md and docs/deploy.md from benchmarks/results/.
 
-  python -m benchmarks.table [--results=benchmarks/results] [--readme=README.md] [--check]
+  python -m benchmarks.table [--results=benchmarks/results] [--readme=README.md]
+                             [--deployment=docs/deploy.md] [--check]
 
-The files come from `benchmarks.record`, `.training`, `.convolutions` and `.accelerator`.
-With --check nothing is written, and the exit code is 1 if the README is not up to date.
+The files come from `benchmarks.record`, `.training`, `.convolutions`, `.accelerator` and `.deploy`.
+With --check nothing is written, and the exit code is 1 if a document is not up to date.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import pathlib
 import sys
 from typing import Any, NamedTuple
 
-from benchmarks import accelerator, convolutions, record, training
+from benchmarks import accelerator, convolutions, deploy, deploy_table, record, training
 from experiments.blocks import with_block
 from mecl_jax.errors import UserError
 from mecl_jax.files import write_text
@@ -29,12 +30,13 @@ Measured = Mapping[str, Any]  # the content of a file, or a part of it: facts an
 
 
 class Found(NamedTuple):
-  """The contents of files: recorded runs, CPUs beside PyTorch, and accelerators."""
+  """The contents of files: recorded runs, CPUs beside PyTorch, accelerators, and bundles."""
 
   runs: list[Measured]
   cpus: list[Measured]
   convolutions: list[Measured]
   accelerators: list[Measured]
+  bundles: list[Measured]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,20 +45,27 @@ def main(argv: list[str] | None = None) -> int:
   )
   parser.add_argument('--results', type=pathlib.Path, default=pathlib.Path('benchmarks/results'))
   parser.add_argument('--readme', type=pathlib.Path, default=pathlib.Path('README.md'))
+  parser.add_argument('--deployment', type=pathlib.Path, default=pathlib.Path('docs/deploy.md'))
   parser.add_argument('--check', action='store_true', help='write nothing, compare the text')
   flags = parser.parse_args(argv)
   try:
-    text = with_block(flags.readme, BLOCK, block(read(flags.results)))
+    found = read(flags.results)
+    texts = {
+      flags.readme: with_block(flags.readme, BLOCK, block(found)),
+      flags.deployment: with_block(
+        flags.deployment, deploy_table.BLOCK, deploy_table.block(found.bundles)
+      ),
+    }
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return error.exit_code
-  if not flags.check:
-    write_text(flags.readme, text)
-    return 0
-  if text != flags.readme.read_text():
-    print(f'{flags.readme} is not up to date; run python -m benchmarks.table')
-    return 1
-  return 0
+  old = [path for path, text in texts.items() if text != path.read_text()]
+  for path in old:
+    if flags.check:
+      print(f'{path} is not up to date; run python -m benchmarks.table')
+    else:
+      write_text(path, texts[path])
+  return int(flags.check and bool(old))
 
 
 def read(folder: pathlib.Path) -> Found:
@@ -65,10 +74,10 @@ def read(folder: pathlib.Path) -> Found:
   Raises:
     UserError: a file is not one of results.
   """
-  found = Found([], [], [], [])
+  found = Found([], [], [], [], [])
+  modules = (record, training, convolutions, accelerator, deploy)
   kinds: dict[Any, list] = {
-    (module.FORMAT, module.VERSION): files
-    for module, files in zip((record, training, convolutions, accelerator), found, strict=True)
+    (module.FORMAT, module.VERSION): files for module, files in zip(modules, found, strict=True)
   }
   for path in sorted(folder.glob('*.json')):
     try:

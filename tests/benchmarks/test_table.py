@@ -1,11 +1,11 @@
-"""The README's table of accuracy, time and hardware."""
+"""The tables of the README and of docs/deploy.md."""
 
 import copy
 import json
 
 import pytest
 
-from benchmarks import accelerator, convolutions, record, table, training
+from benchmarks import accelerator, convolutions, deploy, record, table, training
 from tests.benchmarks.test_accelerator import FACTS
 
 RUN = {
@@ -47,18 +47,32 @@ CPU = {
   'facts': FACTS,
   'result': {'images_per_second': {'jax 1': SPREAD}, 'ratio': {'jax 1': SPREAD}, 'ratio_to': 'T'},
 }
+DEPLOYED = {
+  'format': deploy.FORMAT,
+  'version': deploy.VERSION,
+  'facts': FACTS | {'onnxruntime': '1.2'},
+  'result': {
+    'name': 'bundled',
+    'run': {'backbone': 'resnet8', 'dataset': 'digits'},
+    'bundles': {'float32': {'bytes': 1, 'exits': [], 'policies': {}}},
+    **{'times': [], 'savings': [], 'deadlines': []},
+  },
+}
 
 
 @pytest.fixture
 def write(tmp_path):
   readme = tmp_path / 'README.md'
   readme.write_text('before\n<!-- speed -->\nold\n<!-- /speed -->\nafter\n')
+  deployment = tmp_path / 'deploy.md'
+  deployment.write_text('<!-- onnx -->\nold\n<!-- /onnx -->\n')
 
   def run(*contents, check=False):
+    """Writes files of results and then the tables; returns the exit code and the README."""
     for number, content in enumerate(contents):
       (tmp_path / f'{number}.json').write_text(json.dumps(content))
-    flags = [f'--results={tmp_path}', f'--readme={readme}', *(['--check'] if check else [])]
-    return table.main(flags), readme.read_text()
+    flags = [f'--results={tmp_path}', f'--readme={readme}', f'--deployment={deployment}']
+    return table.main([*flags, *(['--check'] if check else [])]), readme.read_text()
 
   return run
 
@@ -110,7 +124,20 @@ def test_foreign_file_is_rejected(write, capsys):
   assert 'is not a file of results' in capsys.readouterr().err
 
 
-def test_readme_is_up_to_date():
+def test_bundles_have_their_own_document(write, tmp_path, capsys):
+  code, readme = write(RUN, DEPLOYED)
+  assert code == 0 and 'bundled' not in readme
+  document = tmp_path / 'deploy.md'
+  assert (
+    '### `bundled`: resnet8 on digits' in document.read_text() and 'old' not in document.read_text()
+  )
+  assert write(check=True)[0] == 0
+  document.write_text(document.read_text().replace('bundled', 'other'))
+  assert write(check=True)[0] == 1
+  assert f'{document} is not up to date' in capsys.readouterr().out
+
+
+def test_documents_are_up_to_date():
   assert table.main(['--check']) == 0
 
 

@@ -1,0 +1,1 @@
+"""Parts of the deployment benchmark: what is timed, and the sides, which a worker runs."""
