@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.deployed.timing import Call, Test, effect, in_batches, mean_ms, read_test
+from benchmarks.deployed.timing import Call, Test, effect, in_batches, mean_ms, read_test, saved
 
 WHOLE = 'whole.onnx'  # the network without early exits, in the folder of the test images
 MEASURE_SECONDS = 2.0  # of the times of the segments, for deadlines
@@ -86,10 +86,7 @@ def saving(name: str, batch: int, count: int, turns: int) -> dict[str, Any]:
   """Measures the time that a policy saves, and the saving that the segments' times allow.
 
   As `mecl_jax.inference.measure_saving`: the whole network without early exits, early exit, and the
-  segments one by one take turns on every batch; the median over the turns of a batch counts, and
-  the row has the mean over the batches. `allowed_ms` is the sum of the segments' times, each times
-  the share of the images that reach it, also for a fixed exit, since a bundle runs all heads on the
-  way to it.
+  segments one by one take turns on every batch; see `timing.saved`.
 
   Args:
     name: of the policy.
@@ -100,8 +97,7 @@ def saving(name: str, batch: int, count: int, turns: int) -> dict[str, Any]:
   batches = in_batches(_test.first(batch * count).images, batch)
   early, marks = _call('point', name), _Marks(_stopping_at(''))
   exits = np.array([early(images)[0] for images in batches])
-  reached = (exits[..., None] >= np.arange(_last() + 1)).mean(axis=1)  # [batches, exits], shares
-  spent = np.empty((turns, count, 2 + reached.shape[1]))
+  spent = np.empty((turns, count, 2 + _last() + 1))
   orders = itertools.cycle(itertools.permutations(range(3)))  # no fixed predecessor
   for turn in range(turns):
     for each in next(orders):
@@ -112,21 +108,7 @@ def saving(name: str, batch: int, count: int, turns: int) -> dict[str, Any]:
           began = time.perf_counter()
           (_run_whole if each == 0 else early)(images)
           spent[turn, number, each] = (time.perf_counter() - began) * 1000
-  allowed = (reached * spent[..., 2:]).sum(axis=-1)
-  times = np.stack([spent[..., 0], spent[..., 1], allowed])
-  static, dynamic, allowed_ms = np.median(times, axis=1).mean(axis=1).tolist()
-  can, does = 1 - allowed_ms / static, 1 - dynamic / static
-  return {
-    'policy': name,
-    'batch': batch,
-    'images': batch * count,
-    'static_ms': static,
-    'allowed_ms': allowed_ms,
-    'dynamic_ms': dynamic,
-    'allowed_saving': can,
-    'measured_saving': does,
-    'share_reached': does / can if can > 0 else None,
-  }
+  return {'policy': name, 'batch': batch, 'images': batch * count, **saved(spent, exits)}
 
 
 class _Marks:

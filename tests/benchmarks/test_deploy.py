@@ -169,6 +169,17 @@ def test_every_batch_is_timed_once_after_a_warm_up():
   assert called == [[0, 1], [0, 1], [2, 3], [4, 5]]
 
 
+def test_saving_is_a_share_of_what_the_segments_allow():
+  turn = [[10.0, 6.0, 4.0, 6.0], [10.0, 8.0, 4.0, 6.0]]  # whole, early exit, two segments
+  slow = [[90.0, 90.0, 90.0, 90.0]] * 2  # a turn beside other work, which medians leave out
+  exits = np.array([[0, 0], [0, 1]])  # half of the second batch reaches the second segment
+  found = timing.saved(np.array([turn, slow, turn]), exits)
+  assert found['static_ms'] == 10 and found['dynamic_ms'] == 7
+  assert found['allowed_ms'] == (4 + 7) / 2
+  assert found['share_reached'] == pytest.approx(0.3 / 0.45)
+  assert timing.saved(np.array([turn]), np.ones((2, 2), int))['share_reached'] is None
+
+
 def test_missing_bundles_are_exported(monkeypatch, tmp_path):
   exported = []
 
