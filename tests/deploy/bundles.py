@@ -9,7 +9,7 @@ from mecl_jax.deploy.early_exit import source
 from mecl_jax.files import json_checksum
 
 SHAPE = (2, 2, 3)  # of an image; its first pixel value is the row of the tables
-NAMES = ('early', 'middle', 'late')
+NAMES, TEMPERATURES = ('early', 'middle', 'late'), (1.0, 2.0, 0.5)
 
 
 def make_images(rows):
@@ -22,7 +22,7 @@ def make_images(rows):
 def make_policy(rule='fixed', thresholds=('inf', 'inf'), features=(), coefficients=(), share=None):
   """Returns a policy of bundle.json; infinite thresholds become text."""
   texts = [t if np.isfinite(float(t)) else str(t) for t in thresholds]
-  share = share or [0.5, *[0.0] * (len(texts) - 1), 0.5]
+  share = share or [0.5, *[0.0] * (len(texts) - 1), 0.5][-1 - len(texts) :]
   split = {'accuracy': 0.75, 'share': share, 'macs': 1500.0}
   return {
     **{'rule': rule, 'features': list(features), 'coefficients': [list(c) for c in coefficients]},
@@ -93,7 +93,7 @@ def known_logits(tables, cascade=None):
   return np.stack(by_exit, axis=1)
 
 
-def make_fields(exits=3, classes=4, policies=None, cascade=None, temperatures=(1.0, 2.0, 0.5)):
+def make_fields(exits=3, classes=4, policies=None, cascade=None, class_names=()):
   """Returns bundle.json without `files` and `checksum`."""
 
   def features(k):
@@ -105,13 +105,13 @@ def make_fields(exits=3, classes=4, policies=None, cascade=None, temperatures=(1
   return {
     **{'format': 'mecl_jax bundle', 'version': 1, 'made_by': 'mecl_jax 0.6.0'},
     'run': {**run, 'steps': 10, 'step_of_checkpoint': 10},
-    'class_names': [f'class {k}' for k in range(classes)],
+    'class_names': list(class_names) or [f'class {k}' for k in range(classes)],
     'image_shape': list(SHAPE),
     **{'resizing': 'crop_then_bilinear', 'precision': 'float32'},
     'exits': [
       {
         **{'name': NAMES[k], 'file': f'segment_{k + 1}.onnx', 'macs': 1000 * (k + 1)},
-        **{'segment_macs': 1000, 'temperature': temperatures[k], 'takes_before': k == cascade},
+        **{'segment_macs': 1000, 'temperature': TEMPERATURES[k], 'takes_before': k == cascade},
         **{'features': features(k), 'validation_accuracy': 0.8, 'test_accuracy': 0.75},
       }
       for k in range(exits)
@@ -151,6 +151,20 @@ def write_bundle(folder, tables, *, own=(), **settings):
     nodes = own[k] if own else ()
     files[f'segment_{k + 1}.onnx'] = make_segment(table, k, k == exits - 1, k == cascade, nodes)
   return write_files(folder, fields, files)
+
+
+def on_run(network, function):
+  """Calls function(number of the segment, number of images) before each run of a segment."""
+
+  def observed(run, number):
+    def call(outputs, inputs):
+      function(number, len(next(iter(inputs.values()))))
+      return run(outputs, inputs)
+
+    return call
+
+  segments = network._segments
+  network._segments = [(observed(run, k), *rest) for k, (run, *rest) in enumerate(segments)]
 
 
 def random_tables(seed=0, exits=3, classes=4, scale=2.0):

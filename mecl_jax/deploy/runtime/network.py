@@ -12,7 +12,7 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
-from mecl_jax.deploy.runtime.rules import Policy, finite, log_softmax
+from mecl_jax.deploy.runtime.rules import Policy, finite, top_class, top_probability
 
 HERE = pathlib.Path(__file__).resolve().parent
 MARGIN, FORGET = 1.2, 0.2  # factor for expected times; share by which the slow-down falls
@@ -57,7 +57,8 @@ class Network:
   def __init__(self, folder: Any = HERE, threads: int | None = None):
     self.bundle, files = read_bundle(folder)
     self._policies = {name: Policy(each) for name, each in self.bundle['policies'].items()}
-    self._temperatures = np.array([each['temperature'] for each in self.bundle['exits']])
+    self._temperatures = [each['temperature'] for each in self.bundle['exits']]
+    self._shape = tuple(self.bundle['image_shape'])
     self._segments, inputs = [], ['images']
     for each in self.bundle['exits']:
       session = open_model(files[each['file']], each['file'], threads)
@@ -80,8 +81,8 @@ class Network:
     starts = range(0, len(images), batch_size)
     parts = [self.run_batch(images[k : k + batch_size], chosen) for k in starts]
     exits, logits = (np.concatenate(part) for part in zip(*parts))
-    log_p = log_softmax(logits / self._temperatures[exits, None])
-    return Answers(logits.argmax(axis=-1), exits, logits, np.exp(log_p.max(axis=-1)))
+    probabilities = top_probability(logits, np.array(self._temperatures)[exits])
+    return Answers(logits.argmax(axis=-1), exits, logits, probabilities)
 
   def answer(
     self, image: Any, deadline_ms: float | None = None, policy: str | None = None
@@ -94,10 +95,11 @@ class Network:
     """
     began, images = time.perf_counter(), image[None] if isinstance(image, np.ndarray) else image
     self._check_images(images)
-    deepest = deadline_ms is not None and policy is None
-    chosen = None if deepest else self.policy(policy)
-    if deadline_ms is not None and not self.segment_ms:
-      self.measure()
+    chosen = self.policy(policy) if deadline_ms is None or policy is not None else None
+    if deadline_ms is not None:
+      need(not math.isnan(deadline_ms), 'the deadline is not a number')
+      if not self.segment_ms:
+        self.measure()
     elapsed = ms_since(began)
     for number, by_exit in enumerate(self._chain(images)):
       if deadline_ms is not None:
@@ -108,8 +110,8 @@ class Network:
       if chosen and chosen.leaving(by_exit)[0]:
         break
     logits = finite(by_exit[-1])[0]
-    label, log_p = int(logits.argmax()), log_softmax(logits / self._temperatures[number])
-    name, probability = self.bundle['class_names'][label], math.exp(log_p[label])
+    label, probability = top_class(logits, self._temperatures[number])
+    name = self.bundle['class_names'][label]
     elapsed = ms_since(began)
     in_time = deadline_ms is None or elapsed <= deadline_ms
     return Answer(name, label, number, logits, probability, elapsed, in_time)
@@ -117,9 +119,13 @@ class Network:
   def stream(
     self, images: Iterable[Any], deadline_ms: float | None = None, policy: str | None = None
   ) -> Iterator[Answer]:
-    """Returns the answers to images one by one, as they come; see `answer`."""
-    if policy is not None:
-      self.policy(policy)  # an unknown name is an error now, not at the first image
+    """Returns the answers to images one by one, as they come; see `answer`.
+
+    With a deadline, it measures the times of the segments before the first image.
+    """
+    self.policy(policy)  # an unknown name is an error now, not at the first image
+    if deadline_ms is not None and not self.segment_ms:
+      self.measure()
     return (self.answer(image, deadline_ms, policy) for image in images)
 
   def measure(self, seconds: float = 0.5) -> np.ndarray:
@@ -174,7 +180,7 @@ class Network:
   def _run(self, number: int, x: list[np.ndarray], by_exit: list[np.ndarray]) -> list[np.ndarray]:
     """Runs a segment: appends its logits to those of the exits before, returns its features."""
     run, names, outputs, file = self._segments[number]
-    try:
+    try:  # `zip` drops the logits before where no name 'before' is left for them
       logits, *x = run(outputs, dict(zip(names, [*x, *by_exit[-1:]])))
     except Exception as error:  # onnxruntime raises many kinds
       raise BundleError(f'{file} cannot be run: {first_line(error)}') from None
@@ -190,10 +196,11 @@ class Network:
       yield by_exit
 
   def _check_images(self, images: Any) -> None:
-    shape, is_array = self.bundle['image_shape'], isinstance(images, np.ndarray)
-    found = f'{images.dtype} {list(images.shape[1:])}' if is_array else type(images).__name__
-    fits = is_array and images.dtype == np.uint8 and list(images.shape[1:]) == shape
-    need(fits, f'an image is {found}; it must be a NumPy array, uint8 {shape}')
+    is_array = isinstance(images, np.ndarray)
+    if not is_array or images.dtype != np.uint8 or images.shape[1:] != self._shape:
+      found = f'{images.dtype} {list(images.shape[1:])}' if is_array else type(images).__name__
+      shape = list(self._shape)
+      raise BundleError(f'an image is {found}; it must be a NumPy array, uint8 {shape}')
     need(len(images), 'there are no images')
 
   def _check_outputs(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mecl_jax.deploy.runtime.errors import need
+from mecl_jax.deploy.runtime.errors import BundleError
 
 CONFIDENCES = ('max_probability', 'entropy', 'margin', 'patience')
 FEW = 100  # classes up to which plain numbers are faster than arrays for one image
@@ -113,8 +113,25 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
   return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def top_probability(logits: np.ndarray, temperature: Any) -> Any:
+  """Returns the largest probability, float64 [..], of logits [.., classes] over temperatures."""
+  below = logits.max(axis=-1, keepdims=True) - logits.astype(np.float64)
+  return 1 / np.exp(-below / np.expand_dims(temperature, -1)).sum(axis=-1)
+
+
+def top_class(logits: np.ndarray, temperature: float) -> tuple[int, float]:
+  """Returns the likeliest class of one image, from logits [classes], and its probability."""
+  label = int(logits.argmax())
+  if logits.size > FEW:
+    return label, float(top_probability(logits, temperature))
+  numbers = logits.tolist()
+  return label, 1 / sum([math.exp((each - numbers[label]) / temperature) for each in numbers])
+
+
 def finite(logits: np.ndarray) -> np.ndarray:
   """Returns logits [N, classes] if all are finite, else raises BundleError."""
-  bad = int((~np.isfinite(logits)).any(axis=-1).sum())
-  need(not bad, f'{bad} of {len(logits)} images have logits that are not finite: use float32')
+  is_finite = np.isfinite(logits)
+  if not is_finite.all():
+    bad = f'{(~is_finite).any(axis=-1).sum()} of {len(logits)} images'
+    raise BundleError(f'{bad} have logits that are not finite: export the network as float32')
   return logits
