@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+import io
 import itertools
 import json
+import math
 import sys
 from typing import Any
 
@@ -24,6 +26,7 @@ def read_image(path: Any, shape: list[int]) -> np.ndarray:
   except ImportError as error:
     raise BundleError(f'{first_line(error)}: pip install pillow') from None
   height, width, channels = shape
+  need(channels in (1, 3), f'image files have 1 or 3 channels, the bundle takes {channels}')
   try:
     with Image.open(path) as file:
       need(file.mode[0] not in 'IF', 'it has more than 8 bits per channel')
@@ -31,10 +34,11 @@ def read_image(path: Any, shape: list[int]) -> np.ndarray:
   except Exception as error:  # Pillow raises many kinds for damaged files
     raise BundleError(f'{path} cannot be read as an image: {first_line(error)}') from None
   scale = min(image.width / width, image.height / height)
-  left = max(0.0, image.width - scale * width) / 2
-  top = max(0.0, image.height - scale * height) / 2
-  box = (left, top, image.width - left, image.height - top)
-  return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)).reshape(shape)
+  crop_width, crop_height = max(1, round(scale * width)), max(1, round(scale * height))
+  left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
+  # In two steps: a `box` of `resize` would mix in pixels beside the crop.
+  image = image.crop((left, top, left + crop_width, top + crop_height))
+  return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).reshape(shape)
 
 
 def policy_rows(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -56,7 +60,8 @@ def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[
     row = {'image': path, 'class': answer.class_name, 'probability': answer.probability}
     row.update(exit=answer.exit, exit_name=exits[answer.exit]['name'], ms=answer.elapsed_ms)
     if deadline is not None:
-      row.update(in_time=answer.in_time, first_exit_ms=network.segment_ms[0])
+      row.update(in_time=answer.in_time, deadline_ms=deadline)
+      row.update(first_exit_ms=network.segment_ms[0])
     yield row
 
 
@@ -66,8 +71,9 @@ def print_answers(rows: Iterable[dict[str, Any]]) -> None:
     line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
     line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
     if not row.get('in_time', True):
-      late = f', late: the first exit alone takes {row["first_exit_ms"]:.2f} ms'
-      line += late if row['exit'] == 0 else ', late'
+      line += ', late'
+      if row['first_exit_ms'] > row['deadline_ms']:
+        line += f': the first exit alone takes {row["first_exit_ms"]:.2f} ms'
     print(line, flush=True)
 
 
@@ -103,12 +109,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--deadline-ms', type=float, help='answer as deep as this allows')
   parser.add_argument('--threads', type=int, help='processor threads of a segment')
   parser.add_argument('--bundle', default=HERE, help='folder; default: that of this file')
-  parser.add_argument('--benchmark', action='store_true', help='measure this device')
+  actions = parser.add_mutually_exclusive_group()
+  actions.add_argument('--benchmark', action='store_true', help='measure this device')
+  actions.add_argument('--list', action='store_true', help='list the policies')
   parser.add_argument('--seconds', type=float, default=5, help='of the benchmark; default: 5')
-  parser.add_argument('--list', action='store_true', help='list the policies')
   parser.add_argument('--json', action='store_true', help='print lines of JSON')
-  options = parser.parse_args(arguments)
+  options = parser.parse_intermixed_args(arguments)  # options may also stand between images
   alone = options.benchmark or options.list
+  need(not math.isnan(options.deadline_ms or 0), '--deadline-ms is nan; it must be a number')
+  need(0 < options.seconds < math.inf, f'--seconds is {options.seconds}; it must be above 0')
   need(options.images or alone, 'there is no image file; --help lists the options')
   need(not (options.images and alone), '--benchmark and --list take no image files')
   return options
@@ -142,4 +151,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    sys.stdout.reconfigure(errors='backslashreplace')  # for class names outside its encoding
   sys.exit(main())
