@@ -41,7 +41,7 @@ def _imports(nodes: Iterable[ast.stmt]) -> str:
   ]
   groups: dict[int, list[str]] = {0: [], 1: [], 2: []}  # __future__, standard library, others
   for line in sorted(lines, key=lambda line: line.split()[1].lower()):
-    module = line.split()[1]
+    module = line.split()[1].split('.')[0]
     groups[0 if module == '__future__' else 2 - (module in sys.stdlib_module_names)].append(line)
   return '\n\n'.join('\n'.join(group) for group in groups.values())
 
