@@ -58,6 +58,16 @@ def test_exits_are_those_of_the_program(rule, classes):
   assert (alone(policy, logits) == expected).all()
 
 
+def test_patience_counts_exits_in_a_row():
+  logits = np.random.default_rng(0).normal(size=(300, 4, 3)).astype(np.float32)
+  expected = policies.Policy(Rule(PATIENCE), np.full(3, 2.0)).leaves_at(logits)
+  first, second, third = logits[:, :3].argmax(axis=-1).T
+  assert ((first == third) & (first != second) & (expected == 3)).any()
+  policy = ours(Rule(PATIENCE), [2.0] * 3)
+  assert (leaves_at(policy, logits) == expected).all()
+  assert (alone(policy, logits) == expected).all()
+
+
 @pytest.mark.parametrize('rule', ALL, ids=lambda rule: rule.name)
 def test_confidence_exactly_at_the_threshold_leaves(rule):
   logits = make_logits(10, number=60)
