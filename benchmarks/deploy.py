@@ -14,8 +14,9 @@ bundle, the others have their own.
 
 For the float32 bundle, the share of the saving that the times of its segments allow is measured
 too, and how many deadlines it meets, on an idle machine and beside two busy processes. Nothing else
-should run on the machine. The results are in deploy-NAME.cpu.json; NAME is the folder's name by
-default. `python -m benchmarks.table` then writes the tables of docs/deploy.md.
+should run on the machine: a ResNet-56 then takes three to four minutes on two cores. The results
+are in deploy-NAME.cpu.json; NAME is the folder's name by default. `python -m benchmarks.table` then
+writes the tables of docs/deploy.md.
 """
 
 import argparse
@@ -89,13 +90,10 @@ def time_case(
     by side: milliseconds of a batch, ratio of the milliseconds of JAX to these within a turn, mean
     exit and accuracy of the answers; also the largest share of a core that waiting sides used.
   """
-  most = CALLS[case.batch][1]
-  effects = {
-    name: side.call('prepare', **case._asdict(), calls=most) for name, side in sides.items()
-  }
+  least = {**case._asdict(), 'calls': CALLS[case.batch][0]}
+  effects = {name: side.call('prepare', **least) for name, side in sides.items()}
   cases.check_same_answers(case, effects)
-  probe = sides[JAX].call('measure', **case._asdict(), calls=CALLS[case.batch][0])
-  calls = cases.calls_of_turn(case.batch, probe)
+  calls = cases.calls_of_turn(case.batch, sides[JAX].call('measure', **least))
   measure = functools.partial(_measure, case=case, calls=calls)
   timed = {
     name: (side.worker, functools.partial(measure, side.module)) for name, side in sides.items()

@@ -103,7 +103,7 @@ def _call(kind: str, name: str, batch: int) -> Call:
 
 
 def prepare(kind: str, name: str, batch: int, calls: int) -> dict[str, float]:
-  """Compiles, and answers the images of `measure`; returns the mean exit and the accuracy."""
+  """Compiles, and answers the first images of `measure`; returns the mean exit and the accuracy."""
   test = _test.first(batch * calls)
   answers = [_call(kind, name, batch)(images) for images in in_batches(test.images, batch)]
   _, exits, logits = (np.concatenate(part) for part in zip(*answers, strict=True))

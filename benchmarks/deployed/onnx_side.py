@@ -36,7 +36,7 @@ def open_bundle(bundle: str, folder: str, threads: int) -> dict[str, Any]:
 
 
 def prepare(kind: str, name: str, batch: int, calls: int) -> dict[str, float]:
-  """Answers the images of `measure` once; returns the mean exit and the accuracy."""
+  """Answers the first images of `measure`; returns the mean exit and the accuracy."""
   test, call = _test.first(batch * calls), _call(kind, name)
   answers = map(call, in_batches(test.images, batch))
   exits, logits = (np.concatenate(part) for part in zip(*answers, strict=True))

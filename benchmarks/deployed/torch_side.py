@@ -11,7 +11,7 @@ from benchmarks.deployed.timing import Call, Test, in_batches, mean_ms, read_tes
 from benchmarks.peers.common import Classifier, ConvNorm
 from benchmarks.peers.resnet import small_resnet
 
-TRIALS = 3  # calls of a layout; the fastest counts
+FEW, TRIALS = 8, 3  # images and trials for the choice of a layout; the fastest trial counts
 
 _layouts: dict[str, 'Whole'] = {}
 _fastest: dict[int, str] = {}  # layout by batch size
@@ -66,7 +66,7 @@ def _call(layout: str) -> Call:
 
 def prepare(kind: str, name: str, batch: int, calls: int) -> dict[str, str]:
   """Finds the faster memory layout of the weights for a batch size."""
-  batches = in_batches(_test.first(batch * calls).images, batch)[:8]
+  batches = in_batches(_test.first(max(batch, FEW)).images, batch)
   times = {
     layout: min(mean_ms(_call(layout), batches) for _ in range(TRIALS)) for layout in _layouts
   }
