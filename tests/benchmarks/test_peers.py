@@ -9,18 +9,15 @@ from benchmarks.networks import CLASSES, NETWORKS, SIDE, SMALL
 from mecl_jax import models
 from mecl_jax.models import exit_costs
 from mecl_jax.models.layers import BatchNorm
+from tests.models.networks import call
 
 torch = pytest.importorskip('torch', reason='PyTorch is not installed')
-ALL = [(name, small) for name in NETWORKS for small in (True, False)]
-IDS = [f'{name}-{"small" if small else "full"}' for name, small in ALL]
 
 
-def build(name, small):
-  from benchmarks.peers import make
+def build(network):
   from benchmarks.peers.common import MEAN, STD
 
-  network = (SMALL if small else NETWORKS)[name]
-  model = models.build(
+  return models.build(
     **network.fields(),
     num_classes=CLASSES,
     image_shape=(SIDE, SIDE, 3),
@@ -28,25 +25,31 @@ def build(name, small):
     std=np.array(STD, np.float32),
     seed=0,
   )
-  return model, make(network)
 
 
-@pytest.mark.parametrize(('name', 'small'), ALL, ids=IDS)
-def test_parameters_and_macs_are_equal(name, small):
+@pytest.mark.parametrize('name', NETWORKS)
+def test_parameters_and_macs_are_equal(name):
+  """At full size, from shapes alone."""
   from torch.utils.flop_counter import FlopCounterMode
 
-  model, peer = build(name, small)
+  from benchmarks.peers import make
+
+  model = nnx.eval_shape(lambda: build(NETWORKS[name]))
+  costs = exit_costs(model, (SIDE, SIDE, 3))
+  with torch.device('meta'), torch.no_grad():
+    peer, image = make(NETWORKS[name]), torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
+    for number, cost in enumerate(costs):
+      with FlopCounterMode(display=False) as counter:
+        peer.at(image, number)
+      assert counter.get_total_flops() == 2 * cost.macs, cost.name
   ours = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
   assert sum(p.numel() for p in peer.parameters()) == ours
-  image = torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8)
-  for number, cost in enumerate(exit_costs(model, (SIDE, SIDE, 3))):
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-      peer.at(image, number)
-    assert counter.get_total_flops() == 2 * cost.macs, cost.name
 
 
 def test_batch_norm_counts_no_batches():
-  _, peer = build('resnet20', True)
+  from benchmarks.peers import make
+
+  peer = make(SMALL['resnet20'])
   assert not [name for name, _ in peer.named_buffers() if 'num_batches' in name]
   peer.train()(torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8))
 
@@ -84,7 +87,9 @@ def copy(ours, theirs):
 
 @pytest.mark.parametrize('name', SMALL)
 def test_logits_are_equal(name):
-  model, peer = build(name, True)
+  from benchmarks.peers import make
+
+  model, peer = build(SMALL[name]), make(SMALL[name])
   rng = np.random.default_rng(0)
   for layer in our_layers(model):
     if isinstance(layer, BatchNorm):
@@ -98,4 +103,4 @@ def test_logits_are_equal(name):
   images = rng.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
   with torch.no_grad():
     other = torch.stack(peer.eval()(torch.from_numpy(images)), dim=1).numpy()
-  np.testing.assert_allclose(np.asarray(model(images)), other, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(call(model, images), other, rtol=1e-4, atol=1e-4)
