@@ -1,8 +1,37 @@
-"""A tiny data set that a tiny network can learn, and the configuration of that network."""
+"""A tiny data set, a tiny network that can learn it, and the configuration of its run."""
 
 import numpy as np
 
 from mecl_jax import config
+from mecl_jax.models import BACKBONES
+from mecl_jax.models.backbones.backbone import Backbone
+from mecl_jax.models.layers import ConvNorm
+from mecl_jax.models.registry import BackboneEntry
+
+NETWORK = 'toy'
+
+
+class Toy(Backbone):
+  """Three convolutions with batch norm; its exits have the names of those of a ResNet.
+
+  It is traced and compiled in half of the time of a ResNet of eight layers.
+  """
+
+  def __init__(self, in_channels, *, width, dtype, rngs):
+    stages, before = {}, in_channels
+    for name, channels, stride in (
+      ('stage1_block1', width, 1),
+      ('stage2_block1', 2 * width, 2),
+      ('stage3_block1', 4 * width, 2),
+    ):
+      stages[name] = ConvNorm(before, channels, 3, stride=stride, dtype=dtype, rngs=rngs)
+      before = channels
+    super().__init__(stages)
+
+
+def add_network():
+  """Makes the tiny network known by its name; not at import, where tests list all networks."""
+  BACKBONES.setdefault(NETWORK, BackboneEntry(Toy))
 
 
 def make_arrays(train=240, test=80, classes=4, side=8, seed=0):
@@ -20,6 +49,7 @@ def make_arrays(train=240, test=80, classes=4, side=8, seed=0):
 
 def make_config(arrays_file):
   """Returns a configuration whose whole run takes seconds, for the data of `make_arrays`."""
+  add_network()
   c = config.default()
   c.batch_size = 20
   c.data.name = 'toy'
@@ -27,7 +57,7 @@ def make_config(arrays_file):
   c.data.validation_size = 40
   c.augment.crop = 1
   c.augment.flip = False  # the patterns are not symmetric
-  c.model.backbone = 'resnet8'
+  c.model.backbone = NETWORK
   c.model.width = 4
   c.model.head = 'linear'
   c.curriculum.start = 0.2
@@ -46,7 +76,8 @@ def write_config_file(c, path):
   fields = path.with_suffix('.json')
   fields.write_text(c.to_json())
   path.write_text(
-    'import pathlib\nfrom mecl_jax import config\n'
+    'import pathlib\nfrom mecl_jax import config\nfrom tests import toys\n'
+    'toys.add_network()\n'
     f'get_config = lambda: config.read(pathlib.Path({str(fields)!r}))\n'
   )
   return path

@@ -45,7 +45,7 @@ def test_page_shows_the_run_and_its_chosen_policy(evaluated):
   run, printed = evaluated
   assert {path.stem for path in (run / 'report/tables').glob('*.csv')} == TABLES
   page = (run / 'report/index.html').read_text()
-  assert 'toy, resnet8: classifier_wise' in page and 'mode=latency' in page
+  assert 'toy, toy: classifier_wise' in page and 'mode=latency' in page
   (chosen,) = (row for row in table(run, 'operating_points') if row['chosen'] == 'True')
   assert chosen['target'] == 'max_accuracy_drop' and chosen['target_value'] == '0.005'
   policy = load_policy(run / 'policy.json', 'toy')

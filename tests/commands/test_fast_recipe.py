@@ -43,7 +43,8 @@ def whole(recipe, tmp_path_factory):
   return workdir
 
 
-@pytest.mark.parametrize('step', [pytest.param(3, marks=pytest.mark.slow), 12])
+@pytest.mark.slow
+@pytest.mark.parametrize('step', [3, 12])
 def test_stopped_run_ends_the_same(recipe, whole, step, tmp_path):
   """Step 3 is before the first pull of lookahead, step 12 in the second pass."""
   with stopped_at(step):

@@ -39,7 +39,7 @@ def config_file(toy_file, tmp_path_factory):
   folder = tmp_path_factory.mktemp('resume')
   c = make_config(toy_file)
   c.checkpoints.every_seconds = 0.0
-  c.phases.backbone.duration = c.phases.heads.duration = '12 steps'
+  c.phases.backbone.duration, c.phases.heads.duration = '10 steps', '8 steps'
   c.curriculum.teacher = 'learning_speed'
   c.model.head, c.model.head_width = 'cascade_mlp', 8  # with dropout
   return write_config_file(c, folder / 'resumed.py')
@@ -111,14 +111,14 @@ def assert_same(a, b):
 def test_resumes_after_sigkill_at_random_moments(config_file, whole, tmp_path):
   """Every step saves, so that kills come before, during and after saves; Ctrl-C comes last."""
   chance = random.Random(0)
-  for step in (2, 6, 11, 13):
+  for step in (2, 5, 9, 11):
     process = start(config_file, tmp_path)
     wait_for_step(tmp_path, step, process)
     time.sleep(chance.uniform(0, 0.05))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / 'summary.json').exists()
-  interrupt(config_file, tmp_path, 15, signal.SIGINT, exit_code=130)
+  interrupt(config_file, tmp_path, 12, signal.SIGINT, exit_code=130)
   output = finish(config_file, tmp_path)
   assert 'resuming at step' in output
   assert_same(whole, result(tmp_path))
@@ -147,7 +147,7 @@ def test_joint_run_and_teacher_resume_after_sigkill(toy_file, tmp_path):
 
 
 def test_resumes_after_sigint(config_file, whole, tmp_path):
-  interrupt(config_file, tmp_path, 15, signal.SIGINT, exit_code=130)
+  interrupt(config_file, tmp_path, 12, signal.SIGINT, exit_code=130)
   train_here(config_file, tmp_path)
   assert_same(whole, result(tmp_path))
   steps = [json.loads(line)['step'] for line in (tmp_path / 'metrics.jsonl').open()]

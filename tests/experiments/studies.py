@@ -14,7 +14,7 @@ def make_study(toy_file, **changes):
   }
   settings = {
     'common': common,
-    'settings': {'toy resnet8': {}},
+    'settings': {'toy network': {}},
     'arms': {
       'standard': Arm({'curriculum.order': 'none'}),
       'easy_first': Arm({'curriculum.order': 'easy_first'}),

@@ -22,7 +22,7 @@ SEARCHED = {
   ),
   'without': Arm({'curriculum.order': 'none'}, like='easy_first'),
 }
-CELL = ('toy resnet8', 0)
+CELL = ('toy network', 0)
 
 
 @pytest.fixture

@@ -135,7 +135,10 @@ def test_no_segment_runs_after_all_have_left(batch_size):
     early_exit(IMAGES[:6])
 
 
-@ALIKE
+@pytest.mark.parametrize(
+  ('name', 'batch_size'),
+  [('conv', 4), ('conv', 1), ('cascade', 4), pytest.param('msdnet', 4, marks=pytest.mark.slow)],
+)
 def test_fixed_exit_answers_as_the_exit_alone(name, batch_size, compiled):
   early_exit, split = compiled(name, batch_size)
   for number in range(split.exits):

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import io
 import logging
 import re
@@ -51,7 +52,7 @@ def calls(monkeypatch):
 
 
 def made(augmentation, number, images=IMAGES, rows=ROWS):
-  return np.asarray(augmentation.of_copy(images, rows, np.full(len(rows), number)))
+  return np.asarray(jax.jit(augmentation.of_copy)(images, rows, np.full(len(rows), number)))
 
 
 def opened(c, workdir, **changes):
@@ -61,13 +62,18 @@ def opened(c, workdir, **changes):
   return found, found.plans[-1]
 
 
+@functools.partial(jax.jit, static_argnames='exits')
+def summarise(model, images, exits):
+  return model.summarise(model.features(images, exits), exits)
+
+
 def of_images(found, exits=EXITS, taught=False):
   """Returns what `features_of_copies` should return, from augmented images and the model."""
   model, train, augmentation = found.model, found.dataset.train, Augmentation.of(found)
   model.eval()
   for number in range(3):
     images = made(augmentation, number, train.images, np.arange(len(train)))
-    yield model.summarise(model.features(images, exits), exits), predict(model, images)[:, -1]
+    yield summarise(model, images, exits), predict(model, images)[:, -1]
 
 
 def trained(own, plan, source):
@@ -83,11 +89,12 @@ def close(one, other):
 
 def test_copy_is_the_augmentation_of_a_key():
   augmentation = Augmentation(**CROP, fill=FILL)
+  alone = jax.jit(functools.partial(augment, **CROP))
   first, second = made(augmentation, 0), made(augmentation, 1)
   for row in (0, 9, 31):
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), row), 1)
     image = IMAGES[row : row + 1]
-    assert np.array_equal(second[row], augment(key, image, fill=jnp.array(FILL), **CROP)[0])
+    assert np.array_equal(second[row], alone(key, image, fill=jnp.array(FILL))[0])
   equal = (first == second).all(axis=(1, 2, 3))
   assert equal.mean() < 0.1, 'copies differ'
 
@@ -111,7 +118,7 @@ def test_flips_of_copies_alternate():
   assert 5 < sum(same) < 27
 
 
-@pytest.mark.parametrize('head', ['linear', 'cascade_linear'])
+@pytest.mark.parametrize('head', ['linear', pytest.param('cascade_linear', marks=pytest.mark.slow)])
 def test_features_are_those_of_augmented_images(toy_config, tmp_path, head, calls):
   found, _ = opened(toy_config, tmp_path, **{'model.head': head})
   for taught in (False, True):

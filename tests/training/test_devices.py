@@ -20,8 +20,10 @@ from rich.console import Console
 jax.config.update('jax_enable_x64', True)
 from mecl_jax import config
 from mecl_jax.commands.train import train
+from tests import toys
 from tests.blank_pictures import leave_blank
 Figure.savefig = leave_blank
+toys.add_network()
 c = config.read(pathlib.Path(sys.argv[1]))
 c.strategy = sys.argv[3]
 train(c, pathlib.Path(sys.argv[2]), console=Console(quiet=True))

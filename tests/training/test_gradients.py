@@ -132,7 +132,7 @@ def test_equilibrium_is_the_mean_over_later_exits():
 
 def test_partition_stops_later_exits_at_half_of_the_channels():
   last = make_model().segments[0][-1]
-  name = f'backbone/stages/{last}/norm2/scale'
+  name = f'backbone/stages/{last}/norm/scale'
   later, own = update_of('partition', (0, 0, 1))[name], update_of('partition', (1, 0, 0))[name]
   half = len(later) // 2
   assert np.abs(later[:half]).min() > 0 and not later[half:].any()

@@ -18,22 +18,29 @@ from tests.toys import make_arrays, make_config
 QUIET = Console(quiet=True)
 
 
+def resnet_config(arrays_file):
+  c = make_config(arrays_file)
+  c.model.backbone = 'resnet8'
+  return c
+
+
 @pytest.fixture(scope='module')
 def trained(toy_file, tmp_path_factory):
-  """A run that has ended, whose weights others take."""
+  """A run of a ResNet that has ended, whose weights others take."""
   workdir = tmp_path_factory.mktemp('trained')
-  c = make_config(toy_file)
+  c = resnet_config(toy_file)
   c.model.exits, c.model.head = ('stage1',), 'conv'
   train(c, workdir, console=QUIET)
   return workdir
 
 
 @pytest.fixture
-def beginning(toy_config, trained):
+def beginning(toy_file, trained):
   """A configuration whose network starts from those weights."""
-  toy_config.model.pretrained = str(trained)
-  toy_config.model.exits, toy_config.model.head = ('stage1', 'stage2'), 'conv'
-  return toy_config
+  c = resnet_config(toy_file)
+  c.model.pretrained = str(trained)
+  c.model.exits, c.model.head = ('stage1', 'stage2'), 'conv'
+  return c
 
 
 def opened(c, workdir):
@@ -85,7 +92,7 @@ def test_pretrained_run_is_read_only_once(beginning, trained, tmp_path):
 
 def test_classifier_of_other_classes_must_be_trained(trained, tmp_path):
   np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
-  c = make_config(tmp_path / 'five.npz')
+  c = resnet_config(tmp_path / 'five.npz')
   c.data.name, c.model.pretrained, c.model.exits = 'five', str(trained), ()
   c.strategy = 'joint'
   assert begun(c, tmp_path)[1].endswith('fresh: heads.final')
@@ -126,7 +133,7 @@ def test_incompatible_weights_are_rejected(beginning, tmp_path, changes, message
 
 def test_untrained_classifier_cannot_score(trained, tmp_path):
   np.savez(tmp_path / 'five.npz', **make_arrays(train=200, test=50, classes=5))
-  c = make_config(tmp_path / 'five.npz')
+  c = resnet_config(tmp_path / 'five.npz')
   c.model.pretrained, c.strategy = str(trained), 'mixed'
   c.phases.backbone.duration = '0 steps'
   with pytest.raises(UserError, match='before it is used'):

@@ -15,6 +15,9 @@ from tests.training.test_step import KEY, SOURCE, batches, phase, prepare
 pytestmark = pytest.mark.stacks
 
 
+favour_confident = jax.jit(own_confidence.favour_confident)
+
+
 def logits_of(probabilities):
   """Returns logits of two classes with these probabilities of class 1, [batch, exits, 2]."""
   p = np.asarray(probabilities, np.float32)
@@ -46,7 +49,7 @@ def test_example_twice_in_a_batch_keeps_the_larger_average():
 def test_weights_follow_the_rank_within_the_batch():
   averages = jnp.array([[0.9, 0.5], [0.1, 0.5], [0.3, 0.9], [0.2, 0.0]])
   weights = jnp.array([[2.0, 1], [2, 1], [0, 1], [2, 1]])
-  found = own_confidence.favour_confident(weights, averages, jnp.array([0.5, -0.9]))
+  found = favour_confident(weights, averages, jnp.array([0.5, -0.9]))
   # Exit 1 has ranks 1, 0 and 1/2. At exit 2 two examples share the ranks 1/3 and 2/3.
   np.testing.assert_allclose(found[:, 0], [3, 1, 0, 2], rtol=1e-6)
   np.testing.assert_allclose(found[:, 1], [1, 1, 0.1, 1.9], rtol=1e-5)
@@ -54,14 +57,14 @@ def test_weights_follow_the_rank_within_the_batch():
 
 def test_weights_keep_their_sum():
   averages = jnp.array([[0.9], [0.1], [0.3]])
-  found = own_confidence.favour_confident(jnp.array([[1.0], [2], [1]]), averages, jnp.ones(1))
+  found = favour_confident(jnp.array([[1.0], [2], [1]]), averages, jnp.ones(1))
   np.testing.assert_allclose(found[:, 0], [8 / 3, 0, 4 / 3], rtol=1e-6)
 
 
 @pytest.mark.parametrize('seen', [0, 1])
 def test_exit_that_counts_at_most_one_example_is_not_weighted(seen):
   weights = jnp.zeros((3, 1)).at[:seen].set(2.0)
-  found = own_confidence.favour_confident(weights, jnp.array([[0.1], [0.2], [0.3]]), jnp.ones(1))
+  found = favour_confident(weights, jnp.array([[0.1], [0.2], [0.3]]), jnp.ones(1))
   assert np.array_equal(found, weights)
 
 
@@ -99,6 +102,7 @@ def test_no_gradient_flows_through_the_weights():
   record, ids = jnp.full((6, 2), 0.3), np.arange(6)
   examples = {'ids': ids, 'labels': labels, 'strengths': jnp.array([0.8, 0.4])}
 
+  @jax.jit
   def weights_of(x):
     return own_confidence.weighted(jnp.ones((6, 2)), {'confidence': record}, examples, x, 0.5)[0]
 
@@ -106,8 +110,8 @@ def test_no_gradient_flows_through_the_weights():
     return (weights_of(x) * cross_entropy(x, labels)).sum()
 
   fixed = weights_of(logits)
-  expected = jax.grad(lambda x: (fixed * cross_entropy(x, labels)).sum())(logits)
-  np.testing.assert_allclose(jax.grad(loss)(logits), expected, rtol=1e-6)
+  expected = jax.jit(jax.grad(lambda x: (fixed * cross_entropy(x, labels)).sum()))(logits)
+  np.testing.assert_allclose(jax.jit(jax.grad(loss))(logits), expected, rtol=1e-6)
   assert len(np.unique(np.round(fixed[:, 0], 4))) == 6
 
 

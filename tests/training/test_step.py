@@ -11,6 +11,7 @@ from mecl_jax.training.objective import Objective
 from mecl_jax.training.optimizers import OptimizerSettings, make_optimizer
 from mecl_jax.training.step import Batches, make_step, split
 from mecl_jax.training.strategies import make_phases
+from tests import toys
 
 pytestmark = pytest.mark.stacks
 
@@ -20,8 +21,9 @@ SOURCE = {'images': IMAGES, 'labels': LABELS}
 
 
 def make_model(**changes):
+  toys.add_network()
   settings = {
-    'backbone': 'resnet8',
+    'backbone': toys.NETWORK,
     'exits': ('stage1', 'stage2'),
     'head': 'conv',
     'width': 4,
@@ -35,6 +37,7 @@ def make_model(**changes):
   return models.build(**{**settings, **changes})
 
 
+@functools.cache
 def phase(strategy='joint', index=0):
   model = make_model()
   return make_phases(strategy, model.exit_names, model.segments)[index]
@@ -116,8 +119,11 @@ def test_only_trainable_parts_change(strategy, index):
   assert {('Param', True), ('Param', False), ('BatchStat', True), ('BatchStat', False)} <= kinds
 
 
+PLAIN_SGD = {'momentum': 0.0, 'weight_decay': 0.0, 'optimizer': 'sgd'}
+
+
 def test_zero_weight_takes_an_exit_out_of_the_sum():
-  step, state, frozen = prepare(phase(), momentum=0.0, weight_decay=0.0)
+  step, state, frozen = prepare(phase(), **PLAIN_SGD)
   before = jax.tree.map(np.array, state.params)
   weights = np.array([1, 0, 0], np.float32)
   state, metrics = step(state, frozen, SOURCE, KEY, batches(1, 3, weights=weights))
@@ -133,10 +139,9 @@ def test_zero_weight_takes_an_exit_out_of_the_sum():
 
 
 def test_head_rates_scale_the_updates_of_heads():
-  plain = {'momentum': 0.0, 'weight_decay': 0.0, 'optimizer': 'sgd'}
   moved = []
   for rates in (None, np.array([[0.5, 1.0, 3.0]], np.float32)):
-    step, state, frozen = prepare(phase(), **plain)
+    step, state, frozen = prepare(phase(), **PLAIN_SGD)
     before = jax.tree.map(np.array, state.params)
     state, _ = step(state, frozen, SOURCE, KEY, batches(1, 3)._replace(head_rates=rates))
     moved.append(jax.tree.map(lambda new, old: np.asarray(new) - old, state.params, before))
@@ -159,20 +164,22 @@ def test_dropout_depends_on_the_step():
 
 
 def test_changed_numbers_do_not_recompile():
-  compiled_step.cache_clear()
   step, state, frozen = prepare(phase(), augment)
+  state, _ = step(state, frozen, SOURCE, KEY, batches(1, 3))
+  compiled = step._cache_size()
   for t, rate in enumerate((0.1, 0.05, 1e-3)):
     sent = batches(1, 3, start=t, rate=rate, weights=1.0 + t)
     state, _ = step(state, frozen, SOURCE, jax.random.key(t), sent)
-  assert step._cache_size() == 1
+  assert step._cache_size() == compiled
 
 
 @pytest.mark.usefixtures('rounded_as_outside')
 def test_streamed_examples_give_the_same_step():
-  compiled_step.cache_clear()  # those of other tests were compiled with the flags of the tests
-  step, state, frozen = prepare(phase())
-  _, again, _ = prepare(phase())
-  sent = batches(1, 3)
+  heads = phase('classifier_wise', 1)
+  own = {'momentum': 0.8}  # the steps of other tests were compiled with the flags of the tests
+  step, state, frozen = prepare(heads, **own)
+  _, again, _ = prepare(heads, **own)
+  sent = batches(1, 2)
   resident, _ = step(state, frozen, SOURCE, KEY, sent)
   examples = {'images': IMAGES[sent.ids], 'labels': LABELS[sent.ids]}
   streamed, _ = step(again, frozen, {}, KEY, sent._replace(examples=examples))
@@ -214,34 +221,40 @@ def test_cached_soft_targets_equal_computed_ones():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *ends)
 
 
-def first_loss(strategy, index, **objective):
-  chosen = phase(strategy, index)
+@functools.cache
+def first_loss(**objective):
+  """Returns the loss of a joint step, that of each exit, and the state after it."""
+  chosen = phase()
   extra = {'temperature': np.float32(2)} if objective.get('distilled') else None
   step, state, frozen = prepare(chosen, objective=Objective(chosen.exits, **objective), extra=extra)
   state, metrics = step(state, frozen, SOURCE, KEY, batches(1, len(chosen.exits)))
   return float(metrics.loss[0]), np.asarray(metrics.exit_loss[0]), state
 
 
+TEACHER_ALONE = {'distilled': 1.0, 'growth': 1.5, 'growth_above': 1.0}
+HALF_OF_A_TEACHER = {'distilled': 0.5, 'growth': 1.5, 'growth_above': 0.01}
+
+
 def test_final_exit_has_no_teacher():
   """(1 - C) CE of the final exit, and (1 - C) CE + C T^2 H of the others."""
-  plain, exit_loss, _ = first_loss('joint', 0)
+  plain, exit_loss, _ = first_loss()
   np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)
-  almost_all, same_exit_loss, _ = first_loss('joint', 0, distilled=1.0)
-  half, _, _ = first_loss('joint', 0, distilled=0.5)
+  almost_all, same_exit_loss, _ = first_loss(**TEACHER_ALONE)
+  half, _, _ = first_loss(**HALF_OF_A_TEACHER)
   np.testing.assert_allclose(same_exit_loss, exit_loss, rtol=1e-5)
   np.testing.assert_allclose(half, (plain + almost_all) / 2, rtol=1e-5)
   assert almost_all > 2 * 4 * 0.5  # two taught exits, T^2 = 4, entropies of some tenths of nats
 
 
 def test_temperature_grows_while_the_teacher_is_sure():
-  for above, expected in ((0.01, 3.0), (1.0, 2.0)):
-    _, _, state = first_loss('joint', 0, distilled=0.5, growth=1.5, growth_above=above)
+  for objective, expected in ((HALF_OF_A_TEACHER, 3.0), (TEACHER_ALONE, 2.0)):
+    _, _, state = first_loss(**objective)
     assert float(state.extra['temperature']) == expected
 
 
 def test_survivors_weight_later_exits_by_earlier():
-  plain, _, _ = first_loss('joint', 0)
-  weighted, exit_loss, _ = first_loss('joint', 0, sample_weights='survivors')
+  plain, _, _ = first_loss()
+  weighted, exit_loss, _ = first_loss(sample_weights='survivors')
   assert weighted != pytest.approx(plain, rel=1e-4)
   np.testing.assert_allclose(plain, exit_loss.sum(), rtol=1e-5)  # what is reported stays unweighted
 
@@ -255,10 +268,12 @@ def test_lookahead_pulls_parameters_and_statistics_back():
   step, plain, frozen = prepare(phase())
   start = jax.tree.map(np.array, plain)
   _, looking, _ = prepare(phase())
-  plain, _ = step(plain, frozen, SOURCE, KEY, batches(2, 3))
-  shares = np.array([-1, 0.25], np.float32)
-  sent = batches(2, 3)._replace(slow_share=shares)
-  looking, _ = step(with_slow(looking), frozen, SOURCE, KEY, sent)
+  looking = with_slow(looking)
+  for t, share in enumerate((-1, 0.25)):
+    sent = batches(1, 3, start=t)
+    plain, _ = step(plain, frozen, SOURCE, KEY, sent)
+    shares = np.full(1, share, np.float32)
+    looking, _ = step(looking, frozen, SOURCE, KEY, sent._replace(slow_share=shares))
 
   def mean(a, b):
     return 0.75 * np.asarray(a) + 0.25 * np.asarray(b)
@@ -283,11 +298,12 @@ def test_given_flips_reach_the_augmentation():
     seen.append(mirrored)
     return jax.numpy.where(mirrored[:, None, None, None], 0, images)
 
-  step, state, frozen = prepare(phase(), record)
+  heads = phase('classifier_wise', 1)
+  step, state, frozen = prepare(heads, record)
   mirrored = np.ones((1, 8), bool)
-  state, black = step(state, frozen, SOURCE, KEY, batches(1, 3)._replace(mirrored=mirrored))
+  state, black = step(state, frozen, SOURCE, KEY, batches(1, 2)._replace(mirrored=mirrored))
   assert seen[0].shape == (8,)
-  _, state, _ = prepare(phase(), record)
+  _, state, _ = prepare(heads, record)
   zeros = {'images': IMAGES * 0, 'labels': LABELS}
-  _, same = step(state, frozen, zeros, KEY, batches(1, 3)._replace(mirrored=~mirrored))
+  _, same = step(state, frozen, zeros, KEY, batches(1, 2)._replace(mirrored=~mirrored))
   np.testing.assert_array_equal(black.loss, same.loss)
