@@ -33,24 +33,35 @@ README = 'before\n<!-- results -->\nold\n<!-- /results -->\nafter\n'
 STUDY = '"""A toy.\n\nWhat do toys show?\n"""\nPAIRS = [(\'standard\', \'ours\')]\n'
 
 
-@pytest.fixture
-def project(tmp_path):
-  """A function that builds the pages of a toy study from a template.
+def make_project(folder):
+  """Returns a function that builds the pages of a toy study from a template.
 
   Changes at the first exit are 2, 4 and 0 points after 100 steps, and -1 each after 1,000; at the
   second exit they are 1 point in two seeds of three after 100 steps, else 0.
   """
-  write_table(tmp_path / 'tables' / 'toy.csv', toy_rows())
-  write_text(tmp_path / 'configs' / 'toy.py', STUDY)
-  (tmp_path / 'README.md').write_text(README)
+  write_table(folder / 'tables' / 'toy.csv', toy_rows())
+  write_text(folder / 'configs' / 'toy.py', STUDY)
+  (folder / 'README.md').write_text(README)
 
   def build(text=''):
-    template = tmp_path / 'results.md.jinja'
+    template = folder / 'results.md.jinja'
     template.write_text(TEMPLATE + text)
-    folders = (tmp_path / name for name in ('tables', 'configs', 'docs', 'README.md'))
+    folders = (folder / name for name in ('tables', 'configs', 'docs', 'README.md'))
     return results.build(*folders, template=template)
 
   return build
+
+
+@pytest.fixture
+def project(tmp_path):
+  """`make_project`, in a folder that a test may change."""
+  return make_project(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory):
+  """The page of the toy study as it is."""
+  return study_page(make_project(tmp_path_factory.mktemp('project'))())
 
 
 @pytest.fixture
@@ -78,7 +89,9 @@ def toy_rows():
 
 def rendered(project, text):
   """Returns what the page has below its heading for this piece of the template."""
-  built = project(text)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(results, 'study_page', lambda study: Files())
+    built = project(text)
   page = next(text for path, text in built.texts.items() if path.name == 'results.md')
   return page.removeprefix('# Results\n').strip()
 
@@ -87,7 +100,6 @@ def study_page(built):
   return next(text for path, text in built.texts.items() if path.name == 'toy.md')
 
 
-@pytest.mark.usefixtures('template_only')
 def test_numbers_in_prose_equal_those_of_the_tables(project):
   # 2 ± 4.302653 * 2 / sqrt(3), and so on.
   quoted = {
@@ -133,7 +145,6 @@ def test_tables_have_a_line_per_arm_and_pair(project):
   )
 
 
-@pytest.mark.usefixtures('template_only')
 @pytest.mark.parametrize('lacking', ['standard', 'ours'])
 def test_arms_are_compared_where_all_have_runs(project, tmp_path, lacking):
   # Without this run, one of the least accurate, an arm has a higher mean over all that it has.
@@ -153,14 +164,14 @@ def test_best_arm_needs_runs_of_all_arms(project, tmp_path):
     Quotes(read_studies(tmp_path / 'tables', tmp_path / 'configs'), set()).best_arm('toy')
 
 
-def test_settings_are_units_where_there_are_several(project, tmp_path):
-  assert 'With the settings as the unit' not in study_page(project())
+def test_settings_are_units_where_there_are_several(project, page, tmp_path):
+  assert 'With the settings as the unit' not in page
   rows = [row | {'setting': s} for s in ('one', 'other') for row in toy_rows() if not row['error']]
   for row in rows[: len(rows) // 2]:
     row['test_exit1'] -= 0.01 * (row['arm'] == 'ours')
   write_table(tmp_path / 'tables' / 'toy.csv', rows)
-  page = study_page(project())
-  units = page[page.index('With the settings as the unit') :].splitlines()
+  several = study_page(project())
+  units = several[several.index('With the settings as the unit') :].splitlines()
   # A half and minus a half point: 0 ± 12.7062 * 0.5.
   assert (
     '| `ours` | `standard` | 2 | +0.00 [-6.35, 6.35] | +0.33 (the same in all 2 settings) |'
@@ -187,8 +198,8 @@ def test_intervals_over_images_are_shown(project, tmp_path):
     project()
 
 
-def test_older_searches_are_named(project, tmp_path):
-  assert 'older search' not in study_page(project())
+def test_older_searches_are_named(project, page, tmp_path):
+  assert 'older search' not in page
   rates = {'standard': (0.1, 0.3), 'ours': (0.2, 0.3)}
   trials = [
     make_run(arm, 0, 0.5, 0.5, trial=k, fields=f'{{"phases.heads.learning_rate": {rate}}}')
@@ -209,8 +220,8 @@ def test_older_searches_are_named(project, tmp_path):
   assert '| auto |' in rendered(project, '{{ studies_table() }}')
 
 
-def test_study_page_has_its_docstring_and_command(project):
-  lines = study_page(project()).splitlines()
+def test_study_page_has_its_docstring_and_command(page):
+  lines = page.splitlines()
   assert lines[2] == '# A toy' and lines[4] == 'What do toys show?'
   assert 'python -m experiments.paired --config=experiments/configs/toy.py' in lines
   (runs,) = (line for line in lines if line.startswith('Runs: '))
@@ -218,7 +229,7 @@ def test_study_page_has_its_docstring_and_command(project):
   assert '| toy | digits | 100 | ours | run |  | 5 | a \\| b c |' in lines
 
 
-def test_study_page_has_a_line_per_budget_and_arm(project):
+def test_study_page_has_a_line_per_budget_and_arm(page):
   text = """\
 | steps | arm | seeds | exit 1 | exit 2 |
 | --- | --- | --- | --- | --- |
@@ -227,17 +238,15 @@ def test_study_page_has_a_line_per_budget_and_arm(project):
 | 1,000 | `standard` |  | 70.00 % | 70.00 % |
 | 1,000 | `ours` | 3 | -1.00 (the same in all 3 seeds) | +0.00 (the same in all 3 seeds) |
 """
-  assert f'**digits**\n\n{text}' in study_page(project())
+  assert f'**digits**\n\n{text}' in page
 
 
-def test_study_page_has_networks_and_arms(project):
-  page = study_page(project())
+def test_study_page_has_networks_and_arms(page):
   assert '| digits | `stage1` 33%, `stage2` 67% | 0.00 M | 90.00 % |' in page
   assert '| `ours` | `curriculum.order=none` |' in page
 
 
-def test_study_page_has_means_of_all_pairs(project):
-  page = study_page(project())
+def test_study_page_has_means_of_all_pairs(page):
   means = page[page.index('## Means') : page.index('<details>')].splitlines()
   none = '0 of 4 | 0 of 4'
   assert [line for line in means if line.startswith('| `')] == [
@@ -261,8 +270,8 @@ def test_sure_differences_are_bold(project, tmp_path):
   assert rendered(project, "{{ whole_point('toy', 'ours', 'standard') }}") == '1 of 1'
 
 
-def test_steps_and_searches_have_tables(project):
-  lines = study_page(project()).splitlines()
+def test_steps_and_searches_have_tables(page):
+  lines = page.splitlines()
   assert '| 100 | `ours` | 3 | ≤ 1.00 (67% censored) | ≤ 1.00 (67% censored) |' in lines
   assert '| 1,000 | `ours` | 3 | ≥ 1.00 | 1.00 |' in lines
   # Trials with (0.4, 0.5) and (0.5, 0.5); of equals the first is taken.

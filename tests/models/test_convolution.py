@@ -30,9 +30,21 @@ def test_equals_plain_convolution_and_its_gradients(batch, stride):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-2), ours, plain)
 
 
-@pytest.mark.parametrize('padding', ['SAME', 'VALID', [(1, 1), (1, 1)], [(0, 2), (1, 0)]])
-@pytest.mark.parametrize(('size', 'stride'), [(3, 1), (3, 2), (5, 2), (1, 2)])
-@pytest.mark.parametrize('side', [6, 7])
+@pytest.mark.parametrize(
+  ('padding', 'size', 'stride', 'side'),
+  [
+    ('SAME', 3, 1, 6),
+    ('SAME', 3, 2, 7),
+    ('SAME', 5, 2, 6),
+    ('VALID', 3, 2, 6),
+    ('VALID', 5, 2, 7),
+    ('VALID', 1, 2, 7),
+    ([(1, 1), (1, 1)], 5, 2, 6),
+    ([(1, 1), (1, 1)], 1, 2, 6),
+    ([(0, 2), (1, 0)], 3, 1, 7),
+    ([(0, 2), (1, 0)], 3, 2, 6),
+  ],
+)
 def test_depthwise_equals_grouped_convolution(padding, size, stride, side):
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.normal(size=(2, side, side + 1, 5)), jnp.float32)

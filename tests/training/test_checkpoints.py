@@ -118,8 +118,14 @@ def test_item_with_another_checksum_is_set_aside(save, item, tmp_path, everywher
   assert (tmp_path / 'damaged_checkpoints/2').is_dir()
 
 
-@pytest.mark.parametrize('field', [*Position.__dataclass_fields__, 'checksum', 'checksums'])
-@pytest.mark.parametrize('change', ['edited', 'removed', 'renamed'])
+@pytest.mark.parametrize(
+  ('change', 'field'),
+  [
+    *(('edited', field) for field in (*Position.__dataclass_fields__, 'checksum', 'checksums')),
+    *(('removed', field) for field in ('step', 'checksum', 'checksums')),
+    *(('renamed', field) for field in ('step', 'checksum', 'checksums')),
+  ],
+)
 def test_damaged_position_is_found(save, field, change, tmp_path, everywhere, caplog):
   save(tmp_path / 'c', 1, 2)
   path = tmp_path / 'c/2/position/metadata'
