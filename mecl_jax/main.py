@@ -4,6 +4,7 @@ mecl-jax --config=cifar10 [--workdir=DIR] [--config.any.field=value] [--profile]
 mecl-jax --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
 mecl-jax --mode=latency --workdir=DIR
 mecl-jax --mode=export --workdir=DIR [--config.export.field=value]
+mecl-jax --mode=offload --workdir=DIR [--config.offload.field=value]
 mecl-jax --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
 mecl-jax --mode=difficulty --config=cifar10
 mecl-jax --mode=describe --config=cifar10 [--images=224x224x3 --classes=1000]
@@ -27,11 +28,11 @@ from ml_collections import config_flags
 from mecl_jax import config as config_lib
 from mecl_jax.commands import program
 from mecl_jax.config.valid import is_path, shown
-from mecl_jax.deploy.installed import check_installed
+from mecl_jax.deploy.installed import check_can_run, check_installed
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
-MODES = ('train', 'evaluate', 'latency', 'export', 'compare', 'difficulty', 'describe')
+MODES = ('train', 'evaluate', 'latency', 'export', 'offload', 'compare', 'difficulty', 'describe')
 GIVE_CONFIG = (
   f'give --config=NAME (one of: {", ".join(config_lib.config_names())}), --config=FILE.py,'
   ' or the --workdir=DIR of an existing run'
@@ -101,6 +102,11 @@ def _run() -> None:
       from mecl_jax.commands import export
 
       export.export(workdir, config, keep_target=not _sets_target())
+    case 'offload':
+      check_can_run('--mode=offload')
+      from mecl_jax.commands import offload
+
+      offload.offload(workdir, config, keep_target=not _sets_target())
     case 'compare':
       compare.compare([pathlib.Path(run) for run in listed(_RUNS.value)], workdir)
     case 'difficulty':

@@ -7,6 +7,7 @@ text with a unit: '300 steps', '20 epochs', or '8%' of the phase (see `durations
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.training_fields import CURRICULUM, DISTILLATION, PHASES
 from mecl_jax.config.valid import (
+  ABOVE_0,
   NAME,
   NOT_NEGATIVE,
   SECONDS,
@@ -230,6 +231,43 @@ _EXPORT = Group(
   },
 )
 
+_OFFLOAD = Group(
+  'The split that `--mode=offload` simulates and measures, see [deploy.md](deploy.md).',
+  {
+    'bandwidth': Field(10.0, ABOVE_0, 'of the link in each direction, Mbit/s'),
+    'round_trip': Field(20.0, NOT_NEGATIVE, 'of the link, ms'),
+    'device_slowdown': Field(
+      10.0,
+      number('at least 1, finite', lambda v: v >= 1),
+      'times of the device, as a multiple of those measured here; the server is as fast as here',
+    ),
+    'threads': Field(1, whole(1, 1024), 'processor threads of a segment, on both sides'),
+    'request_ms': Field(
+      0.0,
+      NOT_NEGATIVE,
+      'what a request takes beside link and segments, ms; 0: measured, by a server on this machine',
+    ),
+    'send_as': Field(
+      'float16', one_of('float16', 'int8'), 'precision of the feature maps that are sent'
+    ),
+    'deadline': Field(100.0, ABOVE_0, 'of an answer, ms; kept by the policy `deadline`'),
+    'compute_watts': Field(5.0, NOT_NEGATIVE, 'power of the device while it computes, W'),
+    'send_watts': Field(1.5, NOT_NEGATIVE, 'power of the device while it sends, W'),
+    'wait_watts': Field(0.5, NOT_NEGATIVE, 'power of the device while it waits for an answer, W'),
+    'target': Field(
+      'accuracy',
+      free("'accuracy', 'latency<=20ms', 'p95<=20ms', 'energy<=5mJ' or 'bytes<=1000'"),
+      'the most accurate policy is chosen, within this limit of an image on validation',
+    ),
+    'images': Field(1000, whole(1, 10**6), 'images of each split that are simulated, at most'),
+    'real_images': Field(
+      100,
+      whole(0, 10**6),
+      'test images, at most, that two processes answer by each policy; 0: only simulate',
+    ),
+  },
+)
+
 _REPORT = Group(
   'The report.',
   {
@@ -304,6 +342,7 @@ FIELDS = Group(
     'logging': _LOGGING,
     'evaluation': _EVALUATION,
     'export': _EXPORT,
+    'offload': _OFFLOAD,
     'report': _REPORT,
   },
 )
@@ -312,5 +351,5 @@ FIELDS = Group(
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
   *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
-  *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'report.'),
+  *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'offload.', 'report.'),
 )

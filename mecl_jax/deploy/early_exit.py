@@ -5,7 +5,16 @@ from collections.abc import Iterable
 import pathlib
 import sys
 
-PARTS = ('errors', 'rules', 'files', 'network', 'benchmark', 'program')  # in this order
+PARTS = (
+  'errors',
+  'rules',
+  'files',
+  'wire',
+  'remote',
+  'network',
+  'benchmark',
+  'program',
+)  # in this order
 _FOLDER = pathlib.Path(__file__).parent / 'runtime'
 
 

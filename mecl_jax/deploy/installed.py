@@ -1,10 +1,12 @@
-"""The packages of the extra `export`."""
+"""The packages of the extras `export` and `serve`."""
 
+from collections.abc import Sequence
 import importlib.util
 
 from mecl_jax.errors import UserError
 
 PACKAGES = ('jax2onnx', 'onnx', 'onnxruntime')
+OF_SERVER = ('onnxruntime', 'starlette', 'uvicorn')
 
 
 def check_installed() -> None:
@@ -13,8 +15,34 @@ def check_installed() -> None:
   Raises:
     UserError: one is missing.
   """
-  missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+  _check('--mode=export', 'export', PACKAGES)
+
+
+def check_can_run(what: str) -> None:
+  """Checks that a bundle can be run here.
+
+  Args:
+    what: runs it, for the message.
+
+  Raises:
+    UserError: ONNX Runtime is missing.
+  """
+  _check(what, 'serve', ('onnxruntime',))
+
+
+def check_can_serve(what: str) -> None:
+  """Checks that the packages of the server are there.
+
+  Args:
+    what: needs them, for the message.
+
+  Raises:
+    UserError: one is missing.
+  """
+  _check(what, 'serve', OF_SERVER)
+
+
+def _check(what: str, extra: str, packages: Sequence[str]) -> None:
+  missing = [name for name in packages if importlib.util.find_spec(name) is None]
   if missing:
-    raise UserError(
-      f"--mode=export needs {', '.join(missing)}; pip install -e '.[export]' installs it"
-    )
+    raise UserError(f"{what} needs {', '.join(missing)}; pip install -e '.[{extra}]' installs it")

@@ -5,6 +5,7 @@ It needs Python 3.9 or newer and `pip install numpy onnxruntime`; to read image 
 As a program:
   python early_exit.py cat.png dog.png --policy=balanced  # class, probability, exit, milliseconds
   python early_exit.py cat.png --deadline-ms=5            # as deep as the deadline allows
+  python early_exit.py cat.png --server=http://HOST:PORT --send-after=EXIT  # unsure images are sent
   python early_exit.py --benchmark                        # latency, throughput, deadlines met
   python early_exit.py --list                             # policies and their expected accuracy
 

@@ -80,7 +80,7 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
   try:
     fields = json.loads(data)
     checksum = fields.pop('checksum', None) if isinstance(fields, dict) else None
-    same = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest() == checksum
+    same = _checksum(fields) == checksum
   except (ValueError, RecursionError) as error:
     raise BundleError(f'{path} is not JSON: {first_line(error)}; copy the bundle again') from None
   is_bundle = isinstance(fields, dict) and fields.get('format') == FORMAT
@@ -89,6 +89,15 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
   need(fields.get('version') == VERSION, f'{found}: use the early_exit.py of that bundle')
   need(same, f'{path} is damaged, its checksum differs: copy the bundle again')
   return fields
+
+
+def _checksum(fields: Any) -> str:
+  return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def identity_of(bundle: dict[str, Any]) -> str:
+  """Returns 16 hexadecimal digits that differ for other bundles, from the fields of bundle.json."""
+  return _checksum(bundle)[:16]
 
 
 def _read(path: pathlib.Path) -> bytes:

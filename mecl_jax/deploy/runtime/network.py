@@ -12,6 +12,7 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
+from mecl_jax.deploy.runtime.remote import Server
 from mecl_jax.deploy.runtime.rules import Policy, finite, top_class, top_probability
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,6 +38,7 @@ class Answer(NamedTuple):
   probability: float  # of the class, scaled by the exit's temperature
   elapsed_ms: float  # since the call
   in_time: bool  # true without a deadline
+  server: str = ''  # 'answered', or why it did not; empty if it was not needed
 
 
 class Network:
@@ -85,39 +87,65 @@ class Network:
     return Answers(logits.argmax(axis=-1), exits, logits, probabilities)
 
   def answer(
-    self, image: Any, deadline_ms: float | None = None, policy: str | None = None
+    self,
+    image: Any,
+    deadline_ms: float | None = None,
+    policy: str | Policy | None = None,
+    server: Server | None = None,
   ) -> Answer:
     """Answers one image, uint8 [height, width, channels].
 
     With a deadline, in milliseconds from the call on, a segment runs only if there is time for it;
     without a policy, that alone decides. The first exit always answers, even if late. The first
     call with a deadline measures the times of the segments, unless `measure` was called before.
+
+    With a server, an image that has not left at its exit is sent there, if the answer is expected
+    by the deadline. Without an answer, the image continues here.
     """
     began, images = time.perf_counter(), image[None] if isinstance(image, np.ndarray) else image
     self._check_images(images)
-    chosen = self.policy(policy) if deadline_ms is None or policy is not None else None
+    has_rule = deadline_ms is None or policy is not None or server is not None
+    chosen = self.policy(policy) if has_rule else None
     if deadline_ms is not None:
       need(not math.isnan(deadline_ms), 'the deadline is not a number')
       if not self.segment_ms:
         self.measure()
+      if server is not None and server.expected_ms is None:
+        self.measure_server(server)
+    end = math.inf if deadline_ms is None else deadline_ms
+    outcome, found = '', None
+    if server is not None and server.start == 0:
+      found = server.ask([images], None, end - ms_since(began))
+      number, outcome = server.stop, server.outcome
     elapsed = ms_since(began)
-    for number, by_exit in enumerate(self._chain(images)):
+    for number, (x, by_exit) in enumerate(() if found is not None else self.walk([images])):
       if deadline_ms is not None:
         before, elapsed = elapsed, ms_since(began)
         self._observe(number, elapsed - before)
-        if not self._has_time(number + 1, deadline_ms - elapsed):
-          break
       if chosen and chosen.leaving(by_exit)[0]:
         break
-    logits = finite(by_exit[-1])[0]
+      if server is not None and server.start == number + 1:
+        found = server.ask(x, by_exit[-1], end - ms_since(began))
+        outcome = server.outcome
+        if found is not None:
+          number = server.stop
+          break
+        elapsed = ms_since(began)
+      if deadline_ms is not None and not self._has_time(number + 1, deadline_ms - elapsed):
+        break
+    logits = finite(by_exit[-1])[0] if found is None else found
     label, probability = top_class(logits, self._temperatures[number])
     name = self.bundle['class_names'][label]
     elapsed = ms_since(began)
     in_time = deadline_ms is None or elapsed <= deadline_ms
-    return Answer(name, label, number, logits, probability, elapsed, in_time)
+    return Answer(name, label, number, logits, probability, elapsed, in_time, outcome)
 
   def stream(
-    self, images: Iterable[Any], deadline_ms: float | None = None, policy: str | None = None
+    self,
+    images: Iterable[Any],
+    deadline_ms: float | None = None,
+    policy: str | Policy | None = None,
+    server: Server | None = None,
   ) -> Iterator[Answer]:
     """Returns the answers to images one by one, as they come; see `answer`.
 
@@ -126,7 +154,7 @@ class Network:
     self.policy(policy)  # an unknown name is an error now, not at the first image
     if deadline_ms is not None and not self.segment_ms:
       self.measure()
-    return (self.answer(image, deadline_ms, policy) for image in images)
+    return (self.answer(image, deadline_ms, policy, server) for image in images)
 
   def measure(self, seconds: float = 0.5) -> np.ndarray:
     """Measures `segment_ms`, which are medians; returns all times, ms [rounds, exits]."""
@@ -143,8 +171,18 @@ class Network:
     shape = (number, *self.bundle['image_shape'])
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
-  def policy(self, name: str | None) -> Policy:
+  def measure_server(self, server: Server) -> None:
+    """Measures the time of a request to a server, with noise."""
+    x: list[np.ndarray] = [self.noise(1)]
+    by_exit: list[np.ndarray] = []
+    for number in range(server.start):
+      x = self._run(number, x, by_exit)
+    server.expect(x, by_exit[-1] if by_exit else None)
+
+  def policy(self, name: str | Policy | None) -> Policy:
     """Returns the policy of this name; by default, that of the bundle."""
+    if isinstance(name, Policy):
+      return name
     name = self.bundle['default_policy'] if name is None else name
     need(name in self._policies, f'policy {name!r} is not one of {", ".join(self._policies)}')
     return self._policies[name]
@@ -189,11 +227,22 @@ class Network:
 
   def _chain(self, images: np.ndarray) -> Iterator[list[np.ndarray]]:
     """Yields the logits of the exits so far after each segment; segments run on demand."""
-    x: list[np.ndarray] = [images]
-    by_exit: list[np.ndarray] = []
-    for number in range(len(self._segments)):
+    return (by_exit for _, by_exit in self.walk([images]))
+
+  def walk(
+    self, x: list[np.ndarray], start: int = 0, before: np.ndarray | None = None
+  ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Yields the features and the logits of the exits so far after each segment, on demand.
+
+    Args:
+      x: the images, or the features of the segment before `start`.
+      start: number of the first segment that runs, from 0.
+      before: logits of the exit before it; None if it does not take them.
+    """
+    by_exit = [] if before is None else [before]
+    for number in range(start, len(self._segments)):
       x = self._run(number, x, by_exit)
-      yield by_exit
+      yield x, by_exit
 
   def _check_images(self, images: Any) -> None:
     is_array = isinstance(images, np.ndarray)

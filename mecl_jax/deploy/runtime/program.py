@@ -17,6 +17,8 @@ from mecl_jax.deploy.runtime.benchmark import benchmark
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
 from mecl_jax.deploy.runtime.network import HERE, Network
+from mecl_jax.deploy.runtime.remote import ANSWERED, add_server_options, server_of
+from mecl_jax.deploy.runtime.rules import sure_policy
 
 
 def read_image(path: Any, shape: list[int]) -> np.ndarray:
@@ -52,16 +54,20 @@ def policy_rows(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
   """Yields the answer to each image file."""
   exits, deadline = network.bundle['exits'], options.deadline_ms
+  server = server_of(options, network.bundle)
+  policy = options.policy if options.sure is None else sure_policy(options.sure, len(exits))
   if deadline is not None:
     network.measure()
   for path in options.images:
     image = read_image(path, network.bundle['image_shape'])
-    answer = network.answer(image, deadline, options.policy)
+    answer = network.answer(image, deadline, policy, server)
     row = {'image': path, 'class': answer.class_name, 'probability': answer.probability}
     row.update(exit=answer.exit, exit_name=exits[answer.exit]['name'], ms=answer.elapsed_ms)
     if deadline is not None:
       row.update(in_time=answer.in_time, deadline_ms=deadline)
       row.update(first_exit_ms=network.segment_ms[0])
+    if server is not None:
+      row.update(server=answer.server)
     yield row
 
 
@@ -70,6 +76,9 @@ def print_answers(rows: Iterable[dict[str, Any]]) -> None:
   for row in rows:
     line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
     line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
+    if row.get('server'):
+      is_there = row['server'] == ANSWERED
+      line += ', by the server' if is_there else f', not by the server: {row["server"]}'
     if not row.get('in_time', True):
       line += ', late'
       if row['first_exit_ms'] > row['deadline_ms']:
@@ -108,6 +117,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--policy', help='name of a policy, see --list')
   parser.add_argument('--deadline-ms', type=float, help='answer as deep as this allows')
   parser.add_argument('--threads', type=int, help='processor threads of a segment')
+  add_server_options(parser)
   parser.add_argument('--bundle', default=HERE, help='folder; default: that of this file')
   actions = parser.add_mutually_exclusive_group()
   actions.add_argument('--benchmark', action='store_true', help='measure this device')
@@ -119,6 +129,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   need(not math.isnan(options.deadline_ms or 0), '--deadline-ms is nan; it must be a number')
   need(0 < options.seconds < math.inf, f'--seconds is {options.seconds}; it must be above 0')
   need(options.images or alone, 'there is no image file; --help lists the options')
+  is_probability = options.sure is None or 0 <= options.sure <= 1
+  need(is_probability, f'--sure is {options.sure}; it must be from 0 to 1')
+  need(options.sure is None or options.policy is None, 'set only one of --sure and --policy')
+  need(not (options.server and alone), '--benchmark and --list use no server')
   need(not (options.images and alone), '--benchmark and --list take no image files')
   return options
 

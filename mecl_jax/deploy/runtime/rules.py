@@ -77,6 +77,18 @@ class Policy:
     return log_odds
 
 
+def sure_policy(threshold: float, exits: int) -> Policy:
+  """Returns the policy by which images leave at any exit whose largest probability is enough.
+
+  Args:
+    threshold: of the probability, which no temperature scales; infinity: all images go to the end.
+    exits: number of exits.
+  """
+  rule = 'max_probability' if threshold < math.inf else 'fixed'
+  thresholds = [threshold] * (exits - 1)
+  return Policy({'rule': rule, 'features': [], 'coefficients': [], 'thresholds': thresholds})
+
+
 def _of_many(name: str, by_exit: list[np.ndarray], log_p: Any) -> Any:
   """Returns a confidence at the last exit so far, float64 [N], from log_p [N, classes]."""
   if name == 'patience':

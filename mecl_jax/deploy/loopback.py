@@ -1,0 +1,185 @@
+"""A device and a server as two processes on this machine, with a throttled link between them."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from mecl_jax.deploy.link import ThrottledLink, sleep_until
+from mecl_jax.deploy.offload import Outcome, Plan, World
+from mecl_jax.deploy.runtime.network import Answer, Network
+from mecl_jax.deploy.runtime.remote import ANSWERED, IMAGE, Server
+from mecl_jax.deploy.runtime.rules import sure_policy
+from mecl_jax.errors import RunError
+
+START_SECONDS = 60  # that the server may take to start
+WARM_UP = 10  # images that are answered before the times count
+PAUSE_SECONDS = 0.01  # between requests, as caches are cold after a wait
+TIMEOUT_MS = 10_000.0  # of a request without a deadline
+PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+class SlowNetwork(Network):
+  """A network of a slower device: each segment takes `slowdown` times as long, 1 or more."""
+
+  def __init__(self, folder: pathlib.Path, threads: int | None, slowdown: float):
+    self._times = 1.0  # while it is opened
+    super().__init__(folder, threads)
+    self._times = slowdown
+
+  def _run(self, number: int, x: list[np.ndarray], by_exit: list[np.ndarray]) -> list[np.ndarray]:
+    began = time.perf_counter()
+    following = super()._run(number, x, by_exit)
+    if self._times > 1:
+      sleep_until(began + self._times * (time.perf_counter() - began))
+    return following
+
+
+@contextlib.contextmanager
+def serving(bundle: pathlib.Path, threads: int) -> Iterator[int]:
+  """Starts the server of a bundle in a process of its own, and yields its port.
+
+  Raises:
+    RunError: it does not start.
+  """
+  paths = [str(PACKAGE.parent), *filter(None, [os.environ.get('PYTHONPATH')])]
+  command = [sys.executable, '-m', 'mecl_jax.deploy.server', str(bundle), '--port=0']
+  process = subprocess.Popen(
+    [*command, f'--threads={threads}'],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
+    start_new_session=True,  # Ctrl-C is for this process, which ends the server
+  )
+  assert process.stdout is not None and process.stderr is not None
+  try:
+    ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+    line = process.stdout.readline() if ready else ''
+    if 'http://' not in line:
+      process.kill()
+      reason = (process.stderr.read().strip().splitlines() or ['it printed no address'])[-1]
+      raise RunError(f'the server of {bundle} did not start: {reason}')
+    yield int(line.split(';')[0].rpartition(':')[2])
+  finally:
+    process.send_signal(signal.SIGTERM)
+    try:
+      process.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+      process.kill()
+      process.wait()
+    process.stdout.close()
+    process.stderr.close()
+
+
+def request_ms(network: Network, port: int, server_ms: np.ndarray, rounds: int = 100) -> np.ndarray:
+  """Measures what a request takes beside link and segments, with a pause before each.
+
+  Args:
+    network: of the same bundle.
+    port: of the server, on this machine.
+    server_ms: measured times of its segments, [rounds, exits].
+    rounds: number of requests.
+
+  Returns:
+    float64 [rounds], milliseconds.
+
+  Raises:
+    RunError: the server does not answer.
+  """
+  server = _server(network, port, Plan('', 0, 0))
+  image, times = network.noise(1), []
+  for _ in range(rounds):
+    time.sleep(PAUSE_SECONDS)
+    began = time.perf_counter()
+    if server.ask([image], None) is None:
+      raise RunError(f'the server does not answer: {server.outcome}')
+    times.append(1000 * (time.perf_counter() - began))
+  server.close()
+  return (np.array(times) - np.median(server_ms[:, 0])).clip(min=0)
+
+
+def _server(network: Network, port: int, plan: Plan, send_as: str = 'float16') -> Server:
+  names = [each['name'] for each in network.bundle['exits']]
+  assert plan.start is not None
+  after = [IMAGE, *names][plan.start]
+  url = f'http://127.0.0.1:{port}'
+  return Server(url, network.bundle, after, names[plan.stop], send_as, TIMEOUT_MS)
+
+
+class Real(NamedTuple):
+  """What a plan did to images, as two processes measured it, and the bytes on the link."""
+
+  answers: list[Answer]
+  link_bytes: int
+
+
+def answer_all(
+  network: Network,
+  port: int,
+  world: World,
+  plan: Plan,
+  images: np.ndarray,
+  send_as: str,
+) -> Real:
+  """Answers images one by one by a plan, through a throttled link.
+
+  Args:
+    network: of the device.
+    port: of the server, on this machine.
+    world: its link is imitated; its deadline is that of plans that keep one.
+    plan: for each image.
+    images: uint8 [N, height, width, channels].
+    send_as: 'float16' or 'int8', of feature maps.
+  """
+  policy = sure_policy(plan.threshold, len(network.bundle['exits']))
+  deadline = world.deadline_ms if plan.in_time else None
+  with ThrottledLink(world.link, port) as throttled:
+    server = None
+    if plan.start is not None:
+      server = _server(network, throttled.port, plan, send_as)
+    for image in images[np.arange(WARM_UP) % len(images)]:
+      network.answer(image, deadline, policy, server)
+    before = throttled.up + throttled.down
+    answers = [network.answer(image, deadline, policy, server) for image in images]
+    if server is not None:
+      server.close()
+    return Real(answers, throttled.up + throttled.down - before)
+
+
+def compare(
+  real: Real, outcome: Outcome, labels: np.ndarray, world: World
+) -> dict[str, float | None]:
+  """Returns the same numbers of both for the same images, and how far apart they are.
+
+  Args:
+    real: measured.
+    outcome: simulated.
+    labels: int [N].
+    world: of the simulation.
+  """
+  ms = np.array([each.elapsed_ms for each in real.answers])
+  classes = np.array([each.class_number for each in real.answers])
+  is_answered = np.array([each.server == ANSWERED for each in real.answers])
+  row: dict[str, float | None] = {}
+  for name, simulated, measured in (
+    ('accuracy', (outcome.classes == labels).mean(), (classes == labels).mean()),
+    ('mean_ms', outcome.ms.mean(), ms.mean()),
+    ('p95_ms', np.percentile(outcome.ms, 95), np.percentile(ms, 95)),
+    ('bytes', outcome.sent.mean(), real.link_bytes / len(ms)),
+  ):
+    row |= {f'{name}_simulated': float(simulated), f'{name}_real': float(measured)}
+  simulated, measured = outcome.ms.mean(), ms.mean()
+  row['real_difference'] = float(measured / simulated - 1) if simulated > 0 else None
+  row['same_class'] = float((classes == outcome.classes).mean())
+  row['same_side'] = float((is_answered == outcome.answered).mean())
+  row['in_time_real'] = float((ms <= world.deadline_ms).mean())
+  return row

@@ -1,0 +1,157 @@
+"""Choice between ways to split a network: on validation, for a target."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from mecl_jax.deploy.offload import Plan, Side, World, simulate, summary
+from mecl_jax.errors import UserError
+from mecl_jax.evaluation.predictions import VALIDATION
+
+DEVICE, EARLY, SERVER, SPLIT, THRESHOLD, DEADLINE = KINDS = (
+  'device only',
+  'device, early exit',
+  'server only',
+  'static split',
+  'threshold',
+  'deadline',
+)
+THRESHOLDS = 24  # that are tried, at even quantiles of the confidence
+
+# Name of a target: the column that it limits, and its unit.
+LIMITS = {
+  'latency': ('mean_ms', 'ms'),
+  'p95': ('p95_ms', 'ms'),
+  'energy': ('energy_mj', 'mJ'),
+  'bytes': ('bytes', ''),
+}
+
+
+class Target(NamedTuple):
+  """The most accurate policy is sought, whose column is at most `limit`; '' limits none."""
+
+  column: str = ''
+  limit: float = math.inf
+
+  def excess(self, row: Mapping[str, float]) -> float:
+    """Returns by how much a row is above the limit, 0 if it is not."""
+    return max(0.0, row[self.column] - self.limit) if self.column else 0.0
+
+
+class Found(NamedTuple):
+  """A plan with its summary on validation, and whether it meets the target there."""
+
+  plan: Plan
+  validation: dict[str, float]
+  meets: bool
+
+
+def parse_target(text: str) -> Target:
+  """Reads `offload.target`.
+
+  Raises:
+    UserError: it is not valid.
+
+  Examples:
+    >>> parse_target('latency<=20ms')
+    Target(column='mean_ms', limit=20.0)
+  """
+  if text.strip() == 'accuracy':
+    return Target()
+  found = re.fullmatch(r'\s*(\w+)\s*<=\s*([0-9.eE+-]+)\s*([A-Za-z]*)\s*', text)
+  if found and found[1] in LIMITS and found[3] == LIMITS[found[1]][1]:
+    try:
+      limit = float(found[2])
+    except ValueError:
+      limit = math.nan
+    if 0 <= limit < math.inf:
+      return Target(LIMITS[found[1]][0], limit)
+  raise UserError(
+    f'offload.target is {text!r:.100}; write accuracy, or a limit of what an image takes:'
+    ' latency<=20ms, p95<=20ms, energy<=5mJ or bytes<=1000'
+  )
+
+
+def candidates(validation: Side) -> dict[str, list[Plan]]:
+  """Returns the plans of every kind that the network has; thresholds come from validation."""
+  exits = validation.exits
+  inner = [(start, stop) for start in range(1, exits) for stop in range(start, exits)]
+  early = _thresholds(validation, exits - 1)
+  plans = {
+    DEVICE: [Plan(DEVICE)],
+    EARLY: [Plan(EARLY, threshold=threshold) for threshold in early],
+    SERVER: [Plan(SERVER, 0, stop) for stop in range(exits)],
+    SPLIT: [Plan(SPLIT, start, stop) for start, stop in inner],
+    THRESHOLD: [
+      Plan(THRESHOLD, start, stop, threshold)
+      for start, stop in inner
+      for threshold in _thresholds(validation, start)
+    ],
+  }
+  plans[DEADLINE] = [
+    plan._replace(kind=DEADLINE, in_time=True)
+    for kind in (SPLIT, THRESHOLD)
+    for plan in plans[kind]
+  ]
+  return {kind: of_kind for kind, of_kind in plans.items() if of_kind}
+
+
+def _thresholds(validation: Side, exits: int) -> list[float]:
+  """Returns quantiles of the confidence of the first so many exits."""
+  if not exits:
+    return []
+  shares = np.linspace(0, 1, THRESHOLDS, endpoint=False)
+  return np.unique(np.quantile(validation.confidence[:, :exits], shares)).tolist()
+
+
+def choose(validation: Side, world: World, target: Target) -> dict[str, Found]:
+  """Chooses the best plan of every kind on validation.
+
+  The best is the most accurate that meets the target; among equally accurate ones the fastest, then
+  the one with the fewest bytes. If none of a kind meets it, it is the nearest.
+
+  Raises:
+    UserError: it is another split.
+  """
+  if validation.name != VALIDATION:
+    raise UserError(f'policies are chosen on the validation split, not on {validation.name}')
+  found = {}
+  for kind, plans in candidates(validation).items():
+    made = [_measured(plan, validation, world, target) for plan in plans]
+    found[kind] = min(made, key=lambda each: _rank(each, target))
+  return found
+
+
+def best(found: Mapping[str, Found], target: Target) -> Found | None:
+  """Returns the best of all kinds, by the same order; None if none meets the target."""
+  meeting: Sequence[Found] = [each for each in found.values() if each.meets]
+  return min(meeting, key=lambda each: _rank(each, target), default=None)
+
+
+def _measured(plan: Plan, side: Side, world: World, target: Target) -> Found:
+  row = summary(simulate(plan, side, world), side.labels, world.deadline_ms)
+  return Found(plan, row, target.excess(row) == 0)
+
+
+def _rank(found: Found, target: Target) -> tuple[float, ...]:
+  row = found.validation
+  return target.excess(row), -row['accuracy'], row['mean_ms'], row['bytes']
+
+
+def setting(plan: Plan, names: Sequence[str]) -> str:
+  """Returns what a plan does, in words; `names` are those of the exits."""
+  return '; '.join(_parts(plan, names))
+
+
+def _parts(plan: Plan, names: Sequence[str]) -> Iterator[str]:
+  if plan.threshold < math.inf:
+    yield f'leaves at {plan.threshold:.4g}'
+  if plan.start is None:
+    yield f'at most to {names[-1]}'
+  elif plan.start == 0:
+    yield f'sends the image, {names[plan.stop]} answers'
+  else:
+    yield f'sends after {names[plan.start - 1]}, {names[plan.stop]} answers'
