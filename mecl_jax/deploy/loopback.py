@@ -28,18 +28,24 @@ PACKAGE = pathlib.Path(__file__).parent.parent
 
 
 class SlowNetwork(Network):
-  """A network of a slower device: each segment takes `slowdown` times as long, 1 or more."""
+  """A network of a slower device: a segment takes `slowdown` times its median time, 1 or more.
+
+  The median is that of one run after the other; a single run, as after a wait, may take several
+  times as long, which must not be multiplied.
+  """
 
   def __init__(self, folder: pathlib.Path, threads: int | None, slowdown: float):
-    self._times = 1.0  # while it is opened
+    self._least_ms: list[float] = []
     super().__init__(folder, threads)
-    self._times = slowdown
+    if slowdown > 1:
+      self.measure()
+      self._least_ms, self.segment_ms = [slowdown * ms for ms in self.segment_ms], []
 
   def _run(self, number: int, x: list[np.ndarray], by_exit: list[np.ndarray]) -> list[np.ndarray]:
     began = time.perf_counter()
     following = super()._run(number, x, by_exit)
-    if self._times > 1:
-      sleep_until(began + self._times * (time.perf_counter() - began))
+    if self._least_ms:
+      sleep_until(began + self._least_ms[number] / 1000)
     return following
 
 

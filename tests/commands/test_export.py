@@ -1,5 +1,6 @@
-"""The command `export`, on a run of a tiny network."""
+"""The commands `export` and `offload`, which needs a bundle, on a run of a tiny network."""
 
+import csv
 import re
 import shutil
 
@@ -7,14 +8,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mecl_jax import config
 from mecl_jax.commands.session import restored_run
 from mecl_jax.errors import RunError, UserError
-from mecl_jax.files import read_json
+from mecl_jax.files import read_json, write_checked_json
 from tests.commands.report_of_run import with_export
 
 pytest.importorskip('jax2onnx', reason='the extra export is not installed')
 
+from mecl_jax.commands import offload as commands_offload
 from mecl_jax.commands.export import export
+from mecl_jax.commands.offload import offload
 from mecl_jax.deploy import check
 from mecl_jax.deploy.runtime.network import Network
 from mecl_jax.evaluation import predict
@@ -113,6 +117,60 @@ def test_failed_export_leaves_the_earlier_bundle(copied, monkeypatch):
     export(copied, console=QUIET)
   assert {path: path.read_bytes() for path in (copied / 'bundle').iterdir()} == before
   assert not [path for path in copied.iterdir() if re.match(r'\.outcome', path.name)]
+
+
+def with_offload(run, **fields):
+  """Returns the configuration of a run, with fields of `offload`."""
+  c = config.read(run / 'config.json')
+  c.offload.update(fields)
+  return c
+
+
+def test_split_is_simulated_and_measured(copied, monkeypatch):
+  pytest.importorskip('uvicorn', reason='the extra serve is not installed')
+  monkeypatch.setattr(commands_offload, 'MEASURED_SECONDS', 0.1)
+  settings = with_offload(copied, images=40, real_images=4, round_trip=5.0, send_as='int8')
+  fields = offload(copied, settings, console=QUIET)
+  assert read_json(copied / 'offload.json') == fields
+  assert [row['chosen'] for row in fields['policies']].count(True) == 1
+  kinds = [row['policy'] for row in fields['policies']]
+  assert kinds[0] == 'device only' and kinds == [row['policy'] for row in fields['real']]
+  of_server = fields['policies'][kinds.index('server only')]
+  assert of_server['sent'] == 1 and of_server['mean_ms'] > 5
+  assert fields['request_ms'] > 0 and min(fields['device_ms']) > 0
+  for row in fields['real']:
+    assert row['images'] == 4 and row['same_class'] == row['same_side'] == 1
+    assert row['mean_ms_real'] > 0
+  with (copied / 'offload/tables/policies.csv').open() as file:
+    assert [row['policy'] for row in csv.DictReader(file)] == kinds
+  page = (copied / 'offload/index.html').read_text()
+  assert 'Two processes' in page and (copied / 'offload/offload.png').exists()
+
+
+def test_split_can_be_simulated_alone(copied, monkeypatch):
+  from mecl_jax.deploy import loopback
+
+  monkeypatch.setattr(loopback, 'serving', None)
+  monkeypatch.setattr(commands_offload, 'MEASURED_SECONDS', 0.1)
+  settings = with_offload(copied, images=20, real_images=0, request_ms=2.0, target='bytes<=0')
+  fields = offload(copied, settings, console=QUIET)
+  assert fields['real'] == [] and fields['request_ms'] == 2
+  assert {row['policy'] for row in fields['policies'] if row['bytes']} >= {'server only'}
+  assert next(row for row in fields['policies'] if row['chosen'])['bytes'] == 0
+  assert 'Two processes' not in (copied / 'offload/index.html').read_text()
+
+
+def test_split_needs_the_bundle_of_the_checkpoint(copied):
+  with pytest.raises(UserError, match=r'offload\.target is .fast.; write accuracy'):
+    offload(copied, with_offload(copied, target='fast'), console=QUIET)
+  fields = read_json(copied / 'bundle/bundle.json')
+  fields['run']['steps'] += 1
+  write_checked_json(copied / 'bundle/bundle.json', fields)
+  with pytest.raises(UserError, match='bundle is not of the newest checkpoint; --mode=export'):
+    offload(copied, console=QUIET)
+  shutil.rmtree(copied / 'bundle')
+  with pytest.raises(UserError, match=r'does not exist.*; --mode=export --workdir=.* writes'):
+    offload(copied, console=QUIET)
 
 
 def test_missing_packages_are_named(monkeypatch):

@@ -9,9 +9,9 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import need
 
-# The body of a request is the image, or the feature maps behind an exit, and then the logits of that
-# exit if the next segment takes them; all numbers are little-endian. Both sides know its length
-# from bundle.json, so that it needs no description of itself.
+# The body of a request is the image, or the feature maps behind an exit, and then the logits of
+# that exit if the next segment takes them; all numbers are little-endian. Both sides know its
+# length from bundle.json, so that it needs no description of itself.
 
 PRECISIONS = ('float16', 'int8')  # that feature maps of real numbers are sent in
 LARGEST_FLOAT16, LARGEST_INT8 = 65504, 127

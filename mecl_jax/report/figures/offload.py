@@ -13,7 +13,7 @@ def draw_offload(policies: Rows, real: Rows) -> Figure:
 
   Args:
     policies: the table `policies`.
-    real: the table `real`, whose means are hollow marks; it may be empty.
+    real: the table `real`, whose mean times are hollow marks; it may be empty.
   """
   figure, (times, sizes), _ = style.panels('offload', 2, 2, 3.3)
   measured = dict(zip(texts(real, 'policy'), real, strict=True))
@@ -26,10 +26,9 @@ def draw_offload(policies: Rows, real: Rows) -> Figure:
     times.plot([mean[0], p95[0]], [accuracy[0]] * 2, color=look['color'], linewidth=1, alpha=0.6)
     sizes.plot(values([row], 'bytes'), accuracy, **look)
     if label in measured:
-      of_real = measured[label]
-      x = values([of_real], 'mean_ms_real')
-      y = 100 * values([of_real], 'accuracy_real')
-      times.plot(x, y, **(look | {'markerfacecolor': 'none', 'markersize': 12}))
+      # At the height of the simulation, whose images are more.
+      x = values([measured[label]], 'mean_ms_real')
+      times.plot(x, accuracy, **(look | {'markerfacecolor': 'none', 'markersize': 12}))
   times.set(xlabel='mean latency, and p95 (ms)', ylabel='test accuracy (%)')
   sizes.set(xlabel='bytes per image', ylabel='test accuracy (%)')
   _set_scales(times, sizes, policies)

@@ -56,7 +56,7 @@ def sections(figure: Figure, has_real: bool) -> Sequence[Section]:
     has_real: whether two processes were measured.
   """
   tables = ('policies', 'real') if has_real else ('policies',)
-  hollow = ' Hollow marks: two processes, mean.' if has_real else ''
+  hollow = ' Hollow marks: the mean of two processes, at the same height.' if has_real else ''
   caption = f'Accuracy against latency and bytes. The line of a mark ends at its p95.{hollow}'
   found = [
     Section(

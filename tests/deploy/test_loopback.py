@@ -1,0 +1,126 @@
+"""Two processes with a throttled link, beside the simulation of the same."""
+
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mecl_jax.deploy import installed
+from mecl_jax.deploy.link import Link, ThrottledLink
+
+for package in ('onnx', *installed.OF_SERVER):
+  pytest.importorskip(package, reason='the extras export and serve are not installed')
+
+from mecl_jax.deploy import loopback  # noqa: E402
+from mecl_jax.deploy.offload import ANSWER_HEAD, REQUEST_HEAD, Plan, Watts, World, simulate  # noqa: E402
+from mecl_jax.deploy.runtime.network import Network  # noqa: E402
+from mecl_jax.deploy.runtime.wire import body_length  # noqa: E402
+from mecl_jax.deploy.sides import predict_sides  # noqa: E402
+from mecl_jax.errors import RunError  # noqa: E402
+from tests.deploy.bundles import known_logits, make_images, random_tables, write_bundle  # noqa: E402
+
+TABLES = random_tables()
+LOGITS = known_logits(TABLES, cascade=1)
+ROWS = np.arange(100)
+IMAGES, LABELS = make_images(ROWS), LOGITS[ROWS, 2].argmax(axis=-1)
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory):
+  return write_bundle(tmp_path_factory.mktemp('toy') / 'bundle', TABLES, cascade=1)
+
+
+@pytest.mark.parametrize('send_as', ['float16', 'int8'])
+def test_server_continues_with_what_is_sent(bundle, send_as):
+  side = predict_sides(Network(bundle), 'test', IMAGES, LABELS, send_as)
+  expected = LOGITS[ROWS].argmax(axis=-1)
+  np.testing.assert_array_equal(side.classes, expected)
+  for start in range(3):
+    np.testing.assert_array_equal(side.server_classes[start, :, start:], expected[:, start:])
+  p = np.exp(LOGITS[ROWS] - LOGITS[ROWS].max(axis=-1, keepdims=True))
+  np.testing.assert_allclose(side.confidence, (p / p.sum(axis=-1, keepdims=True)).max(-1), 1e-5)
+
+
+def test_link_takes_its_bandwidth_and_round_trip():
+  size, link = 20_000, Link(bandwidth=8, round_trip=30)
+
+  def echo():
+    taken, _ = listening.accept()
+    with taken:
+      left = size
+      while left:
+        left -= len(taken.recv(left))
+      taken.sendall(b'0' * 5000)
+
+  with socket.create_server(('127.0.0.1', 0)) as listening:
+    thread = threading.Thread(target=echo)
+    thread.start()
+    with ThrottledLink(link, listening.getsockname()[1]) as throttled:
+      with socket.create_connection(('127.0.0.1', throttled.port)) as sent:
+        began, left = time.perf_counter(), 5000
+        sent.sendall(b'0' * size)
+        while left:
+          left -= len(sent.recv(left))
+        took = 1000 * (time.perf_counter() - began)
+      thread.join()
+    assert (throttled.up, throttled.down) == (size, 5000)
+  assert link.sending_ms(1000) == pytest.approx(1)
+  assert 20 + 5 + 30 <= took < 20 + 5 + 30 + 200  # ms; more where the machine is busy
+
+
+def test_slower_device_takes_its_multiple(bundle):
+  fast, slow = Network(bundle, 1), loopback.SlowNetwork(bundle, 1, 50)
+  expected = slow._least_ms
+  times = slow.measure(0.05)
+  assert (times >= expected).all() and np.median(times.sum(axis=1)) < 3 * sum(expected)
+  ratios = np.array(expected) / np.median(fast.measure(0.2), axis=0)
+  assert ((ratios > 10) & (ratios < 250)).all()  # of the same machine at another moment
+  np.testing.assert_array_equal(fast(IMAGES).logits, slow(IMAGES).logits)
+
+
+def test_two_processes_do_what_is_simulated(bundle):
+  network, server = loopback.SlowNetwork(bundle, 1, 5), Network(bundle, 1)
+  server_ms = server.measure(0.05)
+  with loopback.serving(bundle, 1) as port:
+    world = World(
+      device_ms=network.measure(0.05),
+      server_ms=server_ms,
+      request_ms=loopback.request_ms(network, port, server_ms, rounds=10),
+      link=Link(bandwidth=1, round_trip=10),
+      sizes=np.array([body_length(network.bundle, start, 'float16') for start in range(3)]),
+      answer_size=16,
+      watts=Watts(1, 1, 1),
+      deadline_ms=1000,
+    )
+    side = predict_sides(server, 'test', IMAGES[:20], LABELS[:20], 'float16')
+    for plan in (
+      Plan('device', threshold=0.8),
+      Plan('server', 0, 2),
+      Plan('threshold', 1, 2, 0.8),
+      Plan('deadline', 1, 2, 0.8, in_time=True),
+    ):
+      real = loopback.answer_all(network, port, world, plan, IMAGES[:20], 'float16')
+      simulated = simulate(plan, side, world)
+      row = loopback.compare(real, simulated, side.labels, world)
+      assert row['same_class'] == row['same_side'] == 1
+      assert [each.exit for each in real.answers] == simulated.exits.tolist()
+      assert row['accuracy_real'] == row['accuracy_simulated']
+      # HTTP needs a few bytes more or less, by the digits of ports and lengths.
+      assert row['bytes_real'] == pytest.approx(row['bytes_simulated'], abs=8)
+      # A process gets no time now and then, but nothing is faster than the link.
+      asked = np.array([each.elapsed_ms for each in real.answers])[simulated.answered]
+      if plan.start is not None:
+        assert simulated.answered.any() and asked.min() > world.link_ms(plan.start)
+        assert np.median(asked) < 3 * np.median(simulated.ms[simulated.answered])
+
+
+def test_bytes_of_http_are_those_of_the_simulation():
+  assert REQUEST_HEAD + ANSWER_HEAD == 225
+
+
+def test_server_that_does_not_start_is_one_line(tmp_path):
+  message = r'did not start: error: .*bundle\.json does not exist'
+  with pytest.raises(RunError, match=message), loopback.serving(tmp_path, 1):
+    pass
