@@ -1,5 +1,6 @@
 """The server of a bundle, and a device that uses it."""
 
+import asyncio
 import http.client
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from mecl_jax.deploy import installed
+from mecl_jax.deploy import server as server_of_bundle
 from mecl_jax.deploy.runtime.errors import BundleError
 from mecl_jax.deploy.runtime.files import identity_of
 from mecl_jax.deploy.runtime.network import Network
@@ -276,3 +278,32 @@ def test_input_that_cannot_be_served_is_one_line(tmp_path, capsys, monkeypatch, 
 def test_exit_on_the_device_cannot_answer_on_the_server(network):
   with pytest.raises(BundleError, match="'early' is not one of middle, late"):
     server(network, 1, until='early')
+
+
+@pytest.mark.parametrize(
+  ('parts', 'status'), [([b'0' * 22, b'0'], 413), ([b'0' * 21, None], 408), ([b'\0' * 22], 200)]
+)
+def test_body_is_limited_while_it_comes(network, monkeypatch, parts, status):
+  monkeypatch.setattr(server_of_bundle, 'BODY_SECONDS', 0.05)
+  waiting, answered = list(parts), []
+
+  async def receive():
+    part = waiting.pop(0)
+    if part is None:
+      await asyncio.sleep(60)
+    return {'type': 'http.request', 'body': part, 'more_body': bool(waiting)}
+
+  async def send(message):
+    answered.append(message)
+
+  scope = {
+    **{
+      'type': 'http',
+      'method': 'POST',
+      'path': '/answer',
+      'headers': [(b'content-length', b'22')],
+    },
+    'query_string': path(network).partition('?')[2].encode(),
+  }
+  asyncio.run(server_of_bundle.make_app(network)(scope, receive, send))
+  assert answered[0]['status'] == status
