@@ -128,7 +128,11 @@ def with_offload(run, **fields):
 
 def test_split_is_simulated_and_measured(copied, monkeypatch):
   pytest.importorskip('uvicorn', reason='the extra serve is not installed')
+  from mecl_jax.deploy import loopback
+
   monkeypatch.setattr(commands_offload, 'MEASURED_SECONDS', 0.1)
+  monkeypatch.setattr(loopback, 'WARM_UP', 1)
+  monkeypatch.setattr(loopback, 'PAUSE_SECONDS', 0)
   settings = with_offload(copied, images=40, real_images=4, round_trip=5.0, send_as='int8')
   fields = offload(copied, settings, console=QUIET)
   assert read_json(copied / 'offload.json') == fields

@@ -80,7 +80,8 @@ def test_slower_device_takes_its_multiple(bundle):
   np.testing.assert_array_equal(fast(IMAGES).logits, slow(IMAGES).logits)
 
 
-def test_two_processes_do_what_is_simulated(bundle):
+def test_two_processes_do_what_is_simulated(bundle, monkeypatch):
+  monkeypatch.setattr(loopback, 'WARM_UP', 2)
   network, server = loopback.SlowNetwork(bundle, 1, 5), Network(bundle, 1)
   server_ms = server.measure(0.05)
   with loopback.serving(bundle, 1) as port:

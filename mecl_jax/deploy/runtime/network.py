@@ -107,11 +107,7 @@ class Network:
     has_rule = deadline_ms is None or policy is not None or server is not None
     chosen = self.policy(policy) if has_rule else None
     if deadline_ms is not None:
-      need(not math.isnan(deadline_ms), 'the deadline is not a number')
-      if not self.segment_ms:
-        self.measure()
-      if server is not None and server.expected_ms is None:
-        self.measure_server(server)
+      self._prepare_deadline(deadline_ms, server)
     end = math.inf if deadline_ms is None else deadline_ms
     outcome, found = '', None
     if server is not None and server.start == 0:
@@ -135,10 +131,8 @@ class Network:
         break
     logits = finite(by_exit[-1])[0] if found is None else found
     label, probability = top_class(logits, self._temperatures[number])
-    name = self.bundle['class_names'][label]
-    elapsed = ms_since(began)
-    in_time = deadline_ms is None or elapsed <= deadline_ms
-    return Answer(name, label, number, logits, probability, elapsed, in_time, outcome)
+    name, elapsed = self.bundle['class_names'][label], ms_since(began)
+    return Answer(name, label, number, logits, probability, elapsed, elapsed <= end, outcome)
 
   def stream(
     self,
@@ -203,6 +197,14 @@ class Network:
           break
         here, x, by_exit = here[rest], [f[rest] for f in x], [z[rest] for z in by_exit]
     return exits, finite(answered)
+
+  def _prepare_deadline(self, deadline_ms: float, server: Server | None) -> None:
+    """Checks a deadline, and measures what is needed to keep it, unless it was measured before."""
+    need(not math.isnan(deadline_ms), 'the deadline is not a number')
+    if not self.segment_ms:
+      self.measure()
+    if server is not None and server.expected_ms is None:
+      self.measure_server(server)
 
   def _observe(self, number: int, elapsed_ms: float) -> None:
     """Updates the slow-down: it rises at once and falls gradually, since late is worse."""

@@ -91,7 +91,7 @@ class Server:
     """
     if self.expected_ms is not None and self.expected_ms > left_ms:
       self.outcome = 'not asked, its answer is expected too late'
-      self.expected_ms -= RECOVERY * (self.expected_ms - SLOWER * self._measured_ms)
+      self.expected_ms = self._recovered(self.expected_ms)
       return None
     timeout_ms, began = min(self._timeout_ms, left_ms), time.perf_counter()
     try:
@@ -105,8 +105,8 @@ class Server:
       logits = None
     if self.expected_ms is not None:
       passed_ms = 1000 * (time.perf_counter() - began)
-      fallen = self.expected_ms - RECOVERY * (self.expected_ms - SLOWER * self._measured_ms)
-      self.expected_ms = max(SLOWER * passed_ms, fallen)
+      # It rises at once and falls gradually, since late is worse.
+      self.expected_ms = max(SLOWER * passed_ms, self._recovered(self.expected_ms))
     return logits
 
   def expect(self, x: list[np.ndarray], before: np.ndarray | None) -> None:
@@ -120,6 +120,10 @@ class Server:
       times.append(1000 * (time.perf_counter() - began))
     self._measured_ms = float(np.median(times))
     self.expected_ms = SLOWER * self._measured_ms
+
+  def _recovered(self, expected_ms: float) -> float:
+    """Returns an expected time that has come closer to the measured one."""
+    return expected_ms - RECOVERY * (expected_ms - SLOWER * self._measured_ms)
 
   def close(self) -> None:
     """Closes the connection; the next request opens another."""
