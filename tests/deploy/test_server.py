@@ -51,8 +51,19 @@ def port(bundle):
     yield port
 
 
+OPEN = []  # servers of a test, whose connections are closed after it
+
+
+@pytest.fixture(autouse=True)
+def closed():
+  yield
+  while OPEN:
+    OPEN.pop().close()
+
+
 def server(network, port, after='early', **settings):
-  return Server(f'http://127.0.0.1:{port}', network.bundle, after, **settings)
+  OPEN.append(Server(f'http://127.0.0.1:{port}', network.bundle, after, **settings))
+  return OPEN[-1]
 
 
 @pytest.mark.parametrize('send_as', ['float16', 'int8'])
@@ -184,6 +195,23 @@ def test_slow_server_leaves_the_answer_to_the_device(network, drips):
   assert answer.exit == 2 and answer.server == 'no answer in 100 ms'
   assert 0.1 <= took < 2
   np.testing.assert_array_equal(answer.logits, LOGITS[3, 2])
+
+
+def test_refusal_is_read_though_its_text_comes_later(network):
+  def refuse():
+    taken, _ = listening.accept()
+    with taken:
+      taken.sendall(b'HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\n')
+      time.sleep(0.1)
+      taken.sendall(b'other')
+
+  with socket.create_server(('127.0.0.1', 0)) as listening:
+    thread = threading.Thread(target=refuse)
+    thread.start()
+    asked = server(network, listening.getsockname()[1])
+    answer = network.answer(IMAGES[3], policy=NEVER, server=asked)
+    thread.join()
+  assert answer.exit == 2 and answer.server == 'the server refused it: 409 other'
 
 
 def test_late_answer_at_a_deadline_leaves_that_of_the_exit(network):

@@ -69,6 +69,8 @@ def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[
     if server is not None:
       row.update(server=answer.server)
     yield row
+  if server is not None:
+    server.close()
 
 
 def print_answers(rows: Iterable[dict[str, Any]]) -> None:

@@ -170,6 +170,8 @@ class _Timed(io.RawIOBase):
   def __init__(self, sock: socket.socket, end: float):
     super().__init__()
     self._socket, self._end = sock, end
+    # Keeps the socket open until all is read, though http.client may close it after the headers.
+    self._raw: Any = sock.makefile('rb', buffering=0)
 
   def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
     return io.BufferedReader(self)
@@ -179,7 +181,11 @@ class _Timed(io.RawIOBase):
 
   def readinto(self, buffer: Any) -> int:
     self._socket.settimeout(_left(self._end))
-    return self._socket.recv_into(buffer)
+    return self._raw.readinto(buffer)
+
+  def close(self) -> None:
+    self._raw.close()
+    super().close()
 
 
 def _left(end: float) -> float:
