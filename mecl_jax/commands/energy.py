@@ -1,6 +1,6 @@
 """The command `energy`: simulates a run on a device that harvests its energy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import contextlib
 import pathlib
 from typing import NamedTuple
@@ -12,18 +12,20 @@ from rich.console import Console
 from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
-from mecl_jax.deploy.energy import DAY, REPETITIONS, Device, Plan, daylight, full_cost, simulate
+from mecl_jax.deploy.energy import DAY, REPETITIONS, Device, Plan, daylight
 from mecl_jax.deploy.energy_file import Energy, save_energy
+from mecl_jax.deploy.energy_rows import simulate
 from mecl_jax.deploy.runtime.amounts import Amounts, check_unit, read_amounts, read_costs
 from mecl_jax.deploy.runtime.errors import BundleError
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.policies import Policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, predicted
 from mecl_jax.report.tables.energy import energy_table
 from mecl_jax.training.log import doing, make_console
 from mecl_jax.training.run import Run
 
 MS, MJ = 'ms', 'mJ'  # milliseconds times watts are millijoules
-FULL_ANSWERS = 10  # of the last exit, that the default store holds
+FULL_ANSWERS = 24  # of the last exit, that the default store holds: for half of a made-up night
 LIGHT = 0.5  # mean of the made-up income, in answers of the last exit
 DAYS = 7  # of the made-up income
 
@@ -69,9 +71,9 @@ def energy(
       check = run.interruption.check
       reserve, rows, trace = simulate(validation, test, policy, device, unit, check)
     settings |= {
-      'images': f'one per interval, drawn from {len(test.labels):,} test images; intervals of 95 %'
-      f' and means of {REPETITIONS} repetitions with other images',
-      'threshold': f'images leave by the rule {policy.rule.name} of the operating point',
+      'images': f'one per interval, drawn from {len(test.labels):,} test images; means of'
+      f' {REPETITIONS} repetitions with other images, and the range of 95 % of these',
+      'threshold': _operating_point(policy, run.model.exit_names),
       'reserve': _chosen(reserve),
     }
     found = Energy(
@@ -101,7 +103,7 @@ def _device(run: Run) -> tuple[Device, str, dict[str, str]]:
   """Returns the device of `energy`, the unit of its amounts, and where they come from."""
   given = run.config.energy
   costs, unit, source = _costs(run)
-  full = full_cost(costs, given.wake)
+  full = sum(costs) + given.wake
   capacity = given.capacity or FULL_ANSWERS * full
   income = _income(given, full, unit)
   budgets = _trace(given.budgets, 'budget', unit, given.watts) if given.budgets else None
@@ -173,8 +175,18 @@ def _trace(path: str, name: str, unit: str, watts: float, intervals: int = 0) ->
   return Source(trace, f'{text}, in the mean {trace.mean():.4g} {unit}')
 
 
+def _operating_point(policy: Policy, names: Sequence[str]) -> str:
+  if policy.fixed_exit is None:
+    return f'images leave by {policy.rule.name}, the rule of the operating point'
+  return f'images leave at {names[policy.fixed_exit]}, the operating point'
+
+
 def _chosen(reserve: Plan) -> str:
-  how = 'by the rule' if reserve.by_rule else 'as deep as the store allows'
+  how = (
+    'to where they leave by the operating point'
+    if reserve.by_rule
+    else 'as deep as the store allows'
+  )
   return (
     f'{reserve.reserve:.0%} of the capacity; above it, images go {how}. Both were chosen on'
     ' validation, for the most right answers with this income'

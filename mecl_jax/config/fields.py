@@ -242,7 +242,7 @@ _ENERGY = Group(
     ),
     'watts': Field(1.0, ABOVE_0, 'power of the device, which makes mJ of times in ms'),
     'capacity': Field(
-      0.0, NOT_NEGATIVE, 'most that the store holds; 0: ten answers of the last exit'
+      0.0, NOT_NEGATIVE, 'most that the store holds; 0: 24 answers of the last exit'
     ),
     'start': Field(0.5, FROM_0_TO_1, 'share of the capacity that the store holds at the start'),
     'wake': Field(0.0, NOT_NEGATIVE, 'cost of an answer besides its segments'),

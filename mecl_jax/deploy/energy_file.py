@@ -24,7 +24,7 @@ class Energy:
     policy: digest of the exit rule by which images left early.
     unit: of all amounts.
     settings: rows with `setting` and `value`: what was simulated, and where its numbers come from.
-    rows: a row for each policy, with 95 % intervals.
+    rows: a row for each policy, with the range of 95 % of the repetitions.
     trace: rows of the store's level, the income, missed and right answers over time.
   """
 
@@ -61,20 +61,20 @@ def load_energy(path: str | os.PathLike) -> Energy:
   try:
     energy = Energy(**{name: read[name] for name in read if name not in ('format', 'version')})
     _check(energy)
-  except (KeyError, TypeError, ValueError) as error:
+  except (TypeError, ValueError) as error:
     raise DamagedFile(f'{path} is damaged: {first_line(error)}; {AGAIN}') from None
   return energy
 
 
 def _check(energy: Energy) -> None:
-  """Raises KeyError, TypeError or ValueError if the values cannot come from a simulation."""
+  """Raises TypeError or ValueError if the values cannot come from a simulation."""
   for value in (energy.checkpoint, energy.policy, energy.unit):
     if type(value) is not str:
       raise TypeError(f'{value!r:.80} is not of type str')
   unit = energy.unit
   kinds: dict[str, Any] = {'supply': str, 'policy': str, 'right_share': float}
   kinds |= {f'used:{unit}': float, 'missed_share': float}
-  over_time = ('missed_share', 'right_share', f'income:{unit}', f'level:{unit}')
+  over_time = ('missed_so_far', 'right_share', f'income:{unit}', f'level:{unit}')
   of_trace: dict[str, Any] = {'policy': str, 'interval': int} | dict.fromkeys(over_time, float)
   _check_rows(energy.settings, {'setting': str, 'value': str})
   _check_rows(energy.rows, kinds)
@@ -88,5 +88,7 @@ def _check_rows(rows: Any, kinds: Mapping[str, type]) -> None:
     if not isinstance(row, dict) or list(row) != list(rows[0]):
       raise ValueError(f'{row!r:.80} is not a row like the others')
     for name, kind in kinds.items():
+      if name not in row:
+        raise ValueError(f'a row lacks {name}')
       if type(row[name]) is not kind:
         raise TypeError(f'{name} is {row[name]!r:.80}')

@@ -187,8 +187,8 @@ def of_energy(unit='mJ', intervals=12):
       'interval': 4 * k,
       f'income:{unit}': float(k % 6),
       f'level:{unit}': float(5 + k % 3),
-      'missed_share': 0.25 * (k % 4),
       'right_share': 0.5,
+      'missed_so_far': 0.5 * k,
     }
     for row in rows
     for k in range(intervals)

@@ -38,17 +38,17 @@ def energy(rows: Rows, trace: Rows) -> Figure:
   for k, ((name,), of_policy) in enumerate(policies.items()):
     look: dict[str, Any] = {'color': COLOURS[k], 'linestyle': style.LINES[k], 'linewidth': 1.4}
     level.plot(x, values(of_policy, f'level:{unit}'), **look)
-    missed.plot(x, 100 * values(of_policy, 'missed_share'), **look)
+    missed.plot(x, values(of_policy, 'missed_so_far'), **look)
     handles.append(Line2D([], [], label=name, **look))
   level.set(ylabel=f'level of the store ({unit})')
-  missed.set(ylabel='missed images (%)')
+  missed.set(ylabel='missed images so far')
   for axes in (income, level, missed):
     axes.set_xlabel('interval')
     axes.set_ylim(bottom=0)
     axes.margins(x=0)
   _draw_answers(answers, [row for row in rows if row['supply'] == STORE])
   handles += [Patch(label=label, edgecolor='black', **look) for label, look in ANSWERS]
-  figure.suptitle('simulated', size='small')
+  figure.suptitle('simulated; no energy was measured', size='small')
   style.write_legend(figure, None, handles)
   return figure
 

@@ -97,11 +97,15 @@ BUDGETS = (
   """With `budgets`, every image has a budget of its own, and nothing is kept for the next."""
 )
 ENERGY_FIGURE = (
-  'Simulated. Income, level of the store and missed images over time, and the answers to all'
-  ' images. All are means over repetitions with other test images; bars have 95 % intervals of the'
-  ' right answers.'
+  'Simulated. Income, level of the store and number of missed images over time, and the answers to'
+  ' all images. All are means over repetitions with other test images; the range of the right'
+  ' answers has 95 % of the repetitions.'
 )
-ENERGY_TABLE = 'Simulated: what each policy answers and uses, with 95 % intervals.'
+ENERGY_TABLE = (
+  'Simulated: what each policy answers and uses. Means over repetitions with other test images;'
+  ' small, the range of 95 % of them. Against greedy, each repetition is compared with the same'
+  ' images.'
+)
 ENERGY_SETTINGS = 'What was simulated, and where its numbers come from.'
 
 CALIBRATION = """A calibrated exit is right for 80 % of the images that it predicts with 80 %

@@ -152,7 +152,8 @@ def _energy(tables: Tables, pictures: Pictures) -> Blocks:
   has_budgets = any(row['supply'] != energy.STORE for row in tables['energy'])
   text = '\n\n'.join((prose.ENERGY, prose.BUDGETS) if has_budgets else (prose.ENERGY,))
   figure = energy.energy(tables['energy'], tables['energy_trace'])
-  columns = tuple(c for c in estimates(list(tables['energy'][0])) if c != 'by_rule')
+  hidden = ('by_rule',) if has_budgets else ('by_rule', 'supply')
+  columns = tuple(c for c in estimates(list(tables['energy'][0])) if c not in hidden)
   return [
     Text(text),
     Drawing(figure, prose.ENERGY_FIGURE, ('energy', 'energy_trace')),

@@ -14,13 +14,21 @@ def energy_table(rows: Rows, settings: Rows) -> FittedTable:
     rows: the table `energy`.
     settings: the table `energy_settings`.
   """
-  columns = [c for c in estimates(list(rows[0])) if c not in ('by_rule', 'right_drop')]
+  hidden = ['by_rule', 'right_drop']
+  if all(row['supply'] == rows[0]['supply'] for row in rows):
+    hidden.append('supply')
+  columns = [c for c in estimates(list(rows[0])) if c not in hidden]
   headings = [heading(column) for column in columns]
   cells = [[_cell(row, column) for column in columns] for row in rows]
   caption = '\n'.join(f'{row["setting"]}: {row["value"]}' for row in settings)
   optional = [heading(c) for c in columns if c.startswith(('lost:', 'reserve', 'mean_exit'))]
   return FittedTable(
-    'simulated store of energy', headings, cells, headings[2:], optional, caption=caption
+    'simulated store of energy',
+    headings,
+    cells,
+    headings[columns.index('policy') + 1 :],
+    optional,
+    caption=caption,
   )
 
 

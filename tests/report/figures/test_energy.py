@@ -13,10 +13,10 @@ def test_lines_are_those_of_the_policies():
   assert income.get_ylabel() == 'income (mJ)' and level.get_ylabel() == 'level of the store (mJ)'
   assert [len(points) for points in lines(level)] == [12, 12, 12]
   np.testing.assert_allclose(lines(level)[0][:4], [[0, 5], [4, 6], [8, 7], [12, 5]])
-  np.testing.assert_allclose(lines(missed)[2][:4, 1], [0, 25, 50, 75])
+  np.testing.assert_allclose(lines(missed)[2][:4, 1], [0, 0.5, 1, 1.5])
   labels = [text.get_text() for text in figure.legends[0].get_texts()]
   assert labels == ['greedy', 'threshold', 'reserve', 'right', 'wrong', 'missed']
-  assert figure._suptitle.get_text() == 'simulated'
+  assert figure._suptitle.get_text().startswith('simulated')
 
 
 def test_bars_are_all_images():
