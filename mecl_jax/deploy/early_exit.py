@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import pathlib
 import sys
 
-PARTS = ('errors', 'rules', 'files', 'network', 'benchmark', 'program')  # in this order
+PARTS = (  # in this order
+  *('errors', 'rules', 'files', 'network', 'amounts', 'store', 'benchmark', 'spending', 'program'),
+)
 _FOLDER = pathlib.Path(__file__).parent / 'runtime'
 
 

@@ -85,17 +85,24 @@ class Network:
     return Answers(logits.argmax(axis=-1), exits, logits, probabilities)
 
   def answer(
-    self, image: Any, deadline_ms: float | None = None, policy: str | None = None
+    self,
+    image: Any,
+    deadline_ms: float | None = None,
+    policy: str | None = None,
+    segments: int | None = None,
   ) -> Answer:
     """Answers one image, uint8 [height, width, channels].
 
     With a deadline, in milliseconds from the call on, a segment runs only if there is time for it;
-    without a policy, that alone decides. The first exit always answers, even if late. The first
-    call with a deadline measures the times of the segments, unless `measure` was called before.
+    with a number of `segments`, no more than these run. Without a policy, that alone decides. The
+    first exit always answers, even if late. The first call with a deadline measures the times of
+    the segments, unless `measure` was called before.
     """
     began, images = time.perf_counter(), image[None] if isinstance(image, np.ndarray) else image
     self._check_images(images)
-    chosen = self.policy(policy) if deadline_ms is None or policy is not None else None
+    limited = deadline_ms is not None or segments is not None
+    chosen = None if limited and policy is None else self.policy(policy)
+    need(segments is None or segments > 0, f'segments is {segments}; it must be 1 or more')
     if deadline_ms is not None:
       need(not math.isnan(deadline_ms), 'the deadline is not a number')
       if not self.segment_ms:
@@ -107,7 +114,7 @@ class Network:
         self._observe(number, elapsed - before)
         if not self._has_time(number + 1, deadline_ms - elapsed):
           break
-      if chosen and chosen.leaving(by_exit)[0]:
+      if number + 1 == segments or (chosen and chosen.leaving(by_exit)[0]):
         break
     logits = finite(by_exit[-1])[0]
     label, probability = top_class(logits, self._temperatures[number])

@@ -16,7 +16,8 @@ import numpy as np
 from mecl_jax.deploy.runtime.benchmark import benchmark
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
-from mecl_jax.deploy.runtime.network import HERE, Network
+from mecl_jax.deploy.runtime.network import HERE, Answer, Network
+from mecl_jax.deploy.runtime.spending import add_options, check_options, make_spending
 
 
 def read_image(path: Any, shape: list[int]) -> np.ndarray:
@@ -54,22 +55,41 @@ def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[
   exits, deadline = network.bundle['exits'], options.deadline_ms
   if deadline is not None:
     network.measure()
-  for path in options.images:
+  spending = make_spending(network, options)
+  for number, path in enumerate(options.images):
     image = read_image(path, network.bundle['image_shape'])
-    answer = network.answer(image, deadline, options.policy)
-    row = {'image': path, 'class': answer.class_name, 'probability': answer.probability}
-    row.update(exit=answer.exit, exit_name=exits[answer.exit]['name'], ms=answer.elapsed_ms)
-    if deadline is not None:
+    answer: Answer | None
+    if spending:
+      answer = spending.answer(number, image, deadline)
+    else:
+      answer = network.answer(image, deadline, options.policy)
+    row = {'image': path, **_answered(answer, exits)}
+    if answer and deadline is not None:
       row.update(in_time=answer.in_time, deadline_ms=deadline)
       row.update(first_exit_ms=network.segment_ms[0])
+    if spending:
+      row.update(spending.columns())
     yield row
+
+
+def _answered(answer: Answer | None, exits: list[dict[str, Any]]) -> dict[str, Any]:
+  """Returns the columns of an answer; they are None for an image that was missed."""
+  if answer is None:
+    return dict.fromkeys(('class', 'probability', 'exit', 'exit_name', 'ms'))
+  row = {'class': answer.class_name, 'probability': answer.probability, 'exit': answer.exit}
+  return {**row, 'exit_name': exits[answer.exit]['name'], 'ms': answer.elapsed_ms}
 
 
 def print_answers(rows: Iterable[dict[str, Any]]) -> None:
   """Prints a line for each answer."""
   for row in rows:
-    line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
-    line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
+    if row['exit'] is None:
+      line = f'{row["image"]}: missed, the first exit costs {row["first_exit_cost"]:.6g}'
+    else:
+      line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
+      line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
+    if 'left' in row:
+      line += f', {row["left"]:.6g} left'
     if not row.get('in_time', True):
       line += ', late'
       if row['first_exit_ms'] > row['deadline_ms']:
@@ -107,6 +127,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   parser.add_argument('images', nargs='*', help='image files')
   parser.add_argument('--policy', help='name of a policy, see --list')
   parser.add_argument('--deadline-ms', type=float, help='answer as deep as this allows')
+  add_options(parser)
   parser.add_argument('--threads', type=int, help='processor threads of a segment')
   parser.add_argument('--bundle', default=HERE, help='folder; default: that of this file')
   actions = parser.add_mutually_exclusive_group()
@@ -120,6 +141,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   need(0 < options.seconds < math.inf, f'--seconds is {options.seconds}; it must be above 0')
   need(options.images or alone, 'there is no image file; --help lists the options')
   need(not (options.images and alone), '--benchmark and --list take no image files')
+  check_options(options)
   return options
 
 
