@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import os
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
 from mecl_jax.deploy.runtime.network import HERE, Answer, Network
 from mecl_jax.deploy.runtime.spending import add_options, check_options, make_spending
+
+PIPE_CLOSED = 141  # exit code of programs that are stopped by it
 
 
 def read_image(path: Any, shape: list[int]) -> np.ndarray:
@@ -169,6 +172,9 @@ def main(arguments: list[str] | None = None) -> int:
   except BundleError as error:
     sys.stderr.write(f'early_exit.py: {error}\n')
     return 2
+  except BrokenPipeError:  # the reader, as `head`, has read enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+    return PIPE_CLOSED
   return 0
 
 
