@@ -24,6 +24,7 @@ _PUBLIC = {
   'config': None,
   'default_config': 'config',
   'describe': 'commands.describe',
+  'energy': 'commands.energy',
   'evaluate': 'commands.evaluate',
   'exit_costs': 'models',
   'latency': 'commands.latency',

@@ -4,6 +4,7 @@ mecl-jax --config=cifar10 [--workdir=DIR] [--config.any.field=value] [--profile]
 mecl-jax --mode=evaluate --workdir=DIR [--config.evaluation.field=value]
 mecl-jax --mode=latency --workdir=DIR
 mecl-jax --mode=export --workdir=DIR [--config.export.field=value]
+mecl-jax --mode=energy --workdir=DIR [--config.energy.field=value]
 mecl-jax --mode=offload --workdir=DIR [--config.offload.field=value]
 mecl-jax --mode=compare --runs=DIR,DIR,.. [--workdir=DIR]
 mecl-jax --mode=difficulty --config=cifar10
@@ -32,7 +33,10 @@ from mecl_jax.deploy.installed import check_can_run, check_installed
 from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
-MODES = ('train', 'evaluate', 'latency', 'export', 'offload', 'compare', 'difficulty', 'describe')
+MODES = (
+  *('train', 'evaluate', 'latency', 'export', 'energy', 'offload', 'compare', 'difficulty'),
+  'describe',
+)
 GIVE_CONFIG = (
   f'give --config=NAME (one of: {", ".join(config_lib.config_names())}), --config=FILE.py,'
   ' or the --workdir=DIR of an existing run'
@@ -87,7 +91,7 @@ def _run() -> None:
     raise UserError('--images and --classes have an effect with --mode=describe only')
   # Imported here, so that a misspelt flag is reported before JAX starts.
   from mecl_jax import compiler
-  from mecl_jax.commands import compare, describe, difficulty, evaluate, latency, train
+  from mecl_jax.commands import compare, describe, difficulty, energy, evaluate, latency, train
 
   compiler.use_cache()
   match _MODE.value:
@@ -102,6 +106,8 @@ def _run() -> None:
       from mecl_jax.commands import export
 
       export.export(workdir, config, keep_target=not _sets_target())
+    case 'energy':
+      energy.energy(workdir, config, keep_target=not _sets_target())
     case 'offload':
       check_can_run('--mode=offload')
       from mecl_jax.commands import offload

@@ -14,7 +14,7 @@ from experiments.configs.common import COMMON, NO_ORDER, RECIPE, SETTINGS, linea
 from experiments.paired.search import Fields, Space
 from experiments.paired.study import Arm, Study
 
-RATES = [0.05, 0.1, 0.2]
+RATES = [0.005, 0.015, 0.05]
 SEARCHED: Space = {'phases.joint.learning_rate': RATES}
 # The authors' share and temperature, which stays as it is. The weight of the features is that of
 # public programs; it is of their mean here.
@@ -58,7 +58,7 @@ def get_study():
     },
     budgets=(300,),
     budget_of='joint',
-    seeds=range(8),
+    seeds=range(4),
     trials=len(RATES),
     search_seeds=(100,),
   )

@@ -20,6 +20,7 @@ from mecl_jax.evaluation.operating_points import Target
 from mecl_jax.evaluation.predict import predict as predict_in_jax
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted, predicted
 from mecl_jax.models import MultiExit, exit_costs
+from mecl_jax.report.pictures.bundle import draw_bundle
 from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.bundle import exit_table, point_table
 from mecl_jax.training.checkpoints import Position
@@ -74,7 +75,7 @@ def export(
     name = '-'.join((FOLDER, *([] if content.precision == 'float32' else [content.precision])))
     with replacing(run.workdir) as folder:
       (folder / name).mkdir()
-      fields = bundle.write_bundle(folder / name, content)
+      fields = bundle.write_bundle(folder / name, content, draw_bundle)
       with doing(console, 'checking the answers of the bundle'):
         ties = check.check_answers(folder / name, content.policies, images, expected)
       run.interruption.check()

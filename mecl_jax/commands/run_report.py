@@ -1,6 +1,7 @@
 """The report of a run: its operating point, and the page with its tables and figures."""
 
 from collections.abc import Mapping, Sequence
+import hashlib
 import pathlib
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from ml_collections import ConfigDict
 import numpy as np
 
 from mecl_jax.curriculum.weights import favour_easy
+from mecl_jax.deploy.energy_file import load_energy
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import calibration
 from mecl_jax.evaluation.choice import Choice, choose_policy, given_policy
@@ -131,6 +133,11 @@ def write(
     verdict=sentence,
   )
   return sentence
+
+
+def checkpoint_digest(predictions: Mapping[str, np.ndarray]) -> str:
+  """Returns a digest of the checkpoint that predicted, 16 hexadecimal digits."""
+  return hashlib.sha256(str(predictions['checkpoint']).encode()).hexdigest()[:16]
 
 
 def has_early_exits(run: Run) -> bool:
@@ -294,6 +301,10 @@ def _tables_of_choice(
   policy = choice.chosen.point.policy
   if latency and latency.policy == policy.digest:  # else they belong to other thresholds
     tables['savings'] = latency.savings
+  if (path := run.workdir / 'energy.json').exists():
+    energy = load_energy(path)
+    if (energy.checkpoint, energy.policy) == (checkpoint_digest(predictions), policy.digest):
+      tables |= energy.tables
   tables['examples'] = examples_rows(policy, test, predictions['test_ids'], classes, names)
   return tables
 
@@ -359,6 +370,11 @@ def _notes(
     notes.append(
       'The time that early exit saves was measured with other thresholds and is left out;'
       ' --mode=latency measures it again.'
+    )
+  if (run.workdir / 'energy.json').exists() and 'energy' not in tables:
+    notes.append(
+      'Energy was simulated with another checkpoint or with other thresholds and is left out;'
+      ' --mode=energy simulates it again.'
     )
   if run.config.evaluation.policy_file:
     notes.append(f'The thresholds are those of {run.config.evaluation.policy_file}.')

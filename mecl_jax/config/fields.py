@@ -8,6 +8,7 @@ from mecl_jax.config.field import Field, Group
 from mecl_jax.config.training_fields import CURRICULUM, DISTILLATION, PHASES
 from mecl_jax.config.valid import (
   ABOVE_0,
+  FROM_0_TO_1,
   NAME,
   NOT_NEGATIVE,
   SECONDS,
@@ -231,6 +232,34 @@ _EXPORT = Group(
   },
 )
 
+_ENERGY = Group(
+  'What `--mode=energy` simulates, in the unit of the costs, see [deploy.md](deploy.md).',
+  {
+    'costs': Field(
+      '',
+      path('a CSV file'),
+      'cost of every segment, with the heading `exit,cost_mJ`; empty: measured ms, times `watts`',
+    ),
+    'watts': Field(1.0, ABOVE_0, 'power of the device, which makes mJ of times in ms'),
+    'capacity': Field(
+      0.0, NOT_NEGATIVE, 'most that the store holds; 0: 24 answers of the last exit'
+    ),
+    'start': Field(0.5, FROM_0_TO_1, 'share of the capacity that the store holds at the start'),
+    'wake': Field(0.0, NOT_NEGATIVE, 'cost of an answer besides its segments'),
+    'income': Field(
+      '', path('a CSV file'), 'income of each interval, one per line; empty: made-up days of light'
+    ),
+    'intervals': Field(
+      0,
+      whole(0, 10**5),
+      'number of intervals, with an image each; 0: those of `income`, or seven made-up days of 96',
+    ),
+    'budgets': Field(
+      '', path('a CSV file'), 'budget of each image, one per line; empty: budgets are not simulated'
+    ),
+  },
+)
+
 _OFFLOAD = Group(
   'The split that `--mode=offload` simulates and measures, see [deploy.md](deploy.md).',
   {
@@ -342,6 +371,7 @@ FIELDS = Group(
     'logging': _LOGGING,
     'evaluation': _EVALUATION,
     'export': _EXPORT,
+    'energy': _ENERGY,
     'offload': _OFFLOAD,
     'report': _REPORT,
   },
@@ -351,5 +381,5 @@ FIELDS = Group(
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
   *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
-  *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'offload.', 'report.'),
+  *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'energy.', 'offload.', 'report.'),
 )

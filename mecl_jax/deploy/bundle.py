@@ -1,6 +1,6 @@
 """The bundle: a folder that answers early without JAX and without mecl_jax."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import hashlib
 import math
@@ -23,8 +23,10 @@ from mecl_jax.version import __version__
 
 FORMAT, VERSION = 'mecl_jax bundle', 1
 MANIFEST, README, RUNTIME = 'bundle.json', 'README.md', 'early_exit.py'
+PICTURE = 'segments.png'
 RESIZING = 'crop_then_bilinear'  # of image files: the largest centred crop, then bilinear
 DEFAULT_POINT = 'balanced'
+Draw = Callable[[pathlib.Path, Mapping[str, Any], Sequence[int]], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,8 +65,14 @@ class Content:
   run: Mapping[str, Any]
 
 
-def write_bundle(folder: pathlib.Path, content: Content) -> dict[str, Any]:
+def write_bundle(folder: pathlib.Path, content: Content, draw: Draw) -> dict[str, Any]:
   """Writes a bundle into an empty folder.
+
+  Args:
+    folder: of the bundle.
+    content: of the bundle.
+    draw: draws a picture of the bundle for its README.md; its arguments are the path of the
+      picture, the fields of bundle.json without `files`, and the sizes of the models in bytes.
 
   Returns:
     the fields of bundle.json.
@@ -73,6 +81,7 @@ def write_bundle(folder: pathlib.Path, content: Content) -> dict[str, Any]:
     (folder / _file(number)).write_bytes(model.data)
   write_text(folder / RUNTIME, early_exit.source())
   fields = _fields(content)
+  draw(folder / PICTURE, fields, [len(model.data) for model in content.models])
   write_text(folder / README, render_readme(fields))
   files = {path.name: _digest(path) for path in sorted(folder.iterdir())}
   fields |= {'files': files}

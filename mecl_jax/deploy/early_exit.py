@@ -5,16 +5,10 @@ from collections.abc import Iterable
 import pathlib
 import sys
 
-PARTS = (
-  'errors',
-  'rules',
-  'files',
-  'wire',
-  'remote',
-  'network',
-  'benchmark',
-  'program',
-)  # in this order
+PARTS = (  # in this order
+  *('errors', 'rules', 'files', 'wire', 'remote', 'network', 'amounts', 'store', 'benchmark'),
+  *('spending', 'program'),
+)
 _FOLDER = pathlib.Path(__file__).parent / 'runtime'
 
 

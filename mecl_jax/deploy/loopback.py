@@ -153,9 +153,9 @@ def answer_all(
     if plan.start is not None:
       server = _server(network, throttled.port, plan, send_as)
     for image in images[np.arange(WARM_UP) % len(images)]:
-      network.answer(image, deadline, policy, server)
+      network.answer(image, deadline, policy, server=server)
     before = throttled.up + throttled.down
-    answers = [network.answer(image, deadline, policy, server) for image in images]
+    answers = [network.answer(image, deadline, policy, server=server) for image in images]
     if server is not None:
       server.close()
     return Real(answers, throttled.up + throttled.down - before)

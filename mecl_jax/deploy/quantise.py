@@ -91,7 +91,7 @@ def _quantised(data: bytes, feeds: Sequence[dict[str, np.ndarray]]) -> bytes:
       _Feeds(feeds),
       quant_format=QuantFormat.QDQ,
       per_channel=True,
-      activation_type=QuantType.QInt8,
+      activation_type=QuantType.QUInt8,
       weight_type=QuantType.QInt8,
     )
     return pathlib.Path(made).read_bytes()

@@ -130,6 +130,13 @@ _COLUMNS = {
   'measured_saving': _Column('measured time against the final exit', less_or_more),
   'share_reached': _Column('measured / expected saving (%)', percent),
   'macs_saving': _Column('MACs against the final exit', less_or_more),
+  'supply': _Column('paid by'),
+  'by_rule': _Column('leaves by the rule'),
+  'reserve': _Column('reserve (% of the capacity)', percent),
+  'right_share': _Column('right answers (% of all images)', percent),
+  'right_drop': _Column('against greedy (points)', gain, is_negated=True),
+  'answered_accuracy': _Column('accuracy of the answers (%)', percent),
+  'missed_share': _Column('missed (% of all images)', percent),
   'easiest': _Column('weight of the easiest image', three_decimals),
   'hardest': _Column('weight of the hardest image', three_decimals),
   'easiest_at_end': _Column('of the easiest, at the last step', three_decimals),
@@ -169,6 +176,11 @@ _OF_EXITS = {
   'threshold': _Column('threshold of {}'),
   'validation': _Column('validation accuracy of {} (%)', percent),
 }
+# Columns of amounts are called `kind:unit`, with one of these kinds.
+_OF_UNITS = {
+  'used': _Column('used per image ({})', milliseconds),
+  'lost': _Column('lost per image ({})', milliseconds),
+}
 
 
 def heading(column: str) -> str:
@@ -201,10 +213,11 @@ def _bounds(column: str) -> tuple[str, str]:
 
 
 def _find(column: str) -> tuple[_Column, str]:
-  """Returns the heading and format of a column, and the exit that it belongs to, or ''."""
+  """Returns the heading and format of a column, and its exit or unit, or ''."""
   kind, colon, exit_name = column.partition(':')
-  if colon and kind in _OF_EXITS:
-    return _OF_EXITS[kind], exit_name
+  for known in (_OF_EXITS, _OF_UNITS):
+    if colon and kind in known:
+      return known[kind], exit_name
   return _COLUMNS.get(column, _Column(column.replace('_', ' '))), ''
 
 

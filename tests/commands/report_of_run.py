@@ -20,6 +20,13 @@ def with_export(run, **fields):
   return c
 
 
+def with_energy(run, **fields):
+  """Returns the configuration of a run, with a page and fields of `energy`."""
+  c = with_target(run)
+  c.energy.update(fields)
+  return c
+
+
 def table(run, name):
   """Returns the rows of a table of a run's page."""
   with (run / f'report/tables/{name}.csv').open() as file:

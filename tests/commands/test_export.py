@@ -71,6 +71,7 @@ def test_bundle_says_what_it_is(exported):
   assert fields['check']['largest_difference'] < fields['check']['tolerance']
   assert set(fields['files']) == {
     'README.md',
+    'segments.png',
     'early_exit.py',
     *(exit_['file'] for exit_ in fields['exits']),
   }

@@ -90,6 +90,16 @@ def test_bad_input_ends_with_one_line_and_exit_code_2(bundle):
   assert len(done.stderr.splitlines()) == 1 and 'none.png cannot be read' in done.stderr
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='a pipe of POSIX')
+def test_reader_that_stops_reading_ends_the_program_without_a_word(bundle):
+  read, write = os.pipe()
+  os.close(read)
+  program = (sys.executable, str(bundle / 'early_exit.py'), '--list')
+  done = subprocess.run(program, stdout=write, stderr=subprocess.PIPE, text=True)
+  os.close(write)
+  assert (done.returncode, done.stderr) == (141, '')
+
+
 @pytest.mark.slow
 def test_environment_with_numpy_and_onnxruntime_alone(bundle, tmp_path):
   venv.create(tmp_path / 'venv', with_pip=True)

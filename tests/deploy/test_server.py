@@ -255,6 +255,7 @@ def test_program_says_who_answered(bundle, port, tmp_path, capsys):
     (['--server=http://x:1', '--send-after=early', '--timeout-ms=0'], 'must be above 0'),
     (['--sure=2'], '--sure is 2.0; it must be from 0 to 1'),
     (['--sure=1', '--policy=last'], 'set only one of --sure and --policy'),
+    (['--sure=1', '--costs=x', '--budget=1'], '--costs goes with a policy on this device'),
   ):
     assert main([*command[:2], *arguments]) == 2
     error = capsys.readouterr().err

@@ -15,7 +15,7 @@ def make(count=3, *, long=False, latency=True):
   """Returns all tables of a run with `count` exits."""
   names, rng = exit_names(count, long=long), np.random.default_rng(0)
   tables = of_exits(names, rng) | of_pairs(names) | of_training(names)
-  tables |= dynamic(names, rng, latency)
+  tables |= dynamic(names, rng, latency) | of_energy()
   return tables | (of_time(names) if latency else {})
 
 
@@ -160,3 +160,38 @@ def of_time(names):
     ],
     'savings': [{'batch': batch} | saving for batch in (1, 256)],
   }
+
+
+def of_energy(unit='mJ', intervals=12):
+  rows = []
+  for k, policy in enumerate(('greedy', 'threshold', 'reserve')):
+    row = {
+      'supply': 'store',
+      'policy': policy,
+      'by_rule': k > 0,
+      'reserve': 0.3 if k == 2 else None,
+    }
+    for column, value in (
+      ('right_share', 0.6 + 0.05 * k),
+      ('right_drop', -0.05 * k if k else None),
+      ('answered_accuracy', 0.9 - 0.05 * k),
+      ('missed_share', 0.3 - 0.1 * k),
+      (f'used:{unit}', 1.5),
+    ):
+      ends = (None, None) if value is None else (value - 0.02, value + 0.02)
+      row |= {column: value, f'{column}_low': ends[0], f'{column}_high': ends[1]}
+    rows.append(row | {f'lost:{unit}': 0.25 * k, 'mean_exit': 2.5 - 0.5 * k})
+  trace = [
+    {
+      'policy': row['policy'],
+      'interval': 4 * k,
+      f'income:{unit}': float(k % 6),
+      f'level:{unit}': float(5 + k % 3),
+      'right_share': 0.5,
+      'missed_so_far': 0.5 * k,
+    }
+    for row in rows
+    for k in range(intervals)
+  ]
+  settings = [{'setting': 'figures', 'value': 'simulated on a computer; no energy was measured'}]
+  return {'energy': rows, 'energy_trace': trace, 'energy_settings': settings}

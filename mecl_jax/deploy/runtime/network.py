@@ -91,21 +91,24 @@ class Network:
     image: Any,
     deadline_ms: float | None = None,
     policy: str | Policy | None = None,
+    segments: int | None = None,
     server: Server | None = None,
   ) -> Answer:
     """Answers one image, uint8 [height, width, channels].
 
     With a deadline, in milliseconds from the call on, a segment runs only if there is time for it;
-    without a policy, that alone decides. The first exit always answers, even if late. The first
-    call with a deadline measures the times of the segments, unless `measure` was called before.
+    with a number of `segments`, no more than these run. Without a policy, that alone decides. The
+    first exit always answers, even if late. The first call with a deadline measures the times of
+    the segments, unless `measure` was called before.
 
     With a server, an image that has not left at its exit is sent there, if the answer is expected
     by the deadline. Without an answer, the image continues here.
     """
     began, images = time.perf_counter(), image[None] if isinstance(image, np.ndarray) else image
     self._check_images(images)
-    has_rule = deadline_ms is None or policy is not None or server is not None
-    chosen = self.policy(policy) if has_rule else None
+    limited = (deadline_ms is not None or segments is not None) and server is None
+    chosen = None if limited and policy is None else self.policy(policy)
+    need(segments is None or segments > 0, f'segments is {segments}; it must be 1 or more')
     if deadline_ms is not None:
       self._prepare_deadline(deadline_ms, server)
     end = math.inf if deadline_ms is None else deadline_ms
@@ -127,6 +130,8 @@ class Network:
           number = server.stop
           break
         elapsed = ms_since(began)
+      if number + 1 == segments:
+        break
       if deadline_ms is not None and not self._has_time(number + 1, deadline_ms - elapsed):
         break
     logits = finite(by_exit[-1])[0] if found is None else found
@@ -148,7 +153,7 @@ class Network:
     self.policy(policy)  # an unknown name is an error now, not at the first image
     if deadline_ms is not None and not self.segment_ms:
       self.measure()
-    return (self.answer(image, deadline_ms, policy, server) for image in images)
+    return (self.answer(image, deadline_ms, policy, server=server) for image in images)
 
   def measure(self, seconds: float = 0.5) -> np.ndarray:
     """Measures `segment_ms`, which are medians; returns all times, ms [rounds, exits]."""

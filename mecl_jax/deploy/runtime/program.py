@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import math
+import os
 import sys
 from typing import Any
 
@@ -16,9 +17,12 @@ import numpy as np
 from mecl_jax.deploy.runtime.benchmark import benchmark
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
-from mecl_jax.deploy.runtime.network import HERE, Network
+from mecl_jax.deploy.runtime.network import HERE, Answer, Network
 from mecl_jax.deploy.runtime.remote import ANSWERED, add_server_options, server_of
 from mecl_jax.deploy.runtime.rules import sure_policy
+from mecl_jax.deploy.runtime.spending import add_options, check_options, make_spending
+
+PIPE_CLOSED = 141  # exit code of programs that are stopped by it
 
 
 def read_image(path: Any, shape: list[int]) -> np.ndarray:
@@ -58,29 +62,48 @@ def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[
   policy = options.policy if options.sure is None else sure_policy(options.sure, len(exits))
   if deadline is not None:
     network.measure()
-  for path in options.images:
+  spending = make_spending(network, options)
+  for number, path in enumerate(options.images):
     image = read_image(path, network.bundle['image_shape'])
-    answer = network.answer(image, deadline, policy, server)
-    row = {'image': path, 'class': answer.class_name, 'probability': answer.probability}
-    row.update(exit=answer.exit, exit_name=exits[answer.exit]['name'], ms=answer.elapsed_ms)
-    if deadline is not None:
+    answer: Answer | None
+    if spending:
+      answer = spending.answer(number, image, deadline)
+    else:
+      answer = network.answer(image, deadline, policy, server=server)
+    row = {'image': path, **_answered(answer, exits)}
+    if answer and deadline is not None:
       row.update(in_time=answer.in_time, deadline_ms=deadline)
       row.update(first_exit_ms=network.segment_ms[0])
-    if server is not None:
+    if spending:
+      row.update(spending.columns())
+    if answer and server is not None:
       row.update(server=answer.server)
     yield row
   if server is not None:
     server.close()
 
 
+def _answered(answer: Answer | None, exits: list[dict[str, Any]]) -> dict[str, Any]:
+  """Returns the columns of an answer; they are None for an image that was missed."""
+  if answer is None:
+    return dict.fromkeys(('class', 'probability', 'exit', 'exit_name', 'ms'))
+  row = {'class': answer.class_name, 'probability': answer.probability, 'exit': answer.exit}
+  return {**row, 'exit_name': exits[answer.exit]['name'], 'ms': answer.elapsed_ms}
+
+
 def print_answers(rows: Iterable[dict[str, Any]]) -> None:
   """Prints a line for each answer."""
   for row in rows:
-    line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
-    line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
+    if row['exit'] is None:
+      line = f'{row["image"]}: missed, the first exit costs {row["first_exit_cost"]:.6g}'
+    else:
+      line = f'{row["image"]}: {row["class"]} {row["probability"]:.1%}'
+      line = f'{line}, exit {row["exit_name"]}, {row["ms"]:.2f} ms'
     if row.get('server'):
       is_there = row['server'] == ANSWERED
       line += ', by the server' if is_there else f', not by the server: {row["server"]}'
+    if 'left' in row:
+      line += f', {row["left"]:.6g} left'
     if not row.get('in_time', True):
       line += ', late'
       if row['first_exit_ms'] > row['deadline_ms']:
@@ -118,6 +141,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   parser.add_argument('images', nargs='*', help='image files')
   parser.add_argument('--policy', help='name of a policy, see --list')
   parser.add_argument('--deadline-ms', type=float, help='answer as deep as this allows')
+  add_options(parser)
   parser.add_argument('--threads', type=int, help='processor threads of a segment')
   add_server_options(parser)
   parser.add_argument('--bundle', default=HERE, help='folder; default: that of this file')
@@ -135,7 +159,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
   need(is_probability, f'--sure is {options.sure}; it must be from 0 to 1')
   need(options.sure is None or options.policy is None, 'set only one of --sure and --policy')
   need(not (options.server and alone), '--benchmark and --list use no server')
+  without_costs = options.costs is None or (options.server is None and options.sure is None)
+  need(without_costs, '--costs goes with a policy on this device, without --server and --sure')
   need(not (options.images and alone), '--benchmark and --list take no image files')
+  check_options(options)
   return options
 
 
@@ -163,6 +190,9 @@ def main(arguments: list[str] | None = None) -> int:
   except BundleError as error:
     sys.stderr.write(f'early_exit.py: {error}\n')
     return 2
+  except BrokenPipeError:  # the reader, as `head`, has read enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+    return PIPE_CLOSED
   return 0
 
 

@@ -6,6 +6,7 @@ References:
 
 from flax import nnx
 import jax
+from jax import lax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -33,8 +34,11 @@ class Block(nnx.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     y = nnx.relu(self.norm1(self.conv1(x)))
     y = self.norm2(self.conv2(y))
-    shortcut = x[:, :: self.stride, :: self.stride]
-    return nnx.relu(y + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, self.new_channels))))
+    if self.stride > 1:
+      x = lax.slice(x, (0, 0, 0, 0), x.shape, (1, self.stride, self.stride, 1))
+    if self.new_channels:
+      x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.new_channels)))
+    return nnx.relu(y + x)
 
 
 class ResNet(Backbone):

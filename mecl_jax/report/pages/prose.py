@@ -85,6 +85,29 @@ DEADLINES_FIGURE = (
 )
 DISTRIBUTIONS = 'Expected test accuracy for random deadlines.'
 
+ENERGY = """These figures are simulated on a computer: no energy was measured. A device answers one
+image per interval from a store. Before each image the store gains the income of the interval; what
+is above its capacity is lost. An image whose first segment cannot be paid is missed.
+
+The policy `greedy` goes as deep as the store allows. With `threshold`, images leave by the exit
+rule of the operating point, and never deeper than the store allows. `reserve` goes beyond the first
+exit only if a share of the capacity is left after that. The share was chosen on the validation
+split, for this income; the results are those of test images."""
+BUDGETS = (
+  """With `budgets`, every image has a budget of its own, and nothing is kept for the next."""
+)
+ENERGY_FIGURE = (
+  'Simulated. Income, level of the store and number of missed images over time, and the answers to'
+  ' all images. All are means over repetitions with other test images; the range of the right'
+  ' answers has 95 % of the repetitions.'
+)
+ENERGY_TABLE = (
+  'Simulated: what each policy answers and uses. Means over repetitions with other test images;'
+  ' small, the range of 95 % of them. Against greedy, each repetition is compared with the same'
+  ' images.'
+)
+ENERGY_SETTINGS = 'What was simulated, and where its numbers come from.'
+
 CALIBRATION = """A calibrated exit is right for 80 % of the images that it predicts with 80 %
 confidence. One number per exit, its temperature, was fitted on the validation split to calibrate
 it. A temperature changes confidences, but not predictions."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.models.macs import quantity
-from mecl_jax.report.figures import accuracy, calibration, exits, time, training
+from mecl_jax.report.cells import estimates
+from mecl_jax.report.figures import accuracy, calibration, energy, exits, time, training
 from mecl_jax.report.pages import prose
 from mecl_jax.report.pages.blocks import Block, Drawing, Listing, Picture, Section, Text
 from mecl_jax.report.rows import Rows, values
@@ -54,6 +55,7 @@ def run_sections(tables: Tables, pictures: Pictures) -> list[Section]:
     'Early exit': _early_exit,
     'Measured time': _time,
     'Deadlines': _deadlines,
+    'Energy': _energy,
     'Calibration': _calibration,
     'Overthinking': _overthinking,
     'Training': _training,
@@ -142,6 +144,22 @@ def _deadlines(tables: Tables, pictures: Pictures) -> Blocks:
   if _has(tables, 'deadline_distributions'):
     blocks.append(Listing('deadline_distributions', prose.DISTRIBUTIONS))
   return blocks
+
+
+def _energy(tables: Tables, pictures: Pictures) -> Blocks:
+  if not _has(tables, 'energy', 'energy_trace', 'energy_settings'):
+    return []
+  has_budgets = any(row['supply'] != energy.STORE for row in tables['energy'])
+  text = '\n\n'.join((prose.ENERGY, prose.BUDGETS) if has_budgets else (prose.ENERGY,))
+  figure = energy.energy(tables['energy'], tables['energy_trace'])
+  hidden = ('by_rule',) if has_budgets else ('by_rule', 'supply')
+  columns = tuple(c for c in estimates(list(tables['energy'][0])) if c not in hidden)
+  return [
+    Text(text),
+    Drawing(figure, prose.ENERGY_FIGURE, ('energy', 'energy_trace')),
+    Listing('energy', prose.ENERGY_TABLE, columns),
+    Listing('energy_settings', prose.ENERGY_SETTINGS),
+  ]
 
 
 def _calibration(tables: Tables, pictures: Pictures) -> Blocks:

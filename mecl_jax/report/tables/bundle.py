@@ -44,9 +44,9 @@ def point_table(fields: Mapping[str, Any], ties: Mapping[str, int]) -> FittedTab
   caption = (
     'images: % of the test split that leave at each exit. On'
     f' {check["images"]:,} validation images, the logits of the float32 models differ from those'
-    f' of the network by {check["largest_difference"]:.0e} of the largest one; by rounding,'
-    f' {ties["changed_exits"]} exits and {ties["changed_classes"]} classes differ from those of the'
-    ' policies'
+    f' of the network by {check["largest_difference"]:.0e} of the largest one.'
+    ' Answers of the bundle that rounding changes against the policies:'
+    f' exits {ties["changed_exits"]}, classes {ties["changed_classes"]}'
   )
   numbers = ('validation (%)', 'test (%)', 'images', 'MACs')
   columns = ('operating point', 'rule', *numbers)

@@ -1,6 +1,6 @@
 """Figures of the tables in `run_rows`, and what the tests read from them."""
 
-from mecl_jax.report.figures import accuracy, calibration, exits, time, training
+from mecl_jax.report.figures import accuracy, calibration, energy, exits, time, training
 from tests.report import run_rows
 
 DRAWN = {
@@ -17,6 +17,7 @@ DRAWN = {
   'agreement': (exits.agreement, 'agreement'),
   'ensembles': (exits.ensembles, 'ensembles'),
   'deadlines': (time.deadlines, 'deadlines', 'exits'),
+  'energy': (energy.energy, 'energy', 'energy_trace'),
   'latency': (time.latency, 'latency'),
   'savings': (time.savings, 'savings'),
   'training': (training.training_curves, 'training'),

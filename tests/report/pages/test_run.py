@@ -19,6 +19,7 @@ TITLES = [
   'Early exit',
   'Measured time',
   'Deadlines',
+  'Energy',
   'Calibration',
   'Overthinking',
   'Training',
@@ -57,16 +58,18 @@ def test_sections_are_ordered_and_show_every_table(tmp_path):
     for block in section.blocks:
       assert isinstance(block, Text) or block.caption.endswith('.')
   path = write_page(tmp_path, 'A run', {}, [], sections, tables)
-  assert path.read_text().count('<img') == 15
+  assert path.read_text().count('<img') == 16
 
 
 def test_sections_without_tables_are_left_out():
   wanted = {
     ('exits',): [0, 2],
     ('exits', 'curve'): [0, 1, 2],
-    ('calibration',): [2, 4],
-    ('ensembles',): [2, 5],
-    ('training',): [2, 6],
+    ('energy', 'energy_trace', 'energy_settings'): [2, 4],
+    ('energy', 'energy_trace'): [2],
+    ('calibration',): [2, 5],
+    ('ensembles',): [2, 6],
+    ('training',): [2, 7],
     ('examples',): [2],  # but no picture of them
     ('exits', 'deadlines'): [0, 2, 3],
   }
