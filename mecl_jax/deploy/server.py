@@ -170,8 +170,14 @@ def serve(bundle: pathlib.Path, host: str, port: int, threads: int) -> None:
   network = Network(bundle, threads)
   config = uvicorn.Config(
     make_app(network),
-    **{'http': 'h11', 'ws': 'none', 'lifespan': 'off', 'log_config': None, 'access_log': False},
-    **{'server_header': False, 'date_header': False, 'limit_concurrency': MOST_REQUESTS},
+    http='h11',
+    ws='none',
+    lifespan='off',
+    log_config=None,
+    access_log=False,
+    server_header=False,
+    date_header=False,
+    limit_concurrency=MOST_REQUESTS,
     timeout_graceful_shutdown=2,
   )
   server = uvicorn.Server(config)
