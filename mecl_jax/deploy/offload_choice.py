@@ -42,11 +42,16 @@ class Target(NamedTuple):
 
 
 class Found(NamedTuple):
-  """A plan with its summary on validation, and whether it meets the target there."""
+  """A plan with its summary on validation, and whether it meets the target there.
+
+  Attributes:
+    right: bool [N], whether the answers to the validation images are right.
+  """
 
   plan: Plan
   validation: dict[str, float]
   meets: bool
+  right: np.ndarray
 
 
 def parse_target(text: str) -> Target:
@@ -110,35 +115,53 @@ def _thresholds(validation: Side, exits: int) -> list[float]:
 def choose(validation: Side, world: World, target: Target) -> dict[str, Found]:
   """Chooses the best plan of every kind on validation.
 
-  The best is the most accurate that meets the target; among equally accurate ones the fastest, then
-  the one with the fewest bytes. If none of a kind meets it, it is the nearest.
+  Among those that meet the target, it is the fastest that is at most one standard error less
+  accurate than the most accurate, and then the one with the fewest bytes: the most accurate of
+  hundreds owes much to chance. If none of a kind meets the target, it is the nearest.
 
   Raises:
     UserError: it is another split.
+
+  References:
+    Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3: the rule of one
+    standard error.
   """
   if validation.name != VALIDATION:
     raise UserError(f'policies are chosen on the validation split, not on {validation.name}')
-  found = {}
-  for kind, plans in candidates(validation).items():
-    made = [_measured(plan, validation, world, target) for plan in plans]
-    found[kind] = min(made, key=lambda each: _rank(each, target))
-  return found
+  return {
+    kind: _best([_measured(plan, validation, world, target) for plan in plans], target)
+    for kind, plans in candidates(validation).items()
+  }
 
 
 def best(found: Mapping[str, Found], target: Target) -> Found | None:
-  """Returns the best of all kinds, by the same order; None if none meets the target."""
-  meeting: Sequence[Found] = [each for each in found.values() if each.meets]
-  return min(meeting, key=lambda each: _rank(each, target), default=None)
+  """Returns the best of all kinds by the same rule; None if none meets the target."""
+  meeting = [each for each in found.values() if each.meets]
+  return _best(meeting, target) if meeting else None
 
 
 def _measured(plan: Plan, side: Side, world: World, target: Target) -> Found:
-  row = summary(simulate(plan, side, world), side.labels, world.deadline_ms)
-  return Found(plan, row, target.excess(row) == 0)
+  outcome = simulate(plan, side, world)
+  row = summary(outcome, side.labels, world.deadline_ms)
+  return Found(plan, row, target.excess(row) == 0, outcome.classes == side.labels)
 
 
-def _rank(found: Found, target: Target) -> tuple[float, ...]:
+def _best(found: Sequence[Found], target: Target) -> Found:
+  least = min(target.excess(each.validation) for each in found)
+  nearest = [each for each in found if target.excess(each.validation) == least]
+  top = max(nearest, key=lambda each: each.validation['accuracy'])
+  return min((each for each in nearest if not _is_better(top, each)), key=_cost)
+
+
+def _is_better(one: Found, other: Found) -> bool:
+  """Returns whether one is more accurate by more than the standard error of the difference."""
+  gains = one.right.astype(float) - other.right
+  return bool(gains.mean() > gains.std() / math.sqrt(len(gains)))
+
+
+def _cost(found: Found) -> tuple[float, ...]:
   row = found.validation
-  return target.excess(row), -row['accuracy'], row['mean_ms'], row['bytes']
+  return row['mean_ms'], row['bytes'], -row['accuracy']
 
 
 def setting(plan: Plan, names: Sequence[str]) -> str:

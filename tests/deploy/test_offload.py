@@ -14,6 +14,7 @@ from mecl_jax.deploy.offload_choice import (
   KINDS,
   SERVER,
   THRESHOLD,
+  Found,
   Target,
   best,
   candidates,
@@ -31,7 +32,8 @@ SERVER_CLASSES = np.stack(
   [CLASSES, np.array([[9, 0, 0], [9, 1, 1], [9, 2, 2], [9, 3, 9]]), CLASSES]
 )
 TEST = Side('test', LABELS, CONFIDENCE, CLASSES, SERVER_CLASSES)
-VALIDATION = Side('validation', LABELS, CONFIDENCE, CLASSES, SERVER_CLASSES)
+FEW = Side('validation', LABELS, CONFIDENCE, CLASSES, SERVER_CLASSES)
+VALIDATION = FEW.only(np.arange(4).repeat(100))  # so that differences are beyond chance
 # At 8 Mbit/s, 1,000 bytes take 1 ms: requests take 1, 0.5 and 0.3 ms, answers 0.1 ms.
 WORLD = World(
   device_ms=np.array([[1.0, 2, 4]]),
@@ -137,6 +139,17 @@ def test_choice_is_made_on_validation_alone():
   )
 
 
+@pytest.mark.parametrize(('gains', 'losses', 'chosen'), [(6, 4, 'fast'), (6, 0, 'slow')])
+def test_faster_policy_is_chosen_within_one_standard_error(gains, losses, chosen):
+  slow, fast = np.zeros(100, bool), np.zeros(100, bool)
+  slow[:gains] = fast[gains : gains + losses] = True
+  found = {
+    name: Found(Plan(name), {'accuracy': right.mean(), 'mean_ms': ms, 'bytes': 0}, True, right)
+    for name, right, ms in (('slow', slow, 2), ('fast', fast, 1))
+  }
+  assert best(found, Target()).plan.kind == chosen
+
+
 def test_best_policy_meets_the_target():
   found = choose(VALIDATION, WORLD, parse_target('bytes<=0'))
   chosen = best(found, parse_target('bytes<=0'))
@@ -156,7 +169,7 @@ def test_networks_of_one_exit_have_no_inner_split():
 
 
 def test_thresholds_are_quantiles_of_the_exits_on_the_device():
-  found = {p.threshold for p in candidates(VALIDATION)[THRESHOLD] if p.start == 1}
+  found = {p.threshold for p in candidates(FEW)[THRESHOLD] if p.start == 1}
   assert min(found) == 0.5 and max(found) < 0.9
 
 
