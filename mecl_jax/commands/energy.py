@@ -105,6 +105,11 @@ def _device(run: Run) -> tuple[Device, str, dict[str, str]]:
   costs, unit, source = _costs(run)
   full = sum(costs) + given.wake
   capacity = given.capacity or FULL_ANSWERS * full
+  if capacity < (least := costs[0] + given.wake):
+    raise UserError(
+      f'energy.capacity is {capacity:g} {unit}, but the first exit costs {least:.4g} {unit}:'
+      ' no image could be answered; use a larger one'
+    )
   income = _income(given, full, unit)
   budgets = _trace(given.budgets, 'budget', unit, given.watts) if given.budgets else None
   names = run.model.exit_names

@@ -100,7 +100,7 @@ def _columns(name: str, values: np.ndarray) -> dict[str, float | None]:
     return dict.fromkeys((name, f'{name}_low', f'{name}_high'))
   mean, ends = known.mean(), np.quantile(known, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
   # Equal values and their mean differ by rounding.
-  interval = Interval(mean, np.minimum(ends[0], mean), np.maximum(ends[1], mean))
+  interval = Interval(mean, *np.where(np.isclose(ends, mean, rtol=1e-9, atol=0), mean, ends))
   return dict(zip((name, f'{name}_low', f'{name}_high'), map(float, interval), strict=True))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from mecl_jax.deploy.link import ThrottledLink, sleep_until
 from mecl_jax.deploy.offload import Outcome, Plan, World
 from mecl_jax.deploy.runtime.network import Answer, Network
-from mecl_jax.deploy.runtime.remote import ANSWERED, IMAGE, Server
+from mecl_jax.deploy.runtime.remote import ANSWERED, IMAGE, Server, is_late
 from mecl_jax.deploy.runtime.rules import sure_policy
 from mecl_jax.errors import RunError
 
@@ -57,16 +57,19 @@ def serving(bundle: pathlib.Path, threads: int) -> Iterator[int]:
     RunError: it does not start.
   """
   paths = [str(PACKAGE.parent), *filter(None, [os.environ.get('PYTHONPATH')])]
-  command = [sys.executable, '-m', 'mecl_jax.deploy.server', str(bundle), '--port=0']
+  # It ends with this process, however that ends, as its standard input then does.
+  settings = ['--port=0', '--ends-with-input']
+  command = [sys.executable, '-m', 'mecl_jax.deploy.server', str(bundle), *settings]
   process = subprocess.Popen(
     [*command, f'--threads={threads}'],
+    stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
     start_new_session=True,  # Ctrl-C is for this process, which ends the server
   )
-  assert process.stdout is not None and process.stderr is not None
+  assert process.stdin and process.stdout and process.stderr
   try:
     ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
     line = process.stdout.readline() if ready else ''
@@ -82,8 +85,8 @@ def serving(bundle: pathlib.Path, threads: int) -> Iterator[int]:
     except subprocess.TimeoutExpired:
       process.kill()
       process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+      pipe.close()
 
 
 def request_ms(network: Network, port: int, server_ms: np.ndarray, rounds: int = 100) -> np.ndarray:
@@ -145,6 +148,9 @@ def answer_all(
     plan: for each image.
     images: uint8 [N, height, width, channels].
     send_as: 'float16' or 'int8', of feature maps.
+
+  Raises:
+    RunError: the server fails, so that times would be those of the device alone.
   """
   policy = sure_policy(plan.threshold, len(network.bundle['exits']))
   deadline = world.deadline_ms if plan.in_time else None
@@ -158,6 +164,9 @@ def answer_all(
     answers = [network.answer(image, deadline, policy, server=server) for image in images]
     if server is not None:
       server.close()
+    for each in answers:
+      if each.server not in ('', ANSWERED) and not (plan.in_time and is_late(each.server)):
+        raise RunError(f'the server does not answer any more: {each.server}')
     return Real(answers, throttled.up + throttled.down - before)
 
 

@@ -21,6 +21,7 @@ import pathlib
 import signal
 import socket
 import sys
+import threading
 from typing import Any, NamedTuple
 
 from mecl_jax.deploy.installed import check_can_serve
@@ -31,7 +32,7 @@ from mecl_jax.deploy.runtime.rules import finite
 from mecl_jax.deploy.runtime.wire import PRECISIONS, body_length, unpack
 from mecl_jax.errors import UserError
 
-BODY_SECONDS = 10  # that the body of a request may take to arrive
+BODY_SECONDS = 10  # that the head or the body of a request may take to arrive
 MOST_REQUESTS = 64  # at the same time; more are refused with 503
 
 
@@ -157,20 +158,28 @@ def listen(host: str, port: int) -> socket.socket:
     raise UserError(f'{host} port {port} cannot be used: {error}') from None
 
 
-def serve(bundle: pathlib.Path, host: str, port: int, threads: int) -> None:
-  """Serves a bundle until Ctrl-C or SIGTERM; port 0 is any free one, which is printed.
-
-  Raises:
-    BundleError: the bundle cannot be used.
-    UserError: a package is missing, or the address cannot be used.
-  """
-  check_can_serve('the server')
+def make_server(network: Network) -> Any:
+  """Returns a server of uvicorn, which closes connections that wait too long for a request."""
   import uvicorn
+  from uvicorn.protocols.http.h11_impl import H11Protocol
 
-  network = Network(bundle, threads)
+  class Impatient(H11Protocol):
+    """A connection that is closed if no request begins in `BODY_SECONDS`, as by slow headers."""
+
+    def connection_made(self, transport: Any) -> None:
+      super().connection_made(transport)
+      self._watch()
+
+    def _watch(self, before: Any = False) -> None:
+      waits = self.cycle is None or self.cycle.response_complete
+      if waits and before is self.cycle:
+        self.transport.close()
+      elif not self.transport.is_closing():
+        self.loop.call_later(BODY_SECONDS, self._watch, self.cycle if waits else False)
+
   config = uvicorn.Config(
     make_app(network),
-    http='h11',
+    http=Impatient,
     ws='none',
     lifespan='off',
     log_config=None,
@@ -180,7 +189,26 @@ def serve(bundle: pathlib.Path, host: str, port: int, threads: int) -> None:
     limit_concurrency=MOST_REQUESTS,
     timeout_graceful_shutdown=2,
   )
-  server = uvicorn.Server(config)
+  return uvicorn.Server(config)
+
+
+def serve(
+  bundle: pathlib.Path, host: str, port: int, threads: int, ends_with_input: bool = False
+) -> None:
+  """Serves a bundle until Ctrl-C or SIGTERM; port 0 is any free one, which is printed.
+
+  Args:
+    bundle: its folder.
+    host, port: to listen at.
+    threads: processor threads of a segment.
+    ends_with_input: whether the server also ends when its standard input does.
+
+  Raises:
+    BundleError: the bundle cannot be used.
+    UserError: a package is missing, or the address cannot be used.
+  """
+  check_can_serve('the server')
+  server = make_server(Network(bundle, threads))
 
   def end(*_: Any) -> None:
     server.should_exit = True
@@ -188,6 +216,8 @@ def serve(bundle: pathlib.Path, host: str, port: int, threads: int) -> None:
   # uvicorn handles signals itself while it runs, and raises them again after its shutdown.
   for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, end)
+  if ends_with_input:
+    threading.Thread(target=lambda: end(sys.stdin.read()), daemon=True).start()
   with listen(host, port) as listening:
     bound = listening.getsockname()[1]
     address = f'[{host}]' if ':' in host else host
@@ -203,9 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument('--host', default='127.0.0.1', help='default: this machine alone')
   parser.add_argument('--port', type=int, default=8000, help='default: 8000')
   parser.add_argument('--threads', type=int, default=1, help='of a segment; default: 1')
+  parser.add_argument('--ends-with-input', action='store_true', help=argparse.SUPPRESS)
   options = parser.parse_args(arguments)
   try:
-    serve(options.bundle, options.host, options.port, options.threads)
+    serve(**vars(options))
   except (BundleError, UserError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2

@@ -117,6 +117,23 @@ def test_two_processes_do_what_is_simulated(bundle, monkeypatch):
         assert np.median(asked) < 3 * np.median(simulated.ms[simulated.answered])
 
 
+def test_server_that_dies_is_no_measurement(bundle):
+  network = Network(bundle, 1)
+  world = World(
+    device_ms=np.ones((1, 3)),
+    server_ms=np.ones((1, 3)),
+    request_ms=np.ones(1),
+    link=Link(bandwidth=100, round_trip=0),
+    sizes=np.ones(3, int),
+    answer_size=16,
+    watts=Watts(1, 1, 1),
+    deadline_ms=1000,
+  )
+  for plan in (Plan('server', 0, 2), Plan('deadline', 1, 2, 2.0, in_time=True)):
+    with pytest.raises(RunError, match='the server does not answer any more'):
+      loopback.answer_all(network, 1, world, plan, IMAGES[:2], 'float16')
+
+
 def test_bytes_of_http_are_those_of_the_simulation():
   assert REQUEST_HEAD + ANSWER_HEAD == 225
 

@@ -103,6 +103,58 @@ def test_deadline_decides_whether_an_image_is_sent(network, port):
   assert asked.expected_ms < 90_000  # so that it is asked again some time
 
 
+def test_server_that_did_not_answer_is_asked_again(network, port):
+  asked = server(network, 1)  # nothing listens there
+  network.prepare(100, asked)
+  asked._address = ('127.0.0.1', port)
+  found = []
+  while ANSWERED not in found and len(found) < 30:
+    found.append(network.answer(IMAGES[0], deadline_ms=100, policy=NEVER, server=asked).server)
+  assert 1 < len(found) < 30
+  assert found[0].startswith('not asked') and 'refused' in found[0]
+
+
+@pytest.mark.parametrize(
+  'url', ['http://.x:1', 'http://a..b:1', f'http://{"a" * 80}:1', 'http://h:0', 'http://u@h:1']
+)
+def test_address_that_cannot_be_one_is_one_line(network, url):
+  with pytest.raises(BundleError, match='write http://HOST:PORT'):
+    Server(url, network.bundle, 'early')
+
+
+def test_connection_without_a_request_is_closed(network, monkeypatch):
+  monkeypatch.setattr(server_of_bundle, 'BODY_SECONDS', 0.2)
+  running = server_of_bundle.make_server(network)
+  with server_of_bundle.listen('127.0.0.1', 0) as listening:
+    thread = threading.Thread(target=running.run, kwargs={'sockets': [listening]})
+    thread.start()
+    for begun in (b'', b'POST /answer HTTP/1.1\r\nHost: x'):
+      with socket.create_connection(listening.getsockname(), timeout=10) as silent:
+        silent.sendall(begun)
+        assert silent.recv(100) == b''  # closed by the server
+    running.should_exit = True
+    thread.join()
+
+
+def test_server_of_a_killed_program_ends(bundle):
+  code = f"""
+import os, pathlib
+from mecl_jax.deploy.loopback import serving
+with serving(pathlib.Path({str(bundle)!r}), 1) as port:
+  print(port, flush=True)
+  os.kill(os.getpid(), 9)
+"""
+  done = subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+  port, end = int(done.stdout), time.monotonic() + 20
+  while time.monotonic() < end:
+    try:
+      socket.create_connection(('127.0.0.1', port), timeout=1).close()
+    except OSError:
+      return
+    time.sleep(0.05)
+  pytest.fail('it still listens')
+
+
 def request(port, path, body=b'', method='POST', **headers):
   """Returns status and text of an answer."""
   connection = http.client.HTTPConnection('127.0.0.1', port, timeout=10)

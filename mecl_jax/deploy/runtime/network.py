@@ -110,7 +110,7 @@ class Network:
     chosen = None if limited and policy is None else self.policy(policy)
     need(segments is None or segments > 0, f'segments is {segments}; it must be 1 or more')
     if deadline_ms is not None:
-      self._prepare_deadline(deadline_ms, server)
+      self.prepare(deadline_ms, server)
     end = math.inf if deadline_ms is None else deadline_ms
     outcome, found = '', None
     if server is not None and server.start == 0:
@@ -151,8 +151,8 @@ class Network:
     With a deadline, it measures the times of the segments before the first image.
     """
     self.policy(policy)  # an unknown name is an error now, not at the first image
-    if deadline_ms is not None and not self.segment_ms:
-      self.measure()
+    if deadline_ms is not None:
+      self.prepare(deadline_ms, server)
     return (self.answer(image, deadline_ms, policy, server=server) for image in images)
 
   def measure(self, seconds: float = 0.5) -> np.ndarray:
@@ -203,7 +203,7 @@ class Network:
         here, x, by_exit = here[rest], [f[rest] for f in x], [z[rest] for z in by_exit]
     return exits, finite(answered)
 
-  def _prepare_deadline(self, deadline_ms: float, server: Server | None) -> None:
+  def prepare(self, deadline_ms: float, server: Server | None = None) -> None:
     """Checks a deadline, and measures what is needed to keep it, unless it was measured before."""
     need(not math.isnan(deadline_ms), 'the deadline is not a number')
     if not self.segment_ms:

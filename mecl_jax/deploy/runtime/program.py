@@ -22,7 +22,7 @@ from mecl_jax.deploy.runtime.remote import ANSWERED, add_server_options, server_
 from mecl_jax.deploy.runtime.rules import sure_policy
 from mecl_jax.deploy.runtime.spending import add_options, check_options, make_spending
 
-PIPE_CLOSED = 141  # exit code of programs that are stopped by it
+INTERRUPTED, PIPE_CLOSED = 130, 141  # exit codes that shells know
 
 
 def read_image(path: Any, shape: list[int]) -> np.ndarray:
@@ -61,7 +61,11 @@ def answer_rows(network: Network, options: argparse.Namespace) -> Iterator[dict[
   server = server_of(options, network.bundle)
   policy = options.policy if options.sure is None else sure_policy(options.sure, len(exits))
   if deadline is not None:
-    network.measure()
+    network.prepare(deadline, server)
+  if server is not None:
+    last = network.policy(policy).last
+    never = f'all images leave at {exits[last]["name"]}, so that none is sent'
+    need(last >= server.start, f'{never}; choose another --policy, or --sure')
   spending = make_spending(network, options)
   for number, path in enumerate(options.images):
     image = read_image(path, network.bundle['image_shape'])
@@ -190,6 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
   except BundleError as error:
     sys.stderr.write(f'early_exit.py: {error}\n')
     return 2
+  except KeyboardInterrupt:
+    return INTERRUPTED
   except BrokenPipeError:  # the reader, as `head`, has read enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
     return PIPE_CLOSED

@@ -18,10 +18,16 @@ from mecl_jax.deploy.runtime.files import identity_of
 from mecl_jax.deploy.runtime.wire import PRECISIONS, pack
 
 IMAGE = 'image'  # as name of an exit: before the first segment
-ANSWERED = 'answered'
+ANSWERED, NO_ANSWER = 'answered', 'no answer'
+TOO_LATE = 'not asked, its answer is expected too late'
 SLOWER = 1.2  # factor for the expected time of a request
 RECOVERY = 0.2  # share by which the expected time falls back with each image that is not sent
 TRIALS = 5  # requests that `expect` takes the median of
+
+
+def is_late(outcome: str) -> bool:
+  """Returns whether time alone is why a request has no answer."""
+  return outcome == TOO_LATE or NO_ANSWER in outcome
 
 
 class Server:
@@ -73,7 +79,7 @@ class Server:
     self._path = f'/answer?{urllib.parse.urlencode(query)}'
     self._connection: http.client.HTTPConnection | None = None
     self.outcome = ''
-    self._measured_ms = 0.0
+    self._measured_ms, self._failure = 0.0, ''  # the reason why the last request had no answer
     self.expected_ms: float | None = None
 
   def ask(
@@ -90,7 +96,7 @@ class Server:
       float32 [classes], or None; `outcome` then has the reason.
     """
     if self.expected_ms is not None and self.expected_ms > left_ms:
-      self.outcome = 'not asked, its answer is expected too late'
+      self.outcome = TOO_LATE + (f' (the last request: {self._failure})' if self._failure else '')
       self.expected_ms = self._recovered(self.expected_ms)
       return None
     timeout_ms, began = min(self._timeout_ms, left_ms), time.perf_counter()
@@ -100,23 +106,30 @@ class Server:
       self.outcome = ANSWERED
     except (OSError, http.client.HTTPException, BundleError) as error:
       self.close()
-      is_late = isinstance(error, (TimeoutError, socket.timeout))
-      self.outcome = f'no answer in {timeout_ms:.0f} ms' if is_late else first_line(error)
+      timed_out = isinstance(error, (TimeoutError, socket.timeout))
+      self.outcome = f'{NO_ANSWER} in {timeout_ms:.3g} ms' if timed_out else first_line(error)
       logits = None
+    self._failure = self.outcome if logits is None else ''
     if self.expected_ms is not None:
       passed_ms = 1000 * (time.perf_counter() - began)
+      if logits is not None and not self._measured_ms:  # the first answer
+        self._measured_ms = passed_ms
       # It rises at once and falls gradually, since late is worse.
       self.expected_ms = max(SLOWER * passed_ms, self._recovered(self.expected_ms))
     return logits
 
   def expect(self, x: list[np.ndarray], before: np.ndarray | None) -> None:
-    """Measures the time of a request, for deadlines; without an answer, it is the timeout."""
+    """Measures the time of a request, for deadlines.
+
+    Without an answer the timeout is expected, from which the expected time then falls until the
+    server is asked again.
+    """
     times: list[float] = []
     for _ in range(TRIALS):
       began = time.perf_counter()
       if self.ask(x, before) is None:
-        times = [self._timeout_ms]
-        break
+        self._measured_ms, self.expected_ms = 0.0, SLOWER * self._timeout_ms
+        return
       times.append(1000 * (time.perf_counter() - began))
     self._measured_ms = float(np.median(times))
     self.expected_ms = SLOWER * self._measured_ms
@@ -200,12 +213,14 @@ def _address(url: str) -> tuple[str, int]:
   """Returns host and port of 'http://HOST:PORT'."""
   try:
     parts = urllib.parse.urlsplit(url)
-    host, port = parts.hostname, parts.port or 80
-  except ValueError:
-    host, port = None, 0
-  fits = host and parts.scheme == 'http' and parts.path in ('', '/') and not parts.query
-  need(fits, f'the server is {url!r:.100}; write http://HOST:PORT')
-  return str(host), port
+    host, port = parts.hostname or '', 80 if parts.port is None else parts.port
+    host.encode('idna')
+  except ValueError:  # also of letters that no host name has
+    host, port = '', 0
+  fits = host and port and parts.scheme == 'http' and parts.path in ('', '/')
+  more = parts.query or parts.fragment or parts.username is not None
+  need(fits and not more, f'the server is {url!r:.100}; write http://HOST:PORT')
+  return host, port
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +230,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--until', help='exit that answers on the server; default: the last')
   parser.add_argument('--send-as', default='float16', help='float16 (default) or int8')
   parser.add_argument('--timeout-ms', type=float, default=1000, help='default: 1000')
-  parser.add_argument('--sure', type=float, help='probability to leave at, instead of a policy')
+  parser.add_argument(
+    '--sure', type=float, help='probability to leave at, not scaled by the temperature; no policy'
+  )
 
 
 def server_of(options: argparse.Namespace, bundle: dict[str, Any]) -> Server | None:

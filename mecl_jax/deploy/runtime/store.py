@@ -89,7 +89,8 @@ class Store:
   def pay(self, segments: int) -> float:
     """Pays for an image that ran so many segments; returns the cost, which is 0 for none."""
     cost = self._sums[segments]
-    self.level = max(0.0, self.level - cost)
+    left = self.level - cost
+    self.level = left if left > SLACK * cost else 0.0
     return cost
 
 

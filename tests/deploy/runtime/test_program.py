@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from mecl_jax.deploy.runtime.network import Network
 from mecl_jax.deploy.runtime.program import main, read_image
 from tests.deploy.bundles import (
   NAMES,
@@ -52,6 +53,22 @@ def run(bundle, capsys):
     return code, output.splitlines(), errors.splitlines()
 
   return call
+
+
+def test_ctrl_c_ends_without_a_word(run, files, monkeypatch):
+  def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(Network, 'answer', interrupted)
+  assert run(*files) == (130, [], [])
+
+
+def test_policy_by_which_no_image_is_sent_is_one_line(run, files):
+  code, lines, errors = run(
+    *(files[0], '--policy=second', '--server=http://127.0.0.1:1', '--send-after=middle')
+  )
+  message = 'all images leave at middle, so that none is sent; choose another --policy, or --sure'
+  assert (code, lines, errors) == (2, [], [f'early_exit.py: {message}'])
 
 
 def test_line_for_each_image(run, files):
