@@ -58,7 +58,7 @@ def get_study():
     },
     budgets=(300,),
     budget_of='joint',
-    seeds=range(4),
+    seeds=range(8),
     trials=len(RATES),
     search_seeds=(100,),
   )
