@@ -34,8 +34,8 @@ from mecl_jax.durations import listed
 from mecl_jax.errors import UserError
 
 MODES = (
-  *('train', 'evaluate', 'latency', 'export', 'energy', 'offload', 'compare', 'difficulty'),
-  'describe',
+  *('train', 'evaluate', 'latency', 'export', 'energy', 'offload'),  # of one run
+  *('compare', 'difficulty', 'describe'),
 )
 GIVE_CONFIG = (
   f'give --config=NAME (one of: {", ".join(config_lib.config_names())}), --config=FILE.py,'

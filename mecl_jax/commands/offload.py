@@ -184,7 +184,7 @@ def _write(run: Run, fields: dict[str, Any]) -> None:
   figure = draw_offload(policies, real)
   title = f'Split between device and server: {run.dataset.name}'
   write_page(folder, title, page.facts(fields), [], page.sections(figure, bool(real)), tables)
-  save_png(draw_offload(policies, real), folder / 'offload.png')
+  save_png(figure, folder / 'offload.png')
   run.console.print(policy_table(fields))
   if real:
     run.console.print(real_table(real))

@@ -122,7 +122,8 @@ class Outcome:
   Attributes:
     classes: int [N], of the answers.
     exits: int [N], that answer, from 0.
-    asked, answered: bool [N], whether the server is asked, and whether its answer is used.
+    asked: bool [N], whether the image is sent to the server.
+    answered: bool [N], whether the answer is that of the server; false if it comes too late.
     ms: float64 [N], until the answer.
     compute_ms: float64 [N], of the device.
     sent: float64 [N], bytes sent and received, with HTTP.

@@ -171,6 +171,8 @@ def make_server(network: Network) -> Any:
       self._watch()
 
     def _watch(self, before: Any = False) -> None:
+      # `cycle` is the last request, None before the first one. A connection that waits, and waited
+      # for as long behind the same request (`before`; False: it did not wait), is closed.
       waits = self.cycle is None or self.cycle.response_complete
       if waits and before is self.cycle:
         self.transport.close()
