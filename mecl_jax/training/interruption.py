@@ -18,6 +18,8 @@ HANDLED = signal.SIGINT, signal.SIGTERM
 ONE_SIGNAL_SECONDS = 1.0
 HINT_SECONDS = 3.0  # after which a run in a terminal that has not stopped prints what can be done
 _watched = False  # whether `watch` was called
+_stored = False  # whether a run has stored the signal; the run may have ended since
+_forking = threading.local()  # `.mask`: the signals that the forking thread held back before
 
 
 class Interrupted(Exception):
@@ -48,8 +50,10 @@ class Interruption:
     return self
 
   def __exit__(self, error: type[BaseException] | None, *_) -> None:
+    global _stored
     self._restore()
     if self._signal and not error and not self._reported:  # after the last safe point
+      _stored = False
       signal.raise_signal(self._signal)
 
   @property
@@ -64,8 +68,10 @@ class Interruption:
     self._previous = {number: signal.signal(number, self._store) for number in HANDLED}
 
   def _store(self, number: int, frame: types.FrameType | None) -> None:
+    global _stored
     if not self._signal:
       self._signal = number
+      _stored = True
     else:
       self._restore()
       signal.raise_signal(number)
@@ -99,7 +105,9 @@ def watch() -> None:
   signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
   for number in HANDLED:  # signals with a handler are written to the pipe
     signal.signal(number, _leave_to_thread)
-  os.register_at_fork(after_in_child=_stop_watching)
+  os.register_at_fork(
+    before=_hold_signals, after_in_parent=_release_signals, after_in_child=_stop_watching
+  )
   threading.Thread(target=_end_at_signal, args=(reader,), name='signals', daemon=True).start()
 
 
@@ -121,23 +129,38 @@ def _leave_to_thread(number: int, frame: types.FrameType | None) -> None:
   pass
 
 
+def _hold_signals() -> None:
+  """Holds signals back during a fork: the child would report its own through this pipe."""
+  _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+
+
+def _release_signals() -> None:
+  signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
 def _stop_watching() -> None:
   """Gives a forked process, which Ctrl-C in a terminal reaches too, the usual handlers."""
   signal.set_wakeup_fd(-1)
   signal.signal(signal.SIGINT, signal.default_int_handler)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  _release_signals()
 
 
 def _end_at_signal(reader: int) -> None:
   number = _next_signal(reader)
-  if not _waiting():
-    _end(number, 'stopped by', 'resume')
+  _end_unless_stored(number)
   time.sleep(ONE_SIGNAL_SECONDS)
+  _end_unless_stored(number)  # the run has ended without another safe point
   while select.select([reader], [], [], 0)[0]:
     os.read(reader, 1)
   if not select.select([reader], [], [], HINT_SECONDS)[0] and sys.stderr.isatty():
     print('stopping at the next step; Ctrl-C again stops at once', file=sys.stderr, flush=True)
   _end(_next_signal(reader), 'stopped at once by', 'resume from the last checkpoint')
+
+
+def _end_unless_stored(number: int) -> None:
+  if not (_waiting() or _stored):
+    _end(number, 'stopped by', 'resume')
 
 
 def _next_signal(reader: int) -> int:

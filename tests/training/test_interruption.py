@@ -163,17 +163,27 @@ def test_later_second_signal_ends_the_program():
   )
 
 
+def test_signal_after_the_last_safe_point_ends_the_program():
+  script = WAITING.format(stops=True).replace('run.check()', 'pass\ntime.sleep(20)')
+  process = start(['-c', script])
+  assert process.stdout.readline() == 'busy\n'
+  process.send_signal(signal.SIGINT)
+  line = 'stopped by SIGINT; run the same command again to resume\n'
+  assert ended(process) == (130, line)
+
+
 def test_signal_of_a_forked_process_is_not_one_of_the_program():
   script = WAITING.format(stops=True).replace(
     "print('busy'",
     """
   import os, signal, time
-  child = os.fork()
-  if not child:
-    time.sleep(20)
-  time.sleep(0.2)
-  os.kill(child, signal.SIGTERM)
-  assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+  for _ in range(20):  # also in the moment in which a child still has the handlers of its parent
+    child = os.fork()
+    if not child:
+      time.sleep(20)
+      os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
   print('busy'""",
   )
   process = start(['-c', script])
