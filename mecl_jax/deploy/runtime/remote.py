@@ -15,7 +15,7 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import identity_of
-from mecl_jax.deploy.runtime.wire import PRECISIONS, pack
+from mecl_jax.deploy.runtime.wire import codings_of, pack
 
 IMAGE = 'image'  # as name of an exit: before the first segment
 ANSWERED, NO_ANSWER = 'answered', 'no answer'
@@ -41,11 +41,12 @@ class Server:
     bundle: the fields of bundle.json.
     after: name of the last exit on the device, or 'image': the image itself is sent.
     until: name of the exit that answers on the server; None: the last one.
-    send_as: 'float16' or 'int8', of feature maps.
+    send_as: 'float16' or 'int8', of feature maps; or a bottleneck of the bundle.
     timeout_ms: of a request with its answer.
 
   Attributes:
     start: number of the first segment on the server, from 0.
+    send_as: as given.
     stop: number of the exit that answers there, from 0.
     outcome: of the last `ask`: 'answered', or why there is no answer.
     expected_ms: expected time of a request; None before `expect`.
@@ -71,10 +72,11 @@ class Server:
     after_start = names[self.start :]
     need(until in after_start, f'{until!r} is not one of {", ".join(after_start)}')
     self.stop = names.index(until)
-    need(send_as in PRECISIONS, f'{send_as!r} is not one of {", ".join(PRECISIONS)}')
+    codings = codings_of(bundle, self.start)
+    need(send_as in codings, f'{send_as!r} is not one of {", ".join(codings)}, after {after}')
     need(0 < timeout_ms < math.inf, f'the timeout is {timeout_ms} ms; it must be above 0')
     self._address = _address(url)
-    self._bundle, self._send_as, self._timeout_ms = bundle, send_as, timeout_ms
+    self._bundle, self.send_as, self._timeout_ms = bundle, send_as, timeout_ms
     query = {'bundle': identity_of(bundle), 'start': self.start, 'stop': self.stop, 'as': send_as}
     self._path = f'/answer?{urllib.parse.urlencode(query)}'
     self._connection: http.client.HTTPConnection | None = None
@@ -88,7 +90,7 @@ class Server:
     """Asks for the logits of the exit `stop`.
 
     Args:
-      x: features of one image behind the exit, or the image, [1, ..] each.
+      x: features of one image behind the exit or their codes, or the image, [1, ..] each.
       before: float32 [1, classes], the logits of that exit; None for an image.
       left_ms: until the deadline. If the answer is expected later, nothing is sent.
 
@@ -101,7 +103,7 @@ class Server:
       return None
     timeout_ms, began = min(self._timeout_ms, left_ms), time.perf_counter()
     try:
-      body = pack(self._bundle, self.start, self._send_as, x, before)
+      body = pack(self._bundle, self.start, self.send_as, x, before)
       logits = self._request(body, began + timeout_ms / 1000)
       self.outcome = ANSWERED
     except (OSError, http.client.HTTPException, BundleError) as error:
@@ -228,7 +230,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--server', help='http://HOST:PORT of the server for unsure images')
   parser.add_argument('--send-after', help="exit after which they are sent, or 'image'")
   parser.add_argument('--until', help='exit that answers on the server; default: the last')
-  parser.add_argument('--send-as', default='float16', help='float16 (default) or int8')
+  parser.add_argument(
+    '--send-as', default='float16', help='float16 (default), int8, or a bottleneck of the bundle'
+  )
   parser.add_argument('--timeout-ms', type=float, default=1000, help='default: 1000')
   parser.add_argument(
     '--sure', type=float, help='probability to leave at, not scaled by the temperature; no policy'

@@ -15,8 +15,9 @@ values are those of the test split.
 
 A simulation adds the measured times of the segments on both sides (an image has those of one
 measured round), what a request takes beside them, the round trip, and the time that its bytes
-occupy the link. Server predictions are of features in the precision in which they are sent. Energy
-is that of the device: its time to compute, to send and to wait, times the power of each."""
+occupy the link. Server predictions are of features in the precision in which they are sent, or of
+those that the server restores from the codes of a bottleneck. Energy is that of the device: its
+time to compute, to send and to wait, times the power of each."""
 REAL = """The same policies, answered image by image by a device and a server that are two
 processes on this machine. A proxy between them delays what it forwards: by the time that the bytes
 occupy the link, and by half of the round trip in each direction. Difference: measured mean time
@@ -34,13 +35,12 @@ def facts(fields: Mapping[str, Any]) -> dict[str, str]:
     ' + '.join(milliseconds(ms) for ms in fields[name]) for name in ('device_ms', 'server_ms')
   )
   device, server = times
-  sizes = zip(['image', *fields['exits']], fields['sizes'], strict=False)
+  sizes = (f'{each["after"]} {each["bytes"]:,} ({each["send_as"]})' for each in fields['sizes'])
   return {
     'link': f'{settings["bandwidth"]:g} Mbit/s, round trip {settings["round_trip"]:g} ms',
     'device': f'{device} ms per segment, {settings["device_slowdown"]:g} times those here',
     'server': f'{server} ms per segment, and {milliseconds(fields["request_ms"])} ms per request',
-    'bytes sent after': ', '.join(f'{name} {size:,}' for name, size in sizes),
-    'precision': settings['send_as'],
+    'bytes sent after': ', '.join(sizes),
     'deadline': f'{settings["deadline"]:g} ms',
     'power': f'{settings["compute_watts"]:g} W computing, {settings["send_watts"]:g} W sending,'
     f' {settings["wait_watts"]:g} W waiting',
