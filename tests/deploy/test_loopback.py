@@ -80,7 +80,8 @@ def test_slower_device_takes_its_multiple(bundle):
   fast, slow = Network(bundle, 1), loopback.SlowNetwork(bundle, 1, 50)
   expected = slow._least_ms
   times = slow.measure(0.05)
-  assert (times >= expected).all() and np.median(times.sum(axis=1)) < 3 * sum(expected)
+  # A busy machine may take longer, but not in all rounds.
+  assert (times >= expected).all() and (times.min(axis=0) < 3 * np.array(expected)).all()
   ratios = np.array(expected) / np.median(fast.measure(0.2), axis=0)
   assert ((ratios > 10) & (ratios < 250)).all()  # of the same machine at another moment
   np.testing.assert_array_equal(fast(IMAGES).logits, slow(IMAGES).logits)

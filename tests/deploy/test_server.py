@@ -230,6 +230,20 @@ def test_dead_server_leaves_the_answer_to_the_device(network):
   assert answer.exit == 2 and 'refused' in answer.server
 
 
+def test_dead_server_is_asked_less_and_less_without_a_deadline(network, port):
+  asked = server(network, 1)  # nothing listens there
+
+  def outcomes(count):
+    answers = (network.answer(IMAGES[0], policy=NEVER, server=asked) for _ in range(count))
+    return ''.join(answer.server[0] for answer in answers)
+
+  refused, not_asked = '[', 'n'
+  expected = ''.join(refused + not_asked * rests for rests in (1, 3, 7))
+  assert outcomes(14) == expected
+  asked._address = ('127.0.0.1', port)
+  assert outcomes(3) == 'aaa'  # answered again
+
+
 @pytest.mark.parametrize('drips', [False, True])
 def test_slow_server_leaves_the_answer_to_the_device(network, drips):
   ended = threading.Event()

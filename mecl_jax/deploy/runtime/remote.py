@@ -22,6 +22,7 @@ ANSWERED, NO_ANSWER = 'answered', 'no answer'
 TOO_LATE = 'not asked, its answer is expected too late'
 SLOWER = 1.2  # factor for the expected time of a request
 RECOVERY = 0.2  # share by which the expected time falls back with each image that is not sent
+MOST_RESTS = 64  # images, at most, that are not sent after requests without an answer
 TRIALS = 5  # requests that `expect` takes the median of
 
 
@@ -34,6 +35,8 @@ class Server:
   """The segments behind an exit, on a server with the same bundle.
 
   A request that fails in any way, or takes too long, has no answer: the device goes on by itself.
+  After it, without a deadline, the next image is not sent; after a second one in a row the next
+  three, and so on up to 63.
   One connection is kept; it is opened again if the server has closed it.
 
   Args:
@@ -82,6 +85,7 @@ class Server:
     self._connection: http.client.HTTPConnection | None = None
     self.outcome = ''
     self._measured_ms, self._failure = 0.0, ''  # the reason why the last request had no answer
+    self._failures, self._rests = 0, 0  # in a row; images that are not sent before the next request
     self.expected_ms: float | None = None
 
   def ask(
@@ -101,6 +105,10 @@ class Server:
       self.outcome = TOO_LATE + (f' (the last request: {self._failure})' if self._failure else '')
       self.expected_ms = self._recovered(self.expected_ms)
       return None
+    if self.expected_ms is None and self._rests:
+      self._rests -= 1
+      self.outcome = f'not asked (the last request: {self._failure})'
+      return None
     timeout_ms, began = min(self._timeout_ms, left_ms), time.perf_counter()
     try:
       body = pack(self._bundle, self.start, self.send_as, x, before)
@@ -112,6 +120,8 @@ class Server:
       self.outcome = f'{NO_ANSWER} in {timeout_ms:.3g} ms' if timed_out else first_line(error)
       logits = None
     self._failure = self.outcome if logits is None else ''
+    self._failures = 0 if logits is not None else self._failures + 1
+    self._rests = min(2**self._failures, MOST_RESTS) - 1
     if self.expected_ms is not None:
       passed_ms = 1000 * (time.perf_counter() - began)
       if logits is not None and not self._measured_ms:  # the first answer
