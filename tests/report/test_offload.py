@@ -96,7 +96,7 @@ def test_page(tmp_path):
   tables = {'policies': POLICIES, 'real': REAL}
   shown = sections(draw_offload(POLICIES, REAL), has_real=True)
   text = write_page(tmp_path, 'Split', facts(FIELDS), [], shown, tables).read_text()
-  assert '20.0 + 20.0 ms per segment' in text and 'image 64 (uint8), a 2,000 (bottleneck4)' in text
+  assert '20.0 + 20.0 ms per segment' in text and 'image 64 (uint8); a 2,000 (bottleneck4)' in text
   assert 'Two processes' in text and (tmp_path / 'figures/offload.svg').exists()
   text = write_page(
     tmp_path, 'Split', {}, [], sections(draw_offload(POLICIES, []), has_real=False),
