@@ -7,12 +7,13 @@ from flax import nnx
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from mecl_jax.commands import bottlenecks
 from mecl_jax.commands.outcome import predictions_of
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.commands.session import restored_run
 from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import bundle, check, points, quantise
-from mecl_jax.deploy.convert import Model, convert
+from mecl_jax.deploy.convert import Codec, Model, convert
 from mecl_jax.deploy.predict import predict
 from mecl_jax.evaluation import calibration
 from mecl_jax.evaluation.costs import make_costs
@@ -22,7 +23,7 @@ from mecl_jax.evaluation.predictions import TEST, VALIDATION, Predicted, predict
 from mecl_jax.models import MultiExit, exit_costs
 from mecl_jax.report.pictures.bundle import draw_bundle
 from mecl_jax.report.style import evenly
-from mecl_jax.report.tables.bundle import exit_table, point_table
+from mecl_jax.report.tables.bundle import bottleneck_table, exit_table, point_table
 from mecl_jax.training.checkpoints import Position
 from mecl_jax.training.log import doing, make_console, work
 from mecl_jax.training.run import Run, build_model
@@ -61,6 +62,7 @@ def export(
     targets = points.parse(run.config.export.points)
     model, images = _in_float32(run), evenly(run.dataset.validation.images, check.IMAGES)
     models = _converted(run, model)
+    codecs = bottlenecks.converted(run, position, model, models)
     expected = predict_in_jax(model, images)
     difference = check.check_logits(model.exit_names, expected, predict(models, images))
     if run.config.export.quantise != quantise.NONE:
@@ -71,7 +73,7 @@ def export(
       'largest_difference': difference,
       'tolerance': check.TOLERANCE,
     }
-    content = _content(run, position, models, targets, figures)
+    content = _content(run, position, models, codecs, targets, figures)
     name = '-'.join((FOLDER, *([] if content.precision == 'float32' else [content.precision])))
     with replacing(run.workdir) as folder:
       (folder / name).mkdir()
@@ -81,6 +83,8 @@ def export(
       run.interruption.check()
     console.print(exit_table(fields))
     console.print(point_table(fields, ties))
+    if any(each['bottlenecks'] for each in fields['exits']):
+      console.print(bottleneck_table(fields))
     console.print(f'bundle: {run.workdir / name}', soft_wrap=True)
     return fields
 
@@ -120,6 +124,7 @@ def _content(
   run: Run,
   position: Position,
   models: list[Model],
+  codecs: list[list[Codec]],
   targets: dict[str, Target],
   figures: dict[str, Any],
 ) -> bundle.Content:
@@ -134,6 +139,7 @@ def _content(
   quantised = run.config.export.quantise
   return bundle.Content(
     models=models,
+    bottlenecks=bottlenecks.measured(run, models, codecs),
     precision='float32' if quantised == quantise.NONE else quantised,
     image_shape=run.dataset.image_shape,
     class_names=run.dataset.class_names,

@@ -12,7 +12,7 @@ from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import loopback
 from mecl_jax.deploy.installed import check_can_serve
 from mecl_jax.deploy.link import Link
-from mecl_jax.deploy.offload import Side, Watts, World, simulate, summary
+from mecl_jax.deploy.offload import Side, Watts, Way, World, simulate, summary
 from mecl_jax.deploy.offload_choice import Found, Target, best, choose, parse_target, setting
 from mecl_jax.deploy.runtime.errors import BundleError
 from mecl_jax.deploy.runtime.network import Network
@@ -86,7 +86,7 @@ def offload(
       'device_ms': np.median(world.device_ms, axis=0).tolist(),
       'server_ms': np.median(world.server_ms, axis=0).tolist(),
       'request_ms': float(np.median(world.request_ms)),
-      'sizes': world.sizes.tolist(),
+      'sizes': [_size(run, world, way) for way in world.sizes],
       'policies': policies,
       'real': real,
     }
@@ -109,7 +109,13 @@ def _side(run: Run, network: Network, name: str, split: Split) -> Side:
   images, labels = (evenly(values, settings.images) for values in (split.images, split.labels))
   title = f'predicting {name} on both sides'
   with work(run.console, title, len(images), run.interruption.check) as on_batch:
-    return predict_sides(network, name, images, labels, settings.send_as, on_batch)
+    return predict_sides(network, name, images, labels, _ways(run, network), on_batch)
+
+
+def _ways(run: Run, network: Network) -> list[Way]:
+  """Returns the ways to continue on the server that are compared."""
+  starts, send_as = range(len(network.bundle['exits'])), run.config.offload.send_as
+  return [*(Way(start, send_as) for start in starts), *loopback.bottleneck_ways(network.bundle)]
 
 
 def _world(run: Run, network: Network, server: Network) -> World:
@@ -117,21 +123,38 @@ def _world(run: Run, network: Network, server: Network) -> World:
   settings, bundle = run.config.offload, network.bundle
   with doing(run.console, 'measuring device and server'):
     device_ms, server_ms = (each.measure(MEASURED_SECONDS) for each in (network, server))
+    encoding, decoding = (loopback.coding_ms(each) for each in (network, server))
     request_ms = np.array([settings.request_ms])
     if not settings.request_ms:
       with loopback.serving(run.workdir / FOLDER, settings.threads) as port:
         request_ms = loopback.request_ms(network, port, server_ms)
   run.interruption.check()
-  exits = range(len(bundle['exits']))
   return World(
     device_ms=device_ms,
     server_ms=server_ms,
     request_ms=request_ms,
     link=Link(settings.bandwidth, settings.round_trip),
-    sizes=np.array([body_length(bundle, start, settings.send_as) for start in exits]),
+    sizes={way: body_length(bundle, *way) for way in _ways(run, network)},
+    coding_ms={
+      way: (settings.device_slowdown * encoding[way][0], decoding[way][1]) for way in encoding
+    },
     answer_size=4 * len(bundle['class_names']),
     watts=Watts(settings.compute_watts, settings.send_watts, settings.wait_watts),
     deadline_ms=settings.deadline,
+  )
+
+
+def _size(run: Run, world: World, way: Way) -> Row:
+  """Returns what is sent after an exit, in bytes, and the times of a bottleneck."""
+  encoding, decoding = world.coding_ms.get(way, (None, None))
+  return row(
+    {
+      'after': ('image', *run.model.exit_names)[way.start],
+      'send_as': way.send_as if way.start else 'uint8',
+      'bytes': world.sizes[way],
+      'encoding_ms': encoding,
+      'decoding_ms': decoding,
+    }
   )
 
 
@@ -169,7 +192,7 @@ def _real_rows(
   ):
     for number, (kind, each) in enumerate(found.items()):
       on_image(number * len(kept))
-      real = loopback.answer_all(network, port, world, each.plan, images, settings.send_as)
+      real = loopback.answer_all(network, port, world, each.plan, images)
       compared = loopback.compare(real, simulate(each.plan, side, world), side.labels, world)
       rows.append(row({'policy': kind, 'images': len(kept), **compared}))
   return rows

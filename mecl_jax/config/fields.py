@@ -229,6 +229,15 @@ _EXPORT = Group(
       'operating points: each may lose at most this validation accuracy against the final exit, or'
       ' take at most this many MACs per image',
     ),
+    'bottlenecks': Field(
+      (),
+      counts(10**4, none=True),
+      'channels of learned bottlenecks behind each exit, which are sent to a server instead of'
+      ' feature maps: a byte for each channel and each patch of 2x2 positions; `()`: none',
+    ),
+    'bottleneck_duration': Field(
+      '2 epochs', duration(share=False), 'training of each bottleneck; the network stays as it is'
+    ),
   },
 )
 

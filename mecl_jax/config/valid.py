@@ -197,13 +197,18 @@ def number_or_numbers_or(name: str, text: str, test: Callable[[float], bool]) ->
   return Valid(f'{text}, several of these, or `{name}`', holds)
 
 
-def counts(high: int) -> Valid:
-  """Returns the kind of a field that holds different whole numbers from 1 to `high`."""
+def counts(high: int, *, none: bool = False) -> Valid:
+  """Returns the kind of a field that holds different whole numbers from 1 to `high`.
+
+  Args:
+    high: the largest.
+    none: whether there may be no number.
+  """
 
   def holds(values: Any) -> bool:
     if not _is_list(values) or not all(_is_whole(v) and 1 <= v <= high for v in values):
       return False
-    return 0 < len(set(values)) == len(values)
+    return (none or len(values) > 0) and len(set(values)) == len(values)
 
   return Valid(f'whole numbers, 1 to {high}, each once', holds)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mecl_jax.deploy import early_exit, points
-from mecl_jax.deploy.convert import Model
+from mecl_jax.deploy.convert import Codec, Features, Model
 from mecl_jax.deploy.readme import render_readme
 from mecl_jax.evaluation.costs import UnitCosts
 from mecl_jax.evaluation.operating_points import Target
@@ -30,11 +30,21 @@ Draw = Callable[[pathlib.Path, Mapping[str, Any], Sequence[int]], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Measured:
+  """A bottleneck, and what the exits behind it predict of validation and test through it."""
+
+  codec: Codec
+  validation: Predicted
+  test: Predicted
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Content:
   """What a bundle is made of.
 
   Attributes:
     models: the segments, first to last.
+    bottlenecks: behind each exit.
     precision: 'float32', 'float16' or 'int8'.
     image_shape: (height, width, channels).
     class_names: by class.
@@ -50,6 +60,7 @@ class Content:
   """
 
   models: Sequence[Model]
+  bottlenecks: Sequence[Sequence[Measured]]
   precision: str
   image_shape: Sequence[int]
   class_names: Sequence[str]
@@ -79,6 +90,9 @@ def write_bundle(folder: pathlib.Path, content: Content, draw: Draw) -> dict[str
   """
   for number, model in enumerate(content.models, 1):
     (folder / _file(number)).write_bytes(model.data)
+    for each in content.bottlenecks[number - 1]:
+      (folder / _coder_file(number, each.codec, 'encoder')).write_bytes(each.codec.encoder)
+      (folder / _coder_file(number, each.codec, 'decoder')).write_bytes(each.codec.decoder)
   write_text(folder / RUNTIME, early_exit.source())
   fields = _fields(content)
   draw(folder / PICTURE, fields, [len(model.data) for model in content.models])
@@ -118,13 +132,29 @@ def _exit(content: Content, number: int) -> dict[str, Any]:
     'segment_macs': int(early[number] - before),
     'temperature': float(content.temperatures[number]),
     'takes_before': model.takes_before,
-    'features': [
-      {'name': one.name, 'dtype': one.dtype, 'shape': list(one.shape)} for one in model.features
-    ],
+    'features': _features(model.features),
+    'bottlenecks': [_bottleneck(number, each) for each in content.bottlenecks[number]],
     'validation_accuracy': _accuracy(content.validation, number),
     'test_accuracy': _accuracy(content.test, number),
     'checkpoint_validation_accuracy': _accuracy(content.checkpoint[0], number),
     'checkpoint_test_accuracy': _accuracy(content.checkpoint[1], number),
+  }
+
+
+def _features(features: Sequence[Features]) -> list[dict[str, Any]]:
+  return [{'name': one.name, 'dtype': one.dtype, 'shape': list(one.shape)} for one in features]
+
+
+def _bottleneck(number: int, measured: Measured) -> dict[str, Any]:
+  codec, later = measured.codec, range(measured.test.exits)
+  return {
+    'channels': codec.channels,
+    'encoder': _coder_file(number + 1, codec, 'encoder'),
+    'decoder': _coder_file(number + 1, codec, 'decoder'),
+    'codes': _features(codec.codes),
+    'bytes': sum(math.prod(one.shape) for one in codec.codes),
+    'validation_accuracy': [_accuracy(measured.validation, k) for k in later],
+    'test_accuracy': [_accuracy(measured.test, k) for k in later],
   }
 
 
@@ -149,6 +179,10 @@ def _policy(content: Content, name: str) -> dict[str, Any]:
 
 def _file(number: int) -> str:
   return f'segment_{number}.onnx'
+
+
+def _coder_file(number: int, codec: Codec, part: str) -> str:
+  return f'bottleneck{codec.channels}_{number}_{part}.onnx'
 
 
 def _digest(path: pathlib.Path) -> str:

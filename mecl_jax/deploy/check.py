@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 import pathlib
 
+import jax
 import numpy as np
 
+from mecl_jax.deploy.bottleneck import Bottleneck
+from mecl_jax.deploy.convert import Codec
+from mecl_jax.deploy.predict import session
 from mecl_jax.deploy.runtime.network import Network
 from mecl_jax.errors import RunError
 from mecl_jax.evaluation.policies import Policy
 
-IMAGES = 1000  # of the validation split, at most
+IMAGES, CODED_IMAGES = 1000, 64  # of the validation split, at most
 TOLERANCE = 1e-4  # of logits, relative to the largest one
 # Images whose answer may change because a confidence is as close to its threshold as rounding.
 MOST_TIES = 0.01
@@ -39,6 +43,39 @@ def check_logits(exit_names: Sequence[str], ours: np.ndarray, theirs: np.ndarray
         f' largest one, where {TOLERANCE:.0e} is allowed; no bundle is written'
       )
   return float(relative.max())
+
+
+def check_codes(
+  exit_name: str, bottleneck: Bottleneck, codec: Codec, x: Sequence[np.ndarray]
+) -> None:
+  """Compares the codes of the ONNX encoder with those of the network.
+
+  Args:
+    exit_name: of the exit before the bottleneck.
+    bottleneck: as trained.
+    codec: the same as ONNX models.
+    x: features of some images, [N, .., C] each.
+
+  Raises:
+    RunError: more codes differ than rounding explains, or one by more than a level.
+  """
+  run = jax.jit(bottleneck.encode)
+  codes = map(_channels_first, map(np.asarray, run(x)))
+  encoder = session(codec.encoder)
+  names = [one.name for one in encoder.get_inputs()]
+  given = dict(zip(names, map(_channels_first, x), strict=True))
+  found = encoder.run([one.name for one in codec.codes], given)
+  for ours, theirs in zip(codes, found, strict=True):
+    apart = np.abs(ours.astype(int) - theirs)
+    if apart.max() > 1 or apart.mean() > MOST_TIES:
+      raise RunError(
+        f'the bottleneck of {codec.channels} channels behind exit {exit_name}: {apart.mean():.2%}'
+        f' of its codes differ from the network, by up to {apart.max()}; no bundle is written'
+      )
+
+
+def _channels_first(x: np.ndarray) -> np.ndarray:
+  return np.moveaxis(x, -1, 1) if x.ndim == 4 else x
 
 
 def check_answers(

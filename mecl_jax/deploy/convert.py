@@ -4,21 +4,19 @@ ONNX Runtime cannot stop within a model, so that a network that stops at its exi
 models. The number of images is symbolic in each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import itertools
 import logging
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
+from mecl_jax.deploy.bottleneck import Bottleneck
+from mecl_jax.deploy.links import Link, chain
 from mecl_jax.deploy.optimise import optimised
 from mecl_jax.errors import UserError, first_line
-from mecl_jax.inference.segments import Segment, cut
 from mecl_jax.models import MultiExit
-from mecl_jax.models.affine import for_export
 
 OPSET = 18  # of ONNX; read by ONNX Runtime 1.14 (2023) and newer
 IMAGES, BEFORE, LOGITS = 'images', 'before', 'logits'  # inputs and outputs of a segment
@@ -60,29 +58,20 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Link:
-  """A segment and the shapes of its inputs for one image.
+class Codec:
+  """A bottleneck as two ONNX models.
 
   Attributes:
-    exit_name: of the exit at its end.
-    segment: the segment.
-    x: shapes of the images, or of the features of the segment before.
-    before: shape of the logits of the exit before; None if the segment does not take them.
-    following: shapes of its features.
-    used: for each leaf of `x`, whether the segment computes with it.
+    channels: of the codes.
+    encoder: model that takes the features of a segment, and returns their codes.
+    decoder: model that takes codes, and returns features for the next segment.
+    codes: outputs of the encoder.
   """
 
-  exit_name: str
-  segment: Segment
-  x: Any
-  before: Any
-  following: Any
-  used: tuple[bool, ...]
-
-  @property
-  def inputs(self) -> list[Any]:
-    """Shapes of the leaves of `x` that are used."""
-    return list(itertools.compress(jax.tree.leaves(self.x), self.used))
+  channels: int
+  encoder: bytes
+  decoder: bytes
+  codes: tuple[Features, ...]
 
 
 def convert(model: MultiExit, image_shape: Sequence[int]) -> Iterator[Model]:
@@ -96,12 +85,12 @@ def convert(model: MultiExit, image_shape: Sequence[int]) -> Iterator[Model]:
     UserError: a segment has an operation that cannot be converted; the message names its exit.
   """
   inputs: tuple[Features, ...] = (Features(IMAGES, 'uint8', tuple(image_shape)),)
-  chain = _chain(model, image_shape)
-  for number, link in enumerate(chain, 1):
-    used = chain[number].used if number < len(chain) else ()
+  links = chain(model, image_shape)
+  for number, link in enumerate(links, 1):
+    used = links[number].used if number < len(links) else ()
     shapes = list(itertools.compress(jax.tree.leaves(link.following), used))
     features = tuple(
-      Features(f'features_{number}_{k}', str(leaf.dtype), _channels_first(leaf.shape[1:]))
+      Features(f'features_{number}_{k}', str(leaf.dtype), channels_first(leaf.shape[1:]))
       for k, leaf in enumerate(shapes)
     )
     try:
@@ -115,33 +104,27 @@ def convert(model: MultiExit, image_shape: Sequence[int]) -> Iterator[Model]:
     inputs = features
 
 
-def _chain(model: MultiExit, image_shape: Sequence[int]) -> list[_Link]:
-  """Returns the segments with the shapes of their inputs."""
-  x: Any = jax.ShapeDtypeStruct((1, *image_shape), np.uint8)
-  logits, links = None, list[_Link]()
-  for exit_name, segment in zip(model.exit_names, cut(for_export(model)), strict=True):
-    before = logits if segment.is_cascade else None
-    following, logits = jax.eval_shape(segment.run, segment.leaves, x, before)
-    links.append(_Link(exit_name, segment, x, before, following, _used(segment, x, before)))
-    x = following
-  return links
+def convert_bottleneck(bottleneck: Bottleneck, features: Sequence[Features], number: int) -> Codec:
+  """Returns a bottleneck as two ONNX models.
 
-
-def _used(segment: Segment, x: Any, before: Any) -> tuple[bool, ...]:
-  """Returns which leaves of `x` a segment computes with; of others, it needs the shape at most."""
-  traced = jax.make_jaxpr(lambda x: segment.run(segment.leaves, x, _zeros(before)))(x).jaxpr
-  read = {id(one) for equation in traced.eqns for one in equation.invars}
-  read |= {id(one) for one in traced.outvars}
-  return tuple(id(one) in read for one in traced.invars)
-
-
-def _zeros(before: Any) -> jax.Array | None:
-  """Returns logits of a shape, all 0; None for None."""
-  return None if before is None else jnp.zeros(before.shape, before.dtype)
+  Args:
+    bottleneck: before the segment that takes the features.
+    features: outputs of the segment before.
+    number: of the exit behind which it is, from 1, for the names of its codes.
+  """
+  shapes = bottleneck.link.inputs
+  made = jax.eval_shape(bottleneck.encode, shapes)
+  codes = tuple(
+    Features(f'codes_{number}_{k}', 'uint8', channels_first(one.shape[1:]))
+    for k, one in enumerate(made)
+  )
+  encoder = _to_onnx(lambda *x: tuple(bottleneck.encode(x)), shapes, features, codes)
+  decoder = _to_onnx(lambda *x: tuple(bottleneck.decode(x)), made, codes, features)
+  return Codec(bottleneck.channels, encoder, decoder, codes)
 
 
 def _converted(
-  link: _Link, inputs: Sequence[Features], features: Sequence[Features], kept: Sequence[bool]
+  link: Link, inputs: Sequence[Features], features: Sequence[Features], kept: Sequence[bool]
 ) -> bytes:
   """Returns a segment as the bytes of an optimised ONNX model.
 
@@ -151,46 +134,52 @@ def _converted(
     features: its outputs beside the logits.
     kept: for each leaf of `link.following`, whether it is one of these outputs.
   """
-  from jax2onnx import to_onnx  # imported here: it takes seconds
-
-  segment, shapes = link.segment, link.inputs
-  before = [link.before] if segment.is_cascade else []
+  segment, shapes, given = link.segment, link.inputs, list(inputs)
+  if segment.is_cascade:
+    shapes = [*shapes, link.before]
+    given.append(Features(BEFORE, 'float32', link.before.shape[1:]))
 
   def run(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    x = _filled(link, arrays[: len(shapes)])
-    following, logits = segment.run(segment.leaves, x, arrays[-1] if before else None)
+    before = arrays[-1] if segment.is_cascade else None
+    following, logits = segment.run(segment.leaves, link.filled(arrays[: len(inputs)]), before)
     return (logits, *itertools.compress(jax.tree.leaves(following), kept))
+
+  return _to_onnx(run, shapes, given, [Features(LOGITS, 'float32', (0,)), *features])
+
+
+def _to_onnx(
+  run: Callable[..., tuple[jax.Array, ...]],
+  shapes: Sequence[Any],
+  inputs: Sequence[Features],
+  outputs: Sequence[Features],
+) -> bytes:
+  """Returns a function of arrays [B, ..] as the bytes of an optimised ONNX model.
+
+  Args:
+    run: the function.
+    shapes: of its arguments, for one image.
+    inputs, outputs: their names, and shapes in ONNX.
+  """
+  from jax2onnx import to_onnx  # imported here: it takes seconds
 
   # The converter warns of shapes in parts of the graph that are removed afterwards.
   logging.getLogger('onnx_ir').setLevel(logging.ERROR)
   made = to_onnx(
     run,
-    [jax.ShapeDtypeStruct(('B', *one.shape[1:]), one.dtype) for one in (*shapes, *before)],
+    [jax.ShapeDtypeStruct(('B', *one.shape[1:]), one.dtype) for one in shapes],
     opset=OPSET,
-    input_names=[*(one.name for one in inputs), *(BEFORE for _ in before)],
-    output_names=[LOGITS, *(one.name for one in features)],
+    input_names=[one.name for one in inputs],
+    output_names=[one.name for one in outputs],
     inputs_as_nchw=[k for k, one in enumerate(inputs) if _is_feature_map(one)],
-    outputs_as_nchw=[k for k, one in enumerate(features, 1) if _is_feature_map(one)],
+    outputs_as_nchw=[k for k, one in enumerate(outputs) if _is_feature_map(one)],
   )
   return optimised(made.SerializeToString())
-
-
-def _filled(link: _Link, arrays: Sequence[jax.Array]) -> Any:
-  """Returns the input of a segment from the arrays that it computes with, all others 0."""
-  given, batch = iter(arrays), arrays[0].shape[0]
-  leaves, form = jax.tree.flatten(link.x)
-  return jax.tree.unflatten(
-    form,
-    [
-      next(given) if used else jnp.zeros((batch, *leaf.shape[1:]), leaf.dtype)
-      for leaf, used in zip(leaves, link.used, strict=True)
-    ],
-  )
 
 
 def _is_feature_map(one: Features) -> bool:
   return len(one.shape) == 3 and one.name != IMAGES
 
 
-def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+  """Returns the shape in ONNX of features of one image; those of tokens stay as they are."""
   return (shape[-1], *shape[:-1]) if len(shape) == 3 else shape

@@ -6,8 +6,8 @@ import pathlib
 import sys
 
 PARTS = (  # in this order
-  *('errors', 'rules', 'files', 'wire', 'remote', 'network', 'amounts', 'store', 'benchmark'),
-  *('spending', 'program'),
+  *('errors', 'rules', 'files', 'wire', 'remote', 'models', 'network'),
+  *('amounts', 'store', 'benchmark', 'spending', 'program'),
 )
 _FOLDER = pathlib.Path(__file__).parent / 'runtime'
 

@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mecl_jax.deploy.link import ThrottledLink, sleep_until
-from mecl_jax.deploy.offload import Outcome, Plan, World
+from mecl_jax.deploy.offload import Outcome, Plan, Way, World
 from mecl_jax.deploy.runtime.network import Answer, Network
 from mecl_jax.deploy.runtime.remote import ANSWERED, IMAGE, Server, is_late
 from mecl_jax.deploy.runtime.rules import sure_policy
+from mecl_jax.deploy.runtime.wire import codings_of, is_bottleneck
 from mecl_jax.errors import RunError
 
 START_SECONDS = 60  # that the server may take to start
@@ -36,9 +37,13 @@ class SlowNetwork(Network):
 
   def __init__(self, folder: pathlib.Path, threads: int | None, slowdown: float):
     self._least_ms: list[float] = []
+    self._least_encoding_ms: dict[Way, float] = {}
     super().__init__(folder, threads)
     if slowdown > 1:
       self.measure()
+      self._least_encoding_ms = {
+        way: slowdown * encoding for way, (encoding, _) in coding_ms(self).items()
+      }
       self._least_ms, self.segment_ms = [slowdown * ms for ms in self.segment_ms], []
 
   def _run(self, number: int, x: list[np.ndarray], by_exit: list[np.ndarray]) -> list[np.ndarray]:
@@ -47,6 +52,40 @@ class SlowNetwork(Network):
     if self._least_ms:
       sleep_until(began + self._least_ms[number] / 1000)
     return following
+
+  def encode(self, x: list[np.ndarray], server: Server) -> list[np.ndarray]:
+    began = time.perf_counter()
+    codes = super().encode(x, server)
+    least_ms = self._least_encoding_ms.get(Way(server.start, server.send_as), 0)
+    sleep_until(began + least_ms / 1000)
+    return codes
+
+
+def bottleneck_ways(bundle: dict[str, Any]) -> list[Way]:
+  """Returns the ways to continue through a bottleneck; `bundle` are the fields of bundle.json."""
+  return [
+    Way(start, send_as)
+    for start in range(1, len(bundle['exits']))
+    for send_as in codings_of(bundle, start)
+    if is_bottleneck(send_as)
+  ]
+
+
+def coding_ms(network: Network, rounds: int = 50) -> dict[Way, tuple[float, float]]:
+  """Measures the median times to encode and to decode by each bottleneck of a bundle."""
+  features = [x for x, _ in network.walk([network.noise(1)])]
+  found = {}
+  for way in bottleneck_ways(network.bundle):
+    times = []
+    for _ in range(rounds):
+      marks = [time.perf_counter()]
+      codes = network.coders.encode(features[way.start - 1], *way)
+      marks.append(time.perf_counter())
+      network.coders.decode(codes, *way)
+      times.append(np.diff([*marks, time.perf_counter()]))
+    encoding, decoding = 1000 * np.median(times, axis=0)
+    found[way] = (float(encoding), float(decoding))
+  return found
 
 
 @contextlib.contextmanager
@@ -104,7 +143,7 @@ def request_ms(network: Network, port: int, server_ms: np.ndarray, rounds: int =
   Raises:
     RunError: the server does not answer.
   """
-  server = _server(network, port, Plan('', 0, 0))
+  server = _server(network, port, Plan('', Way(0, 'float16'), 0))
   image, times = network.noise(1), []
   for _ in range(rounds):
     time.sleep(PAUSE_SECONDS)
@@ -116,10 +155,10 @@ def request_ms(network: Network, port: int, server_ms: np.ndarray, rounds: int =
   return (np.array(times) - np.median(server_ms[:, 0])).clip(min=0)
 
 
-def _server(network: Network, port: int, plan: Plan, send_as: str = 'float16') -> Server:
+def _server(network: Network, port: int, plan: Plan) -> Server:
   names = [each['name'] for each in network.bundle['exits']]
-  assert plan.start is not None
-  after = [IMAGE, *names][plan.start]
+  assert plan.way is not None
+  after, send_as = [IMAGE, *names][plan.way.start], plan.way.send_as
   url = f'http://127.0.0.1:{port}'
   return Server(url, network.bundle, after, names[plan.stop], send_as, TIMEOUT_MS)
 
@@ -137,7 +176,6 @@ def answer_all(
   world: World,
   plan: Plan,
   images: np.ndarray,
-  send_as: str,
 ) -> Real:
   """Answers images one by one by a plan, through a throttled link.
 
@@ -147,7 +185,6 @@ def answer_all(
     world: its link is imitated; its deadline is that of plans that keep one.
     plan: for each image.
     images: uint8 [N, height, width, channels].
-    send_as: 'float16' or 'int8', of feature maps.
 
   Raises:
     RunError: the server fails, so that times would be those of the device alone.
@@ -156,8 +193,8 @@ def answer_all(
   deadline = world.deadline_ms if plan.in_time else None
   with ThrottledLink(world.link, port) as throttled:
     server = None
-    if plan.start is not None:
-      server = _server(network, throttled.port, plan, send_as)
+    if plan.way:
+      server = _server(network, throttled.port, plan)
     for image in images[np.arange(WARM_UP) % len(images)]:
       network.answer(image, deadline, policy, server=server)
     before = throttled.up + throttled.down

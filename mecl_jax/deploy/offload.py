@@ -4,6 +4,7 @@ Segments up to an exit run on the device. An image that is not sure there may be
 answered by a later exit on the server.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import math
 from typing import NamedTuple
@@ -19,6 +20,13 @@ REQUEST_HEAD, ANSWER_HEAD = 146, 79
 DRAWS = 0  # seed of the measured rounds that images are given
 
 
+class Way(NamedTuple):
+  """A way to continue on the server: from segment `start` on, with features sent as `send_as`."""
+
+  start: int
+  send_as: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
   """What both sides predict for the images of a split.
@@ -28,15 +36,15 @@ class Side:
     labels: int [N].
     confidence: float64 [N, exits], the largest probability of each exit on the device.
     classes: int [N, exits], predicted on the device.
-    server_classes: int [exits, N, exits], predicted on the server from the features that are sent
-      before segment `start`, the first axis; valid for the exits from `start` on.
+    server_classes: int [N, exits] for each way to continue, predicted on the server from what is
+      sent; valid for the exits from its start on.
   """
 
   name: str
   labels: np.ndarray
   confidence: np.ndarray
   classes: np.ndarray
-  server_classes: np.ndarray
+  server_classes: Mapping[Way, np.ndarray]
 
   @property
   def exits(self) -> int:
@@ -50,7 +58,7 @@ class Side:
       self.labels[rows],
       self.confidence[rows],
       self.classes[rows],
-      self.server_classes[:, rows],
+      {way: classes[rows] for way, classes in self.server_classes.items()},
     )
 
 
@@ -70,7 +78,9 @@ class World:
     device_ms, server_ms: measured times of each segment, float64 [rounds, exits].
     request_ms: what requests took beside link and segments, float64 [rounds].
     link: between both.
-    sizes: int [exits], bytes of a body that continues with each segment.
+    sizes: bytes of a body, for each way to continue.
+    coding_ms: medians of the times to encode the features on the device and to decode them on the
+      server, for the ways through a bottleneck.
     answer_size: bytes of the body of an answer.
     watts: of the device.
     deadline_ms: of an answer.
@@ -80,19 +90,20 @@ class World:
   server_ms: np.ndarray
   request_ms: np.ndarray
   link: Link
-  sizes: np.ndarray
+  sizes: Mapping[Way, int]
+  coding_ms: Mapping[Way, tuple[float, float]]
   answer_size: int
   watts: Watts
   deadline_ms: float
 
-  def up_ms(self, start: int) -> float:
+  def up_ms(self, way: Way) -> float:
     """Returns how long a request occupies the link."""
-    return self.link.sending_ms(self.sizes[start] + REQUEST_HEAD)
+    return self.link.sending_ms(self.sizes[way] + REQUEST_HEAD)
 
-  def link_ms(self, start: int) -> float:
+  def link_ms(self, way: Way) -> float:
     """Returns how long a request and its answer are on the link."""
     down = self.link.sending_ms(self.answer_size + ANSWER_HEAD)
-    return self.up_ms(start) + self.link.round_trip + down
+    return self.up_ms(way) + self.link.round_trip + down
 
 
 class Plan(NamedTuple):
@@ -100,7 +111,7 @@ class Plan(NamedTuple):
 
   Attributes:
     kind: name of the kind of policy.
-    start: number of the first segment on the server, from 0; None: nothing is sent.
+    way: to continue on the server; None: nothing is sent.
     stop: number of the exit that answers on the server, from 0.
     threshold: largest probability with which an image leaves at an exit of the device; infinity:
       it does not.
@@ -109,7 +120,7 @@ class Plan(NamedTuple):
   """
 
   kind: str
-  start: int | None = None
+  way: Way | None = None
   stop: int = -1
   threshold: float = math.inf
   in_time: bool = False
@@ -157,37 +168,40 @@ def simulate(plan: Plan, side: Side, world: World) -> Outcome:
   asked, answered = np.zeros(count, bool), np.zeros(count, bool)
   compute, active = np.zeros(count), np.ones(count, bool)
 
-  def send(now: np.ndarray, start: int) -> np.ndarray:
+  def send(way: Way) -> np.ndarray:
     """Returns which of the active images have an answer of the server, or none in time."""
-    span = slice(start, plan.stop + 1)
-    arrival = now + world.link_ms(start) + request + server[:, span].sum(axis=1)
+    span, (encoding, decoding) = slice(way.start, plan.stop + 1), world.coding_ms.get(way, (0, 0))
+    compute[active] += encoding
+    now = compute
+    arrival = now + world.link_ms(way) + request + decoding + server[:, span].sum(axis=1)
     going = active.copy()
     if plan.in_time:
-      answer = np.median(world.request_ms) + np.median(world.server_ms[:, span].sum(axis=1))
-      going &= now + SLOWER * (world.link_ms(start) + answer) <= end
+      segments = np.median(world.server_ms[:, span].sum(axis=1))
+      answer = world.link_ms(way) + np.median(world.request_ms) + decoding + segments
+      going &= now + SLOWER * answer <= end
     late = going & (arrival > end) if plan.in_time else np.zeros(count, bool)
     asked[going], answered[going & ~late] = True, True
-    exits[going & ~late], exits[late] = plan.stop, start - 1
+    exits[going & ~late], exits[late] = plan.stop, way.start - 1
     ms[going] = np.where(late, end, arrival)[going]
     return going
 
-  if plan.start == 0:
-    active &= ~send(compute, 0)
+  if plan.way and plan.way.start == 0:
+    active &= ~send(plan.way)
   for number in range(side.exits):
     compute[active] += device[active, number]
     leaving = active & ((side.confidence[:, number] >= plan.threshold) | (number == last))
     exits[leaving], ms[leaving] = number, compute[leaving]
     active &= ~leaving
-    if plan.start == number + 1:
-      active &= ~send(compute, plan.start)
+    if plan.way and plan.way.start == number + 1:
+      active &= ~send(plan.way)
     if plan.in_time and number < last:
       leaving = active & (compute + MARGIN * usual[number + 1] > end)
       exits[leaving], ms[leaving] = number, compute[leaving]
       active &= ~leaving
   rows = np.arange(count)
   classes = side.classes[rows, exits]
-  if plan.start is not None:
-    classes = np.where(answered, side.server_classes[plan.start, rows, exits], classes)
+  if plan.way:
+    classes = np.where(answered, side.server_classes[plan.way][rows, exits], classes)
   costs = _costs(plan, world, asked, ms, compute)
   return Outcome(classes, exits, asked, answered, ms, compute, *costs)
 
@@ -196,10 +210,10 @@ def _costs(
   plan: Plan, world: World, asked: np.ndarray, ms: np.ndarray, compute_ms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns bytes and millijoules of each image."""
-  if plan.start is None:
+  if plan.way is None:
     return np.zeros(len(ms)), world.watts.compute * compute_ms
-  size = world.sizes[plan.start] + world.answer_size + REQUEST_HEAD + ANSWER_HEAD
-  up_ms = np.where(asked, world.up_ms(plan.start), 0)
+  size = world.sizes[plan.way] + world.answer_size + REQUEST_HEAD + ANSWER_HEAD
+  up_ms = np.where(asked, world.up_ms(plan.way), 0)
   waited_ms = (ms - compute_ms - up_ms).clip(min=0)
   energy = world.watts.compute * compute_ms + world.watts.send * up_ms
   return np.where(asked, size, 0.0), energy + world.watts.wait * np.where(asked, waited_ms, 0)

@@ -8,14 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mecl_jax.deploy.offload import Plan, Side, World, simulate, summary
+from mecl_jax.deploy.runtime.wire import is_bottleneck
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.predictions import VALIDATION
 
-DEVICE, EARLY, SERVER, SPLIT, THRESHOLD, DEADLINE = KINDS = (
+DEVICE, EARLY, SERVER, SPLIT, BOTTLENECK, THRESHOLD, DEADLINE = KINDS = (
   'device only',
   'device, early exit',
   'server only',
   'static split',
+  'bottleneck split',
   'threshold',
   'deadline',
 )
@@ -82,23 +84,25 @@ def parse_target(text: str) -> Target:
 
 def candidates(validation: Side) -> dict[str, list[Plan]]:
   """Returns the plans of every kind that the network has; thresholds come from validation."""
-  exits = validation.exits
-  inner = [(start, stop) for start in range(1, exits) for stop in range(start, exits)]
+  exits, ways = validation.exits, validation.server_classes
+  ends = [(way, stop) for way in ways for stop in range(way.start, exits)]
+  inner = [(way, stop) for way, stop in ends if way.start]
   early = _thresholds(validation, exits - 1)
   plans = {
     DEVICE: [Plan(DEVICE)],
     EARLY: [Plan(EARLY, threshold=threshold) for threshold in early],
-    SERVER: [Plan(SERVER, 0, stop) for stop in range(exits)],
-    SPLIT: [Plan(SPLIT, start, stop) for start, stop in inner],
+    SERVER: [Plan(SERVER, way, stop) for way, stop in ends if not way.start],
+    SPLIT: [Plan(SPLIT, way, stop) for way, stop in inner if not is_bottleneck(way.send_as)],
+    BOTTLENECK: [Plan(BOTTLENECK, way, stop) for way, stop in inner if is_bottleneck(way.send_as)],
     THRESHOLD: [
-      Plan(THRESHOLD, start, stop, threshold)
-      for start, stop in inner
-      for threshold in _thresholds(validation, start)
+      Plan(THRESHOLD, way, stop, threshold)
+      for way, stop in inner
+      for threshold in _thresholds(validation, way.start)
     ],
   }
   plans[DEADLINE] = [
     plan._replace(kind=DEADLINE, in_time=True)
-    for kind in (SPLIT, THRESHOLD)
+    for kind in (SPLIT, BOTTLENECK, THRESHOLD)
     for plan in plans[kind]
   ]
   return {kind: of_kind for kind, of_kind in plans.items() if of_kind}
@@ -172,9 +176,10 @@ def setting(plan: Plan, names: Sequence[str]) -> str:
 def _parts(plan: Plan, names: Sequence[str]) -> Iterator[str]:
   if plan.threshold < math.inf:
     yield f'leaves at {plan.threshold:.4g}'
-  if plan.start is None:
+  if plan.way is None:
     yield f'at most to {names[-1]}'
-  elif plan.start == 0:
+  elif plan.way.start == 0:
     yield f'sends the image, {names[plan.stop]} answers'
   else:
-    yield f'sends after {names[plan.start - 1]}, {names[plan.stop]} answers'
+    sent = f' as {plan.way.send_as}' if is_bottleneck(plan.way.send_as) else ''
+    yield f'sends after {names[plan.way.start - 1]}{sent}, {names[plan.stop]} answers'

@@ -15,7 +15,7 @@ from onnxruntime.quantization import (
   quantize_static,
 )
 
-from mecl_jax.deploy.convert import Model
+from mecl_jax.deploy.convert import IMAGES, Model
 from mecl_jax.deploy.predict import BATCH, session, walk
 
 NONE, FLOAT16, INT8 = 'none', 'float16', 'int8'
@@ -61,7 +61,7 @@ def to_int8(
   batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
   feeds = [list[dict[str, np.ndarray]]() for _ in models]  # inputs of all batches, by segment
   for batch in batches:
-    for of_segment, (inputs, _) in zip(feeds, walk(models, sessions, batch), strict=True):
+    for of_segment, (inputs, _) in zip(feeds, walk(models, sessions, {IMAGES: batch}), strict=True):
       of_segment.append(inputs)
   made = list[Model]()
   for model, of_segment in zip(models, feeds, strict=True):

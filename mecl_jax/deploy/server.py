@@ -7,10 +7,10 @@ A device sends the features of one image to POST /answer, and gets the logits of
   /answer?bundle=ID&start=1&stop=2&as=float16
 
 `bundle` identifies bundle.json, `start` is the number of the first segment that runs here, `stop`
-that of the exit that answers, and `as` the precision of the features. Body and answer are plain
-numbers (`runtime/wire.py`), of a length that both sides know; nothing is unpickled. GET /health
-answers `ok`. The server has no encryption and no passwords: use it in a network that you trust, or
-behind a proxy that has both.
+that of the exit that answers, and `as` the precision of the features, or a bottleneck. Body and
+answer are plain numbers (`runtime/wire.py`), of a length that both sides know; nothing is
+unpickled. GET /health answers `ok`. The server has no encryption and no passwords: use it in a
+network that you trust, or behind a proxy that has both.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mecl_jax.deploy.runtime.errors import BundleError
 from mecl_jax.deploy.runtime.files import identity_of
 from mecl_jax.deploy.runtime.network import Network
 from mecl_jax.deploy.runtime.rules import finite
-from mecl_jax.deploy.runtime.wire import PRECISIONS, body_length, unpack
+from mecl_jax.deploy.runtime.wire import body_length, codings_of, unpack
 from mecl_jax.errors import UserError
 
 BODY_SECONDS = 10  # that the head or the body of a request may take to arrive
@@ -50,7 +50,7 @@ class Refused(Exception):
 
 
 class Request(NamedTuple):
-  """What a device asks for: the segments `start` to `stop`, on features of a precision."""
+  """What a device asks for: the segments `start` to `stop`, on features that are sent in a way."""
 
   start: int
   stop: int
@@ -74,8 +74,9 @@ def parse(bundle: dict[str, Any], query: Any) -> Request:
   start, stop = (numbers.get(query.get(name, ''), -1) for name in ('start', 'stop'))
   if not 0 <= start <= stop:
     raise Refused(400, f'start and stop must be numbers of segments, 0 to {last}, in this order')
-  if query.get('as') not in PRECISIONS:
-    raise Refused(400, f'as must be one of {", ".join(PRECISIONS)}')
+  codings = codings_of(bundle, start)
+  if query.get('as') not in codings:
+    raise Refused(400, f'as must be one of {", ".join(codings)}')
   return Request(start, stop, query['as'])
 
 
@@ -89,7 +90,9 @@ def check_length(bundle: dict[str, Any], request: Request, headers: Any) -> int:
   if not (text.isascii() and text.isdigit()) or 'transfer-encoding' in headers:
     raise Refused(411, 'Content-Length is missing')
   numbers = range(len(bundle['exits']))
-  largest = max(body_length(bundle, start, each) for start in numbers for each in PRECISIONS)
+  largest = max(
+    body_length(bundle, start, each) for start in numbers for each in codings_of(bundle, start)
+  )
   if len(text) > 18 or int(text) > largest:
     raise Refused(413, f'the largest body has {largest} bytes')
   expected = body_length(bundle, request.start, request.send_as)
@@ -106,6 +109,7 @@ def run(network: Network, request: Request, body: bytes) -> bytes:
   """
   try:
     x, before = unpack(network.bundle, request.start, request.send_as, body)
+    x = network.coders.decode(x, request.start, request.send_as)
     walk = network.walk(x, request.start, before)
     *_, (_, by_exit) = itertools.islice(walk, request.stop - request.start + 1)
     return finite(by_exit[-1]).astype('<f4').tobytes()

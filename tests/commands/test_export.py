@@ -24,6 +24,7 @@ from mecl_jax.deploy.runtime.network import Network
 from mecl_jax.evaluation import predict
 
 QUIET = Console(quiet=True)
+FOLDERS = ('bundle', 'bundle-float16')
 
 
 @pytest.fixture(scope='module')
@@ -77,6 +78,39 @@ def test_bundle_says_what_it_is(exported):
   }
   text = (exported / 'bundle/README.md').read_text()
   assert all(name in text for name in ('accurate', 'balanced', 'fast', 'segment_1.onnx'))
+
+
+@pytest.mark.slow
+def test_bottlenecks_are_trained_once_and_compared(copied, monkeypatch):
+  pytest.importorskip('uvicorn', reason='the extra serve is not installed')
+  from mecl_jax.deploy import bottleneck, loopback
+
+  settings = {'bottlenecks': (2,), 'bottleneck_duration': '3 steps'}
+  fields = export(copied, with_export(copied, **settings), console=QUIET)
+  (first,), (second,), last = (each['bottlenecks'] for each in fields['exits'])
+  assert not last and {first['encoder'], second['decoder']} <= set(fields['files'])
+  sizes = [2 * np.prod(each['features'][0]['shape'][1:]) / 4 for each in fields['exits'][:2]]
+  assert [first['bytes'], second['bytes']] == sizes
+  assert [len(each['test_accuracy']) for each in (first, second)] == [2, 1]
+  monkeypatch.setattr(bottleneck, 'train', None)  # of another precision they are the same
+  export(copied, with_export(copied, quantise='float16', **settings), console=QUIET)
+  (again,) = read_json(copied / 'bundle-float16/bundle.json')['exits'][0]['bottlenecks']
+  same = [(copied / folder / again['encoder']).read_bytes() for folder in FOLDERS]
+  assert same[0] == same[1]
+
+  monkeypatch.setattr(commands_offload, 'MEASURED_SECONDS', 0.1)
+  monkeypatch.setattr(loopback, 'WARM_UP', 1)
+  found = offload(copied, with_offload(copied, images=40, real_images=4), console=QUIET)
+  of_codes = {each['after']: each for each in found['sizes'] if each['send_as'] == 'bottleneck2'}
+  assert [each['bytes'] for each in of_codes.values()] == sizes
+  assert all(each['encoding_ms'] > 0 and each['decoding_ms'] > 0 for each in of_codes.values())
+  row = next(each for each in found['real'] if each['policy'] == 'bottleneck split')
+  assert row['same_class'] == row['same_side'] == 1
+
+
+def test_bottlenecks_with_too_many_channels_are_an_error(copied):
+  with pytest.raises(UserError, match=r'export\.bottlenecks has 9000, but no exit has features'):
+    export(copied, with_export(copied, bottlenecks=(2, 9000)), console=QUIET)
 
 
 @pytest.fixture

@@ -85,6 +85,37 @@ def make_segment(table, number, last, takes_before, own=()):
   return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
+def make_coders(number):
+  """Returns the bytes of two ONNX models: rows 0..255 as codes of a byte, and back.
+
+  The codes of the features of exit `number`, float16 [1] and float32 [2, 1], are their sizes.
+  """
+  from onnx import TensorProto, helper
+
+  node, value = helper.make_node, helper.make_tensor_value_info
+  shapes = (TensorProto.FLOAT16, ['B', 1]), (TensorProto.FLOAT, ['B', 2, 1])
+  names = [f'x{number}', f'h{number}']
+  features = [value(name, *one) for name, one in zip(names, shapes, strict=True)]
+  codes = [value(f'c{k}', TensorProto.UINT8, shape) for k, (_, shape) in enumerate(shapes)]
+  encoder = [
+    node('Cast', [names[0]], ['c0'], to=TensorProto.UINT8),
+    node('Neg', [names[1]], ['row']),
+    node('Cast', ['row'], ['c1'], to=TensorProto.UINT8),
+  ]
+  decoder = [
+    node('Cast', ['c0'], [names[0]], to=TensorProto.FLOAT16),
+    node('Cast', ['c1'], ['row'], to=TensorProto.FLOAT),
+    node('Neg', ['row'], [names[1]]),
+  ]
+  opset = [helper.make_opsetid('', 17)]
+  return [
+    helper.make_model(
+      helper.make_graph(nodes, 'coder', *ends), opset_imports=opset, ir_version=8
+    ).SerializeToString()
+    for nodes, ends in ((encoder, (features, codes)), (decoder, (codes, features)))
+  ]
+
+
 def known_logits(tables, cascade=None):
   """Returns the logits of every row, float32 [rows, exits, classes]."""
   by_exit = []
@@ -93,8 +124,22 @@ def known_logits(tables, cascade=None):
   return np.stack(by_exit, axis=1)
 
 
-def make_fields(exits=3, classes=4, policies=None, cascade=None, class_names=()):
+def make_fields(
+  exits=3, classes=4, policies=None, cascade=None, class_names=(), has_bottlenecks=False
+):
   """Returns bundle.json without `files` and `checksum`."""
+
+  def bottlenecks(k):
+    one = {
+      **{'channels': 1, 'encoder': f'encoder_{k}.onnx', 'decoder': f'decoder_{k}.onnx'},
+      'codes': [
+        {'name': 'c0', 'dtype': 'uint8', 'shape': [1]},
+        {'name': 'c1', 'dtype': 'uint8', 'shape': [2, 1]},
+      ],
+      **{'bytes': 3, 'validation_accuracy': [0.7] * (exits - 1 - k)},
+      'test_accuracy': [0.65] * (exits - 1 - k),
+    }
+    return [one] if has_bottlenecks and k < exits - 1 else []
 
   def features(k):
     x = {'name': f'x{k}', 'dtype': 'float16', 'shape': [1]}
@@ -112,7 +157,12 @@ def make_fields(exits=3, classes=4, policies=None, cascade=None, class_names=())
       {
         **{'name': NAMES[k], 'file': f'segment_{k + 1}.onnx', 'macs': 1000 * (k + 1)},
         **{'segment_macs': 1000, 'temperature': TEMPERATURES[k], 'takes_before': k == cascade},
-        **{'features': features(k), 'validation_accuracy': 0.8, 'test_accuracy': 0.75},
+        **{
+          'bottlenecks': bottlenecks(k),
+          'features': features(k),
+          'validation_accuracy': 0.8,
+          'test_accuracy': 0.75,
+        },
       }
       for k in range(exits)
     ],
@@ -150,6 +200,8 @@ def write_bundle(folder, tables, *, own=(), **settings):
   for k, table in enumerate(tables):
     nodes = own[k] if own else ()
     files[f'segment_{k + 1}.onnx'] = make_segment(table, k, k == exits - 1, k == cascade, nodes)
+    for one in fields['exits'][k]['bottlenecks']:
+      files[one['encoder']], files[one['decoder']] = make_coders(k)
   return write_files(folder, fields, files)
 
 

@@ -40,6 +40,15 @@ def test_tables_show_files_exits_and_policies():
     assert len({len(row) for row in table if set(row[0]) != set('-|')}) == 1
 
 
+def test_bottlenecks_are_among_the_files():
+  files = tables(render_readme(make_fields(has_bottlenecks=True)))[0]
+  names = [row[0] for row in files[2:]]
+  assert names[2] == '`encoder_0.onnx`, `decoder_0.onnx`' and len(names) == 8
+  assert files[4][1].endswith(
+    '3 bytes instead of its features, for a server (65.0 % right at the last exit)'
+  )
+
+
 def test_facts_are_those_of_the_bundle():
   text = render_readme(make_fields(classes=7, policies={'careful': make_policy()}))
   assert text.startswith('# A network for toy that answers early\n')

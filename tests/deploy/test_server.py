@@ -37,7 +37,9 @@ NEVER, ALWAYS = sure_policy(np.inf, 3), sure_policy(0.0, 3)
 
 @pytest.fixture(scope='module')
 def bundle(tmp_path_factory):
-  return write_bundle(tmp_path_factory.mktemp('toy') / 'bundle', TABLES, cascade=1)
+  return write_bundle(
+    tmp_path_factory.mktemp('toy') / 'bundle', TABLES, cascade=1, has_bottlenecks=True
+  )
 
 
 @pytest.fixture(scope='module')
@@ -66,7 +68,7 @@ def server(network, port, after='early', **settings):
   return OPEN[-1]
 
 
-@pytest.mark.parametrize('send_as', ['float16', 'int8'])
+@pytest.mark.parametrize('send_as', ['float16', 'int8', 'bottleneck1'])
 @pytest.mark.parametrize(
   ('after', 'until'),
   [
@@ -78,6 +80,10 @@ def server(network, port, after='early', **settings):
   ],
 )
 def test_server_answers_as_the_device(network, port, after, until, send_as):
+  if after == 'image' and send_as == 'bottleneck1':
+    with pytest.raises(BundleError, match=r'bottleneck1. is not one of float16, int8, after image'):
+      server(network, port, after, until=until, send_as=send_as)
+    return
   # Rows up to 15 are exact in float16, and nearly exact in int8: the table has the logits of a row.
   asked = server(network, port, after, until=until, send_as=send_as)
   number = ['early', 'middle', 'late'].index(until)
@@ -224,6 +230,20 @@ def test_dead_server_leaves_the_answer_to_the_device(network):
   assert answer.exit == 2 and 'refused' in answer.server
 
 
+def test_dead_server_is_asked_less_and_less_without_a_deadline(network, port):
+  asked = server(network, 1)  # nothing listens there
+
+  def outcomes(count):
+    answers = (network.answer(IMAGES[0], policy=NEVER, server=asked) for _ in range(count))
+    return ''.join(answer.server[0] for answer in answers)
+
+  refused, not_asked = '[', 'n'
+  expected = ''.join(refused + not_asked * rests for rests in (1, 3, 7))
+  assert outcomes(14) == expected
+  asked._address = ('127.0.0.1', port)
+  assert outcomes(3) == 'aaa'  # answered again
+
+
 @pytest.mark.parametrize('drips', [False, True])
 def test_slow_server_leaves_the_answer_to_the_device(network, drips):
   ended = threading.Event()
@@ -270,10 +290,11 @@ def test_late_answer_at_a_deadline_leaves_that_of_the_exit(network):
   with socket.create_server(('127.0.0.1', 0)) as listening:
     asked = server(network, listening.getsockname()[1])
     asked.expected_ms = 1.0
-    answer = network.answer(IMAGES[3], deadline_ms=50, policy=NEVER, server=asked)
+    network.prepare(300, asked)  # takes longer than the deadline
+    answer = network.answer(IMAGES[3], deadline_ms=300, policy=NEVER, server=asked)
   assert (answer.exit, answer.in_time) == (0, False) and 'no answer in' in answer.server
   np.testing.assert_array_equal(answer.logits, LOGITS[3, 0])
-  assert asked.expected_ms > 40
+  assert asked.expected_ms > 250
 
 
 def test_closed_connection_is_opened_again(network, port):

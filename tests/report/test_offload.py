@@ -39,6 +39,10 @@ def measured(name, real, simulated):
 
 POLICIES = [policy('device only', 0.8, 40.0, 0.0), policy('threshold', 0.91, 10.0, 2001.0, True)]
 REAL = [measured('device only', 41.0, 40.0), measured('threshold', 9.0, 10.0)]
+SIZES = [
+  {'after': 'image', 'send_as': 'uint8', 'bytes': 64},
+  {'after': 'a', 'send_as': 'bottleneck4', 'bytes': 2000},
+]
 FIELDS = {
   'settings': {
     **{'bandwidth': 5.0, 'round_trip': 10.0, 'device_slowdown': 20.0, 'send_as': 'int8'},
@@ -46,7 +50,7 @@ FIELDS = {
     'target': 'accuracy',
   },
   **{'exits': ['a', 'b'], 'device_ms': [20.0, 20.0], 'server_ms': [1.0, 1.0], 'request_ms': 0.8},
-  **{'sizes': [64, 2000], 'policies': POLICIES, 'real': REAL},
+  **{'sizes': SIZES, 'policies': POLICIES, 'real': REAL},
 }
 
 
@@ -92,7 +96,7 @@ def test_page(tmp_path):
   tables = {'policies': POLICIES, 'real': REAL}
   shown = sections(draw_offload(POLICIES, REAL), has_real=True)
   text = write_page(tmp_path, 'Split', facts(FIELDS), [], shown, tables).read_text()
-  assert '20.0 + 20.0 ms per segment' in text and 'image 64, a 2,000' in text
+  assert '20.0 + 20.0 ms per segment' in text and 'image 64 (uint8); a 2,000 (bottleneck4)' in text
   assert 'Two processes' in text and (tmp_path / 'figures/offload.svg').exists()
   text = write_page(
     tmp_path, 'Split', {}, [], sections(draw_offload(POLICIES, []), has_real=False),

@@ -15,7 +15,7 @@ from mecl_jax.deploy.runtime.rules import CONFIDENCES
 FORMAT, VERSION = 'mecl_jax bundle', 1
 
 # A form is a type, a value, a tuple of alternatives, [form of all items], or {name: form}, where
-# '*' stands for any names.
+# '*' stands for any names, and a name with '?' may be missing.
 _SPLIT = {'accuracy': float, 'share': [float], 'macs': float}
 _POLICY = {
   'rule': (*CONFIDENCES, 'gate', 'fixed'),
@@ -27,6 +27,14 @@ _POLICY = {
   'test': _SPLIT,
 }
 _FEATURE = {'name': str, 'dtype': ('float32', 'float16', 'uint8', 'int8'), 'shape': [int]}
+_BOTTLENECK = {
+  'channels': int,
+  'encoder': str,
+  'decoder': str,
+  'codes': [_FEATURE],
+  'validation_accuracy': [float],  # of the exits behind it
+  'test_accuracy': [float],
+}
 _EXIT = {
   'name': str,
   'file': str,
@@ -35,6 +43,7 @@ _EXIT = {
   'temperature': float,
   'takes_before': bool,
   'features': [_FEATURE],
+  'bottlenecks?': [_BOTTLENECK],
   'validation_accuracy': float,
   'test_accuracy': float,
 }
@@ -100,6 +109,11 @@ def identity_of(bundle: dict[str, Any]) -> str:
   return _checksum(bundle)[:16]
 
 
+def bottlenecks_of(exit_: dict[str, Any]) -> list[dict[str, Any]]:
+  """Returns the bottlenecks behind an exit, from its fields in bundle.json."""
+  return exit_.get('bottlenecks', [])
+
+
 def _read(path: pathlib.Path) -> bytes:
   try:
     need(path.is_file(), f'{path} does not exist: copy the whole bundle')
@@ -115,9 +129,12 @@ def _check_form(value: Any, form: Any, where: str) -> None:
       _check_form(item, form[0], f'{where}[{number}]')
   elif isinstance(form, dict) and isinstance(value, dict):
     forms = dict.fromkeys(value, form['*']) if '*' in form else form
-    for name, each in forms.items():
-      need(name in value, f'{where}: {name} is missing')
-      _check_form(value[name], each, f'{where}.{name:.80}')
+    for key, each in forms.items():
+      name = key.rstrip('?') if key in form else key
+      if name in value:
+        _check_form(value[name], each, f'{where}.{name:.80}')
+      else:
+        need(name != key, f'{where}: {name} is missing')
   else:
     alternatives = form if isinstance(form, tuple) else (form,)
     fits = any(_fits(value, each) for each in alternatives)
@@ -140,6 +157,10 @@ def _check_values(fields: dict[str, Any], path: pathlib.Path) -> None:
     fits = each['file'] in fields['files'] and each['temperature'] > 0
     fits = fits and bool(each['features']) == (k < len(exits) - 1)
     need(fits and (k or not each['takes_before']), f'{path}: exit {k} is {each!r:.200}')
+    for one in bottlenecks_of(each):
+      fits = {one['encoder'], one['decoder']} <= set(fields['files'])
+      fits = fits and len(one['codes']) == len(each['features'])
+      need(fits, f'{path}: a bottleneck of exit {k} is {one!r:.200}')
   default = fields['default_policy']
   need(default in policies, f'{path}: default_policy is {default!r:.80}')
   for name, each in policies.items():

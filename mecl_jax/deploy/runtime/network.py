@@ -12,6 +12,7 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import read_bundle
+from mecl_jax.deploy.runtime.models import Coders, open_model
 from mecl_jax.deploy.runtime.remote import Server
 from mecl_jax.deploy.runtime.rules import Policy, finite, top_class, top_probability
 
@@ -52,6 +53,7 @@ class Network:
 
   Attributes:
     bundle: the fields of bundle.json.
+    coders: its bottlenecks.
     segment_ms: measured milliseconds of each segment for one image; empty before `measure`.
     slowdown: times of the last segments relative to `segment_ms`, 1 or more.
   """
@@ -61,6 +63,7 @@ class Network:
     self._policies = {name: Policy(each) for name, each in self.bundle['policies'].items()}
     self._temperatures = [each['temperature'] for each in self.bundle['exits']]
     self._shape = tuple(self.bundle['image_shape'])
+    self.coders = Coders(self.bundle, files, threads)
     self._segments, inputs = [], ['images']
     for each in self.bundle['exits']:
       session = open_model(files[each['file']], each['file'], threads)
@@ -124,7 +127,8 @@ class Network:
       if chosen and chosen.leaving(by_exit)[0]:
         break
       if server is not None and server.start == number + 1:
-        found = server.ask(x, by_exit[-1], end - ms_since(began))
+        codes = self.encode(x, server)
+        found = server.ask(codes, by_exit[-1], end - ms_since(began))
         outcome = server.outcome
         if found is not None:
           number = server.stop
@@ -176,7 +180,12 @@ class Network:
     by_exit: list[np.ndarray] = []
     for number in range(server.start):
       x = self._run(number, x, by_exit)
+    x = self.encode(x, server)
     server.expect(x, by_exit[-1] if by_exit else None)
+
+  def encode(self, x: list[np.ndarray], server: Server) -> list[np.ndarray]:
+    """Returns what is sent to a server: the features before its first segment, or their codes."""
+    return self.coders.encode(x, server.start, server.send_as)
 
   def policy(self, name: str | Policy | None) -> Policy:
     """Returns the policy of this name; by default, that of the bundle."""
@@ -275,23 +284,3 @@ class Network:
 def ms_since(began: float) -> float:
   """Returns the milliseconds since a time of `time.perf_counter`."""
   return (time.perf_counter() - began) * 1000
-
-
-def open_model(model: bytes, name: str, threads: int | None) -> Any:
-  """Opens a model, which can run no code: no library of custom operators is ever loaded."""
-  need(threads is None or threads > 0, f'threads is {threads}; it must be 1 or more')
-  try:
-    import onnxruntime
-  except ImportError as error:
-    raise BundleError(f'{first_line(error)}: pip install onnxruntime') from None
-  options = onnxruntime.SessionOptions()
-  options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-  options.log_severity_level = 4  # errors are raised; they need no other lines
-  options.intra_op_num_threads = threads or 0
-  # Each segment has its own threads. Spinning, they would wait for work after their segment, and
-  # take the processor from the next one: 20 times slower where other programs run.
-  options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-  try:
-    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-  except Exception as error:  # onnxruntime raises many kinds
-    raise BundleError(f'{name} cannot be opened: {first_line(error)}') from None

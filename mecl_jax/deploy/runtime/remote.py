@@ -15,13 +15,14 @@ import numpy as np
 
 from mecl_jax.deploy.runtime.errors import BundleError, first_line, need
 from mecl_jax.deploy.runtime.files import identity_of
-from mecl_jax.deploy.runtime.wire import PRECISIONS, pack
+from mecl_jax.deploy.runtime.wire import codings_of, pack
 
 IMAGE = 'image'  # as name of an exit: before the first segment
 ANSWERED, NO_ANSWER = 'answered', 'no answer'
 TOO_LATE = 'not asked, its answer is expected too late'
 SLOWER = 1.2  # factor for the expected time of a request
 RECOVERY = 0.2  # share by which the expected time falls back with each image that is not sent
+MOST_RESTS = 64  # images, at most, that are not sent after requests without an answer
 TRIALS = 5  # requests that `expect` takes the median of
 
 
@@ -34,6 +35,8 @@ class Server:
   """The segments behind an exit, on a server with the same bundle.
 
   A request that fails in any way, or takes too long, has no answer: the device goes on by itself.
+  After it, without a deadline, the next image is not sent; after a second one in a row the next
+  three, and so on up to 63.
   One connection is kept; it is opened again if the server has closed it.
 
   Args:
@@ -41,11 +44,12 @@ class Server:
     bundle: the fields of bundle.json.
     after: name of the last exit on the device, or 'image': the image itself is sent.
     until: name of the exit that answers on the server; None: the last one.
-    send_as: 'float16' or 'int8', of feature maps.
+    send_as: 'float16' or 'int8', of feature maps; or a bottleneck of the bundle.
     timeout_ms: of a request with its answer.
 
   Attributes:
     start: number of the first segment on the server, from 0.
+    send_as: as given.
     stop: number of the exit that answers there, from 0.
     outcome: of the last `ask`: 'answered', or why there is no answer.
     expected_ms: expected time of a request; None before `expect`.
@@ -71,15 +75,17 @@ class Server:
     after_start = names[self.start :]
     need(until in after_start, f'{until!r} is not one of {", ".join(after_start)}')
     self.stop = names.index(until)
-    need(send_as in PRECISIONS, f'{send_as!r} is not one of {", ".join(PRECISIONS)}')
+    codings = codings_of(bundle, self.start)
+    need(send_as in codings, f'{send_as!r} is not one of {", ".join(codings)}, after {after}')
     need(0 < timeout_ms < math.inf, f'the timeout is {timeout_ms} ms; it must be above 0')
     self._address = _address(url)
-    self._bundle, self._send_as, self._timeout_ms = bundle, send_as, timeout_ms
+    self._bundle, self.send_as, self._timeout_ms = bundle, send_as, timeout_ms
     query = {'bundle': identity_of(bundle), 'start': self.start, 'stop': self.stop, 'as': send_as}
     self._path = f'/answer?{urllib.parse.urlencode(query)}'
     self._connection: http.client.HTTPConnection | None = None
     self.outcome = ''
     self._measured_ms, self._failure = 0.0, ''  # the reason why the last request had no answer
+    self._failures, self._rests = 0, 0  # in a row; images that are not sent before the next request
     self.expected_ms: float | None = None
 
   def ask(
@@ -88,7 +94,7 @@ class Server:
     """Asks for the logits of the exit `stop`.
 
     Args:
-      x: features of one image behind the exit, or the image, [1, ..] each.
+      x: features of one image behind the exit or their codes, or the image, [1, ..] each.
       before: float32 [1, classes], the logits of that exit; None for an image.
       left_ms: until the deadline. If the answer is expected later, nothing is sent.
 
@@ -99,9 +105,13 @@ class Server:
       self.outcome = TOO_LATE + (f' (the last request: {self._failure})' if self._failure else '')
       self.expected_ms = self._recovered(self.expected_ms)
       return None
+    if self.expected_ms is None and self._rests:
+      self._rests -= 1
+      self.outcome = f'not asked (the last request: {self._failure})'
+      return None
     timeout_ms, began = min(self._timeout_ms, left_ms), time.perf_counter()
     try:
-      body = pack(self._bundle, self.start, self._send_as, x, before)
+      body = pack(self._bundle, self.start, self.send_as, x, before)
       logits = self._request(body, began + timeout_ms / 1000)
       self.outcome = ANSWERED
     except (OSError, http.client.HTTPException, BundleError) as error:
@@ -110,6 +120,8 @@ class Server:
       self.outcome = f'{NO_ANSWER} in {timeout_ms:.3g} ms' if timed_out else first_line(error)
       logits = None
     self._failure = self.outcome if logits is None else ''
+    self._failures = 0 if logits is not None else self._failures + 1
+    self._rests = min(2**self._failures, MOST_RESTS) - 1
     if self.expected_ms is not None:
       passed_ms = 1000 * (time.perf_counter() - began)
       if logits is not None and not self._measured_ms:  # the first answer
@@ -228,7 +240,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--server', help='http://HOST:PORT of the server for unsure images')
   parser.add_argument('--send-after', help="exit after which they are sent, or 'image'")
   parser.add_argument('--until', help='exit that answers on the server; default: the last')
-  parser.add_argument('--send-as', default='float16', help='float16 (default) or int8')
+  parser.add_argument(
+    '--send-as', default='float16', help='float16 (default), int8, or a bottleneck of the bundle'
+  )
   parser.add_argument('--timeout-ms', type=float, default=1000, help='default: 1000')
   parser.add_argument(
     '--sure', type=float, help='probability to leave at, not scaled by the temperature; no policy'

@@ -1,6 +1,7 @@
 """Tables of a bundle, for a terminal."""
 
 from collections.abc import Mapping
+import math
 from typing import Any
 
 from mecl_jax.models.macs import quantity
@@ -51,6 +52,31 @@ def point_table(fields: Mapping[str, Any], ties: Mapping[str, int]) -> FittedTab
   numbers = ('validation (%)', 'test (%)', 'images', 'MACs')
   columns = ('operating point', 'rule', *numbers)
   return FittedTable('operating points', columns, rows, numbers, ('rule', 'MACs'), caption=caption)
+
+
+def bottleneck_table(fields: Mapping[str, Any]) -> FittedTable:
+  """Returns a table with a row per bottleneck, beside the features that it stands for.
+
+  Args:
+    fields: of bundle.json.
+  """
+  rows, last = [], fields['exits'][-1]
+  for each in fields['exits']:
+    for one in each['bottlenecks']:
+      sent = sum(2 * math.prod(feature['shape']) for feature in each['features'])
+      accuracies = (_percent(one[f'{split}_accuracy'][-1]) for split in ('validation', 'test'))
+      rows.append(
+        (each['name'], str(one['channels']), f'{one["bytes"]:,}', f'{sent:,}', *accuracies)
+      )
+  numbers = ('channels', 'bytes', 'float16 bytes', 'validation (%)', 'test (%)')
+  caption = (
+    f'accuracy of the exit {last["name"]} with restored features; without a bottleneck it has'
+    f' {_percent(last["validation_accuracy"])} and {_percent(last["test_accuracy"])} %'
+  )
+  optional = ('float16 bytes', 'validation (%)')
+  return FittedTable(
+    'bottlenecks', ('sent after', *numbers), rows, numbers, optional, caption=caption
+  )
 
 
 def _percent(share: float) -> str:
