@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import nnx
 from ml_collections import ConfigDict
+import numpy as np
 from rich.console import Console
 
 from mecl_jax.commands.outcome import predictions_of
@@ -61,7 +62,8 @@ def export(
   opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
   with opened as (run, position):
     targets = points.parse(run.config.export.points)
-    model, images = _in_float32(run), evenly(run.dataset.validation.images, check.IMAGES)
+    model = _in_float32(run)
+    images = np.asarray(evenly(run.dataset.validation.images, check.IMAGES))
     models = _converted(run, model)
     expected = predict_in_jax(model, images)
     difference = check.check_logits(model.exit_names, expected, predict(models, images))
