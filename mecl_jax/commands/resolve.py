@@ -63,7 +63,7 @@ def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
       model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
   with config.unlocked(), config.ignore_type():
     if (data.folder or given) and data.name in KNOWN:
-      data.name = expanded(data.folder).resolve().name or OWN_NAME if data.folder else OWN_NAME
+      data.name = (data.folder and expanded(data.folder).resolve().name) or OWN_NAME
     facts = known(data.name, data.label, data.train_split, data.test_split)
     if facts and not (data.arrays or data.folder or given):
       data.validation_size = validation_count(data.validation_size, facts.train)

@@ -11,7 +11,7 @@ import numpy as np
 from mecl_jax import files
 from mecl_jax.errors import UserError
 
-OLD_SECONDS = 24 * 3600.0  # after which no process still writes a temporary file
+_OLD_SECONDS = 24 * 3600.0  # after which no process still writes a temporary file
 _FORMAT = 1  # increase it when the content of the files changes: older files are then ignored
 
 Arrays = dict[str, np.ndarray]
@@ -48,7 +48,7 @@ def load_or_make(path: pathlib.Path, make: Callable[[], Arrays]) -> Arrays:
       return files.read_npz(path, again='decoding again')
     except UserError as error:
       logging.warning('%s', error)
-  files.clear_temporary_files(path.parent, older_than=OLD_SECONDS)
+  files.clear_temporary_files(path.parent, older_than=_OLD_SECONDS)
   arrays = make()
   try:
     files.write_npz(path, arrays)

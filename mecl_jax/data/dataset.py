@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from typing import Any, NamedTuple
 import unicodedata
 
@@ -141,7 +142,7 @@ def _starts(images: np.ndarray) -> range:
 
 def _per_step(images: np.ndarray) -> int:
   """Returns how many images are used at once."""
-  return max(1, _CHUNK // max(1, images[:1].nbytes))
+  return max(1, _CHUNK // max(1, math.prod(images.shape[1:])))
 
 
 def position_ids(prefix: str, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import shutil
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from absl import logging
+import filelock
 import numpy as np
 
 from mecl_jax import files
@@ -60,13 +61,14 @@ def decode(root: pathlib.Path, names: Sequence[str], side: int, show: Show) -> D
   path = _path(root, names, side)
   found = _cached(path)
   if found is None:
-    files.clear_temporary_files(path.parent, older_than=cache.OLD_SECONDS)
-    with _one_line_errors(path):
-      _write(path, root, names, side, show)
-    found = _cached(path)
-    if found is None:
-      raise UserError(f'{path} was removed or changed while it was written; start again')
-    _remove_older(path)
+    with _one_line_errors(path), _lock(path):
+      found = _cached(path)  # another process may have decoded them meanwhile
+      if found is None:
+        _remove_others(path)
+        _write(path, root, names, side, show)
+        found = _cached(path)
+  if found is None:
+    raise UserError(f'{path} was removed or changed while it was written; start again')
   return found
 
 
@@ -83,13 +85,23 @@ def _path(root: pathlib.Path, names: Sequence[str], side: int) -> pathlib.Path:
   return cache.directory() / f'{place}-{digest.hexdigest()[:12]}.images'
 
 
-def _remove_older(path: pathlib.Path) -> None:
-  """Removes what was decoded of the same folder before its files changed."""
-  place = path.name.partition('-')[0]
-  for older in path.parent.glob(f'{place}-*'):
-    if older.stem != path.stem:
-      with contextlib.suppress(OSError):  # it takes space and does no harm
-        older.unlink()
+def _place(path: pathlib.Path) -> str:
+  return path.name.partition('-')[0]
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes from decoding the same folder; the system unlocks it if this one ends."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(path.parent / f'.{_place(path)}.lock'):
+    yield
+
+
+def _remove_others(path: pathlib.Path) -> None:
+  """Removes what was decoded before the files changed, and what a killed process left."""
+  for pattern in (f'{_place(path)}-*', f'.{_place(path)}-*.tmp'):
+    for other in path.parent.glob(pattern):
+      other.unlink(missing_ok=True)
 
 
 def _cached(path: pathlib.Path) -> Decoded | None:
@@ -210,7 +222,7 @@ def _shape(headers: Sequence[pictures.Header], side: int) -> tuple[tuple[int, in
 
 
 def _check_space(path: pathlib.Path, needed: int) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
+  """Raises a UserError if the disk has no room for the decoded images."""
   free = shutil.disk_usage(path.parent).free
   if free < needed:
     raise UserError(

@@ -85,7 +85,7 @@ def read(folder: str | os.PathLike, *, side: int, test_size: float, seed: int, s
 def _list(root: pathlib.Path) -> _Listing:
   """Lists the files of all classes and splits."""
   if not root.is_dir():
-    raise UserError(f'data.folder={root}: there is no such folder')
+    raise UserError(f'data.folder={root}: there is no such folder; set it to another one')
   listing = _Listing(root)
   try:
     folders = _folders(listing, root)

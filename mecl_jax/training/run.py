@@ -39,7 +39,7 @@ class Run:
   Attributes:
     config: resolved.
     workdir: locked by this process.
-    dataset: in memory.
+    dataset: images of the user's own may stay in a file.
     pixel_mean, pixel_std: float [channels] of the training split, pixels in 0..1.
     model: its state lies on every device of the mesh.
     mesh: over the local devices.

@@ -72,6 +72,16 @@ def test_second_start_decodes_nothing_until_a_file_changes(tmp_path, monkeypatch
   assert len(list((tmp_path / 'cache/mecl_jax/data').glob('*.images'))) == 1  # the old one is gone
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+  _load(image_files.write(tmp_path / 'own'))
+  (file,) = (tmp_path / 'cache/mecl_jax/data').glob('*.images')
+  left = file.with_name(f'.{file.name}.abcd_123.tmp')
+  left.write_bytes(b'part')
+  file.unlink()
+  _load(tmp_path / 'own')
+  assert file.exists() and not left.exists()
+
+
 def test_damaged_cache_is_decoded_again(tmp_path):
   first = _load(image_files.write(tmp_path / 'own'))
   (file,) = (tmp_path / 'cache/mecl_jax/data').glob('*.images')
@@ -198,7 +208,7 @@ def test_file_without_permission_is_an_error_and_not_left_out(tmp_path, monkeypa
   monkeypatch.setattr(Image, 'open', refuse)
   with pytest.raises(UserError, match=r'0000\.\w+ cannot be read: Permission denied'):
     _load(root)
-  assert not list((tmp_path / 'cache/mecl_jax/data').glob('*'))
+  assert not list((tmp_path / 'cache/mecl_jax/data').glob('[!.]*'))
 
 
 def test_cache_folder_that_cannot_be_used_is_one_line(tmp_path, monkeypatch):
