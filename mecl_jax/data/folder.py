@@ -27,6 +27,7 @@ class _Listing:
 
   Attributes:
     root: the folder.
+    places: split by the name of its folder in `root`.
     class_names: of the folders in the training split, in the order of the labels.
     files: split and label by id, which is the path in `root` with slashes.
     links: symbolic links, which are not followed, as keys.
@@ -34,6 +35,7 @@ class _Listing:
   """
 
   root: pathlib.Path
+  places: dict[str, str] = dataclasses.field(default_factory=dict)
   class_names: list[str] = dataclasses.field(default_factory=list)
   files: dict[str, tuple[str, int]] = dataclasses.field(default_factory=dict)
   links: dict[str, None] = dataclasses.field(default_factory=dict)
@@ -62,6 +64,8 @@ def read(folder: str | os.PathLike, *, side: int, test_size: float, seed: int, s
   """
   listing = _list(expanded(folder))
   names = sorted(listing.files)
+  if not names:
+    raise UserError(f'{listing.root} has no PNG, JPEG or WebP file; {_EXPECTED}{_linked(listing)}')
   decoded = decoding.decode(listing.root, names, side, show)
   kept = [name for name, reason in zip(names, decoded.reasons, strict=True) if not reason]
   if not kept:
@@ -71,7 +75,7 @@ def read(folder: str | os.PathLike, *, side: int, test_size: float, seed: int, s
   roles = np.array([listing.files[name][0] for name in kept])
   labels = np.array([listing.files[name][1] for name in kept], np.int32)
   everything = Split(decoded.images, labels, np.array(kept, np.str_))
-  _check_classes(listing, labels[roles == _TRAIN])
+  _check_filled(listing, roles, labels)
   if _TEST not in roles:
     rest = np.flatnonzero(roles == _TRAIN)
     # Another seed than that of the cut of the validation split, which follows.
@@ -91,29 +95,32 @@ def _list(root: pathlib.Path) -> _Listing:
     folders = _folders(listing, root)
     if 'train' in folders and _folders(_Listing(root), root / 'train'):
       listing.unused = [name for name in folders if name not in _FOLDERS]
-      places = {name: _FOLDERS[name] for name in folders if name in _FOLDERS}
-      if len(set(places.values())) < len(places):
+      listing.places = {name: _FOLDERS[name] for name in folders if name in _FOLDERS}
+      if {'val', 'validation'} <= listing.places.keys():
         raise UserError(f'{root} has both val and validation; keep one of them')
     else:
-      places = {'': _TRAIN}
-    train = next(place for place, role in places.items() if role == _TRAIN)
-    listing.class_names = _folders(listing, root / train)
-    for place, role in places.items():
+      listing.places = {'': _TRAIN}
+    _list_classes(listing, root / 'train' if 'train' in listing.places else root)
+    for place, role in listing.places.items():
       _list_split(listing, place, role)
   except OSError as error:
     raise UserError(f'{error.filename or root} cannot be read: {error.strerror}') from None
   return listing
 
 
+def _list_classes(listing: _Listing, train: pathlib.Path) -> None:
+  """Adds the classes of the training split to a listing."""
+  names = listing.class_names = _folders(listing, train)
+  if not 2 <= len(names) <= MOST_CLASSES:
+    raise UserError(
+      f'{train} has {len(names):,} folders of classes{(names and f" ({_first(names)})") or ""};'
+      f' {_EXPECTED}, with 2 to {MOST_CLASSES:,} classes{_linked(listing)}'
+    )
+
+
 def _list_split(listing: _Listing, place: str, role: str) -> None:
   """Adds the files of a split to a listing."""
   root = listing.root
-  if role == _TRAIN and not 2 <= len(listing.class_names) <= MOST_CLASSES:
-    count, found = len(listing.class_names), _first(listing.class_names)
-    raise UserError(
-      f'{root / place} has {count:,} folders of classes{found and f" ({found})"}; {_EXPECTED}, with'
-      f' 2 to {MOST_CLASSES:,} classes{_linked(listing)}'
-    )
   names = listing.class_names if role == _TRAIN else _folders(listing, root / place)
   labels = {name: label for label, name in enumerate(listing.class_names)}
   if unknown := [name for name in names if name not in labels]:
@@ -148,14 +155,13 @@ def _images(listing: _Listing, folder: pathlib.Path) -> list[str]:
   found = []
   for place, folders, files in os.walk(folder, onerror=fail):
     folders[:] = [name for name in folders if not _is_hidden(name)]
+    inside = pathlib.Path(place).relative_to(listing.root).as_posix()
     for name in (*folders, *files):
-      path = pathlib.Path(place, name)
-      inside = path.relative_to(listing.root).as_posix()
-      if path.is_symlink():
-        listing.links[inside] = None
-      elif name in files and not _is_hidden(name) and path.suffix.lower() in SUFFIXES:
-        found.append(_checked(inside))
-  return found
+      if os.path.islink(os.path.join(place, name)):
+        listing.links[f'{inside}/{name}'] = None
+    images = (name for name in files if name.lower().endswith(SUFFIXES) and not _is_hidden(name))
+    found += [_checked(f'{inside}/{name}') for name in images]
+  return [path for path in found if path not in listing.links]
 
 
 def _checked(name: str) -> str:
@@ -166,9 +172,15 @@ def _checked(name: str) -> str:
   return name
 
 
-def _check_classes(listing: _Listing, labels: np.ndarray) -> None:
-  """Raises a UserError if a class has no training image."""
-  counts = np.bincount(labels, minlength=len(listing.class_names))
+def _check_filled(listing: _Listing, roles: np.ndarray, labels: np.ndarray) -> None:
+  """Raises a UserError if a class has no training image, or a split no image."""
+  for place, role in listing.places.items():
+    if role not in roles:
+      raise UserError(
+        f'{listing.root / place} has no PNG, JPEG or WebP file that can be read; add images, or'
+        ' remove the folder'
+      )
+  counts = np.bincount(labels[roles == _TRAIN], minlength=len(listing.class_names))
   if not counts.all():
     empty = [listing.class_names[label] for label in np.flatnonzero(counts == 0)]
     raise UserError(

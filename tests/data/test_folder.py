@@ -157,6 +157,14 @@ def _make(root, change):
       image_files.write(root / 'own/train', classes=('cat', 'dog'))
       image_files.write(root / 'own/test', classes=('cat', 'owl'))
       return root / 'own'
+    case 'no files':
+      for name in ('cat', 'dog'):
+        (root / 'own' / name).mkdir(parents=True)
+      return root / 'own'
+    case 'empty split':
+      image_files.write(root / 'own/train')
+      (root / 'own/test/cat').mkdir(parents=True)
+      return root / 'own'
     case 'two names':
       for name in ('train', 'val', 'validation'):
         image_files.write(root / 'own' / name)
@@ -176,6 +184,8 @@ def _make(root, change):
     ('class damaged', r'1 of 2 classes have no PNG, JPEG or WebP file that can be read: dog'),
     ('all damaged', r'none of 24 files can be read; cat/0000\.png: not a PNG, JPEG or WebP file'),
     ('class in test only', r'test has 1 classes that train lacks: owl'),
+    ('no files', r'own has no PNG, JPEG or WebP file; it must hold CLASS/\*\.jpg, or train'),
+    ('empty split', r'own/test has no PNG, JPEG or WebP file that can be read; add images'),
     ('two names', r'has both val and validation; keep one of them'),
     ('name', r"the name of the file 'cat/\\udcff\.png' is not UTF-8; rename the file"),
   ],
