@@ -75,7 +75,7 @@ def whole(config: str, changes: Mapping[str, Any]) -> dict[str, Any]:
   dataset = load_data(c)
   loaded = time.perf_counter()
   with tempfile.TemporaryDirectory() as folder:
-    summary = train(c, pathlib.Path(folder) / 'run', dataset=dataset)
+    summary = train(c, pathlib.Path(folder) / 'run', data=dataset)
   return {
     'config': config,
     'changes': {k: v for k, v in changes.items() if k not in ('data.data_dir', 'data.arrays')},

@@ -27,6 +27,7 @@ _PUBLIC = {
   'energy': 'commands.energy',
   'evaluate': 'commands.evaluate',
   'exit_costs': 'models',
+  'from_source': 'data',
   'latency': 'commands.latency',
   'load_config': 'config',
   'load_data': 'data',

@@ -64,7 +64,7 @@ class Scores:
       scored.curriculum.order = 'easy_first'  # an order for which scores are needed
       for name in OF_TEACHER:
         scored.curriculum[name] = config.curriculum[name]
-      score_difficulty(folder, scored, console=self._console, dataset=self._dataset)
+      score_difficulty(folder, scored, console=self._console, data=self._dataset)
     config.curriculum.difficulty_file = str(path)
     config.curriculum.teacher, config.curriculum.measure = 'file', 'auto'
     return config

@@ -71,7 +71,7 @@ def _given(config: ConfigDict, images: Sequence[int] | None, classes: int | None
       )
     height, width, channels = images
     return Known((height, width, channels), classes, 0, 0)
-  if config.data.arrays:
+  if config.data.arrays or config.data.folder:
     return None
   return known(config.data.name, config.data.label, config.data.train_split, config.data.test_split)
 

@@ -10,7 +10,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import teacher_trainer
 from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.curriculum import Difficulty
-from mecl_jax.data import Dataset
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.training.log import make_console
 from mecl_jax.training.workdir import read_config
 
@@ -20,7 +20,7 @@ def score_difficulty(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  dataset: Dataset | None = None,
+  data: Dataset | Parts | None = None,
 ) -> Difficulty:
   """Scores the training examples of a run, and draws them with the pacing.
 
@@ -31,7 +31,7 @@ def score_difficulty(
     workdir: the run's work directory.
     config: of the run; None: that of the run in `workdir`.
     console: to print to; None: standard output.
-    dataset: already loaded; None: loaded as the configuration says.
+    data: from `from_source` or `load_data`; None: loaded as the configuration says.
 
   Returns:
     the difficulty of every training example, which is also in difficulty.npz.
@@ -40,9 +40,9 @@ def score_difficulty(
     UserError, RunError, Interrupted: as `train`.
   """
   workdir, console = pathlib.Path(workdir), console or make_console()
-  own = read_config(workdir) if config is None else resolve(config)
+  own = read_config(workdir) if config is None else resolve(config, given=isinstance(data, Parts))
   with session.hold(workdir, own) as interruption:
-    run = session.open_run(own, workdir, console, interruption, dataset)
+    run = session.open_run(own, workdir, console, interruption, data)
     session.start(run)
     train_phases(run, teacher_trainer(console), until_scored=True)
     difficulty = Difficulty.load(workdir / 'difficulty.npz')

@@ -12,6 +12,7 @@ from rich.console import Console
 from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
+from mecl_jax.data import Parts
 from mecl_jax.deploy.energy import DAY, REPETITIONS, Device, Plan, daylight
 from mecl_jax.deploy.energy_file import Energy, save_energy
 from mecl_jax.deploy.energy_rows import simulate
@@ -42,12 +43,13 @@ def energy(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  data: Parts | None = None,
   keep_target: bool = False,
 ) -> Energy:
   """Simulates how a run answers from a store of energy that is harvested.
 
   Args:
-    workdir, config, console, keep_target: as of `evaluate`.
+    workdir, config, console, data, keep_target: as of `evaluate`.
 
   Returns:
     the simulation, which is also in energy.json and in the report.
@@ -58,7 +60,7 @@ def energy(
     RunError: as `evaluate`.
   """
   console = console or make_console()
-  opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
+  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
   with opened as (run, position):
     if not run_report.has_early_exits(run):
       raise UserError('the network has one exit: without an early one there is nothing to choose')

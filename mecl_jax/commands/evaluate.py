@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
+from mecl_jax.data import Parts
 from mecl_jax.training.log import make_console
 
 
@@ -16,6 +17,7 @@ def evaluate(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  data: Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run and writes its report again.
@@ -28,6 +30,8 @@ def evaluate(
     config: that of the run, except for fields that may change between two starts, such as
       `evaluation` and the place of the data; None: that of the run.
     console: to print to; None: standard output.
+    data: from `from_source`, for a run that was trained on such images; None: loaded as the
+      configuration says.
     keep_target: keep the target of the last evaluation; always without `config`.
 
   Returns:
@@ -39,6 +43,6 @@ def evaluate(
     RunError: no checkpoint can be read.
   """
   console = console or make_console()
-  opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
+  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
   with opened as (run, position):
     return write_outcome(run, position, predictions_of(run, position))

@@ -5,12 +5,14 @@ from typing import Any
 
 from flax import nnx
 from ml_collections import ConfigDict
+import numpy as np
 from rich.console import Console
 
 from mecl_jax.commands import bottlenecks
 from mecl_jax.commands.outcome import predictions_of
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.commands.session import restored_run
+from mecl_jax.data import Parts
 from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import bundle, check, points, quantise
 from mecl_jax.deploy.convert import Codec, Model, convert
@@ -36,6 +38,7 @@ def export(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  data: Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Writes the newest checkpoint of a run as a bundle, after a check against the network.
@@ -44,7 +47,7 @@ def export(
   earlier one stays until the new one is whole.
 
   Args:
-    workdir, config, console, keep_target: as of `evaluate`.
+    workdir, config, console, data, keep_target: as of `evaluate`.
 
   Returns:
     the fields of bundle.json.
@@ -57,10 +60,11 @@ def export(
   console = console or make_console()
   if config is not None:
     points.parse(config.export.points)  # an error in it is reported before anything is loaded
-  opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
+  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
   with opened as (run, position):
     targets = points.parse(run.config.export.points)
-    model, images = _in_float32(run), evenly(run.dataset.validation.images, check.IMAGES)
+    model = _in_float32(run)
+    images = np.asarray(evenly(run.dataset.validation.images, check.IMAGES))
     models = _converted(run, model)
     codecs = bottlenecks.converted(run, position, model, models)
     expected = predict_in_jax(model, images)

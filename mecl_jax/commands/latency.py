@@ -9,6 +9,7 @@ from rich.console import Console
 from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
+from mecl_jax.data import Parts
 from mecl_jax.inference import Latency, measure, measure_saving, save_latency
 from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.latency import latency_table
@@ -23,6 +24,7 @@ def latency(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  data: Parts | None = None,
   keep_target: bool = False,
 ) -> Latency:
   """Measures the latency of a run's exits on this device, and the time that early exit saves.
@@ -31,7 +33,7 @@ def latency(
   from its predictions.
 
   Args:
-    workdir, config, console, keep_target: as of `evaluate`.
+    workdir, config, console, data, keep_target: as of `evaluate`.
 
   Returns:
     the measurements, which are also in latency.json and in the report.
@@ -41,7 +43,9 @@ def latency(
   """
   console = console or make_console()
   path = pathlib.Path(workdir)
-  opened = restored_run(path, config, console, keep_target=keep_target, measures_latency=True)
+  opened = restored_run(
+    path, config, console, data=data, keep_target=keep_target, measures_latency=True
+  )
   with opened as (run, position):
     predictions = predictions_of(run, position)
     settings, path, test = run.config.evaluation, run.workdir / 'latency.json', run.dataset.test

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from mecl_jax.commands.session import restored_run
+from mecl_jax.data import Parts
 from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import loopback
 from mecl_jax.deploy.installed import check_can_serve
@@ -40,12 +41,13 @@ def offload(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
+  data: Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Simulates how the bundle of a run is split, and measures it with two processes.
 
   Args:
-    workdir, config, console, keep_target: as of `evaluate`.
+    workdir, config, console, data, keep_target: as of `evaluate`.
 
   Returns:
     the fields of offload.json, which are also in offload/index.html.
@@ -58,7 +60,7 @@ def offload(
   console = console or make_console()
   if config is not None:
     parse_target(config.offload.target)  # an error in it is reported before anything is loaded
-  opened = restored_run(pathlib.Path(workdir), config, console, keep_target=keep_target)
+  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
   with opened as (run, position):
     settings = run.config.offload
     target, folder = parse_target(settings.target), run.workdir / FOLDER

@@ -29,6 +29,7 @@ def print_run(run: Run) -> None:
     'work directory': str(run.workdir),
     'devices': f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}',
     'data': _shape(data),
+    **dict(data.notes),
     **_noise(data),
     **_input(run),
     'training': f'{run.config.strategy}, batch {run.config.batch_size}, seed {run.config.seed},'

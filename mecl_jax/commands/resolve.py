@@ -9,25 +9,33 @@ from mecl_jax.commands import run_report
 from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
 from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
-from mecl_jax.data import train_labels
+from mecl_jax.data import check_places, train_labels
 from mecl_jax.data.dataset import validation_count
+from mecl_jax.data.known import NAMES as KNOWN
 from mecl_jax.data.known import known
+from mecl_jax.files import expanded
 from mecl_jax.models import BACKBONES, HEADS
 from mecl_jax.models.pretrained import default_preprocessing
 from mecl_jax.teachers import scoring
 from mecl_jax.training import exit_pacings, initial_weights, strategies
 
 # Names that fields may hold because another room has them in a registry.
+OWN_NAME = 'images'  # of a data set that has no other name
 NAMES: Names = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
 
 
-def resolve(config: ConfigDict) -> ConfigDict:
+def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
   """Checks a configuration and returns it as it will run and be stored.
 
   A command resolves its configuration once, and passes it on resolved. Lists such as 'stage1,0.5'
   become tuples. Strategies without a backbone phase get the teacher 'self_taught' in place of
   'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights. A
-  share of validation images becomes their number, if the size of the data set is known.
+  share of validation images becomes their number, if the size of the data set is known. Images of
+  the user's own that have the name of a published set, such as the default, get another.
+
+  Args:
+    config: to resolve.
+    given: whether the program gives the images.
 
   Raises:
     UserError: a value is not valid; the message says what is.
@@ -54,9 +62,12 @@ def resolve(config: ConfigDict) -> ConfigDict:
       model = config.model
       model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
   with config.unlocked(), config.ignore_type():
+    if (data.folder or given) and data.name in KNOWN:
+      data.name = (data.folder and expanded(data.folder).resolve().name) or OWN_NAME
     facts = known(data.name, data.label, data.train_split, data.test_split)
-    if facts and not data.arrays:
+    if facts and not (data.arrays or data.folder or given):
       data.validation_size = validation_count(data.validation_size, facts.train)
+  check_places(data.arrays, data.folder, given=given)
   train_labels.check(data.train_labels, data.validation_labels, data.label_noise)
   initial_weights.check(config)
   scoring.check(config)

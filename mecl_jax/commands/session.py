@@ -12,8 +12,8 @@ from mecl_jax import config as config_lib
 from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, replacement, run_report
 from mecl_jax.commands.resolve import resolve
-from mecl_jax.data import Dataset
-from mecl_jax.errors import DamagedFile, RunError
+from mecl_jax.data import Dataset, Parts
+from mecl_jax.errors import DamagedFile, RunError, UserError
 from mecl_jax.teachers import scoring
 from mecl_jax.training import devices, initial_weights
 from mecl_jax.training import workdir as workdirs
@@ -50,7 +50,7 @@ def open_run(
   workdir: pathlib.Path,
   console: Console,
   interruption: Interruption,
-  dataset: Dataset | None = None,
+  dataset: Dataset | Parts | None = None,
 ) -> Run:
   """Sets up the run of a work directory that `hold` has locked.
 
@@ -61,11 +61,18 @@ def open_run(
     workdir: of the run.
     console: to print to.
     interruption: of `hold`.
-    dataset: already loaded; None: loaded as the configuration says.
+    dataset: already loaded, or from `from_source`; None: loaded as the configuration says.
 
   Raises:
-    UserError: the data or the initial weights cannot be used.
+    UserError: the data or the initial weights cannot be used, or a Python program gave the data of
+      this run and they are not given again.
   """
+  if dataset is None and workdirs.read_identity(workdir).get('given'):
+    raise UserError(
+      f'{workdir} was trained on images that a Python program gave; give them again, with the'
+      ' argument data=mecl_jax.from_source(..) of the function for this command, as'
+      ' mecl_jax.evaluate'
+    )
   if not workdirs.has_checkpoints(workdir):
     initial_weights.check_there(config)
   run = set_up_run(config, workdir, console, interruption, dataset)
@@ -109,6 +116,7 @@ def restored_run(
   config: ConfigDict | None,
   console: Console,
   *,
+  data: Parts | None = None,
   keep_target: bool = False,
   measures_latency: bool = False,
 ) -> Iterator[tuple[Run, Position]]:
@@ -119,6 +127,7 @@ def restored_run(
     config: that of the run, except for fields that may change between two starts; None: that of
       the run.
     console: to print to.
+    data: from `from_source`; None: loaded as the configuration says.
     keep_target: whether the target is that of the last evaluation; always without `config`.
     measures_latency: whether the command measures what a target in milliseconds needs.
 
@@ -132,7 +141,7 @@ def restored_run(
   """
   own, identity = workdirs.read_run(workdir)
   if config is not None:
-    config = resolve(config)
+    config = resolve(config, given=data is not None)
     workdirs.check_config(workdir, config)
     own = config_lib.with_mutable_fields(own, config)
   summary = _kept_summary(workdir)
@@ -144,7 +153,7 @@ def restored_run(
   with hold(workdir, own) as interruption:
     exits = run_report.exits_of_network(own, identity)
     run_report.check(own, workdir, exits, measures_latency=measures_latency)
-    run = open_run(own, workdir, console, interruption)
+    run = open_run(own, workdir, console, interruption, data)
     saved = Checkpoints(workdir / 'checkpoints', run=run.digest, read_only=True)
     with saved as checkpoints:
       found = checkpoints.restore(run.model, devices.replicated(run.mesh))

@@ -11,7 +11,7 @@ from mecl_jax.commands import session
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train_phases import train_phases
-from mecl_jax.data import Dataset
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import DamagedFile
 from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
@@ -24,7 +24,7 @@ def train(
   workdir: str | pathlib.Path,
   *,
   console: Console | None = None,
-  dataset: Dataset | None = None,
+  data: Dataset | Parts | None = None,
   brief: bool = False,
   profile: bool = False,
 ) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def train(
     config: from `default_config()` or a file in `configs/`.
     workdir: the run's work directory; if its run has ended, its report is printed again.
     console: to print to; None: standard output.
-    dataset: already loaded; None: loaded as the configuration says.
+    data: from `from_source` or `load_data`; None: loaded as the configuration says.
     brief: print progress, but no tables.
     profile: trace a few steps of each phase, print where their time goes, and write the traces to
       the folder `profile` of the work directory.
@@ -48,16 +48,15 @@ def train(
     Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
   console = console or make_console()
-  return train_resolved(
-    resolve(config), pathlib.Path(workdir), console, dataset, brief=brief, profile=profile
-  )
+  config = resolve(config, given=isinstance(data, Parts))
+  return train_resolved(config, pathlib.Path(workdir), console, data, brief=brief, profile=profile)
 
 
 def train_resolved(
   config: ConfigDict,
   workdir: pathlib.Path,
   console: Console,
-  dataset: Dataset | None = None,
+  data: Dataset | Parts | None = None,
   *,
   brief: bool = False,
   profile: bool = False,
@@ -71,7 +70,7 @@ def train_resolved(
       if profile:
         console.print('there is no profile, since no step was taken; choose a new --workdir')
       return summary
-    run = session.open_run(config, workdir, console, interruption, dataset)
+    run = session.open_run(config, workdir, console, interruption, data)
     run = dataclasses.replace(run, profile=profile)
     session.start(run, brief=brief)
     position = train_phases(run, teacher_trainer(console))

@@ -4,15 +4,14 @@ The defaults, the checks, the messages and `docs/configuration.md` come from her
 text with a unit: '300 steps', '20 epochs', or '8%' of the phase (see `durations.py`).
 """
 
+from mecl_jax.config.data_fields import DATA, LAST_SEED
 from mecl_jax.config.field import Field, Group
 from mecl_jax.config.training_fields import CURRICULUM, DISTILLATION, PHASES
 from mecl_jax.config.valid import (
   ABOVE_0,
   FROM_0_TO_1,
-  NAME,
   NOT_NEGATIVE,
   SECONDS,
-  count_or_share,
   counts,
   duration,
   flag,
@@ -24,65 +23,10 @@ from mecl_jax.config.valid import (
   one_of,
   path,
   whole,
-  whole_or_zero,
 )
 from mecl_jax.errors import OWN_BACKBONE
 
-LAST_SEED = 2**32 - 1
 LARGEST = 2**31 - 1  # of a count of images: an index of an array in XLA
-
-_DATA = Group(
-  'The data set, and how it is cut.',
-  {
-    'name': Field('cifar10', NAME, 'TFDS set of labelled images, as `name` or `name/config`'),
-    'data_dir': Field(
-      '', path('a folder'), 'prepared TFDS data; empty: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`'
-    ),
-    'arrays': Field(
-      '', path('a .npz file'), 'arrays `{train,test}_{images,labels}`, read instead of TFDS'
-    ),
-    'label': Field('label', NAME, 'feature to predict, as `coarse_label` of CIFAR-100'),
-    'train_split': Field('train', NAME, 'TFDS split to train on'),
-    'test_split': Field('test', NAME, 'TFDS split to test on'),
-    'validation_size': Field(
-      0.1,
-      count_or_share(),
-      'images cut from the training split for validation, balanced by class: their number, or their'
-      ' share',
-    ),
-    'split_seed': Field(
-      0,
-      whole(0, LAST_SEED),
-      'seed of that cut; separate from `seed`, so that compared runs share the cut',
-    ),
-    'label_noise': Field(
-      0.0,
-      number('a share from 0 up to, not including, 1', lambda v: 0 <= v < 1),
-      'share of the training labels that are flipped on purpose, evenly over the other classes',
-    ),
-    'noise_seed': Field(0, whole(0, LAST_SEED), 'seed of the flipped labels'),
-    'train_labels': Field(
-      '',
-      path('an .npz or .csv file, or FILE:NAME'),
-      'labels of the training split, as people gave them, with errors; see `curriculum.md`',
-    ),
-    'validation_labels': Field(
-      'given',
-      one_of('given', 'clean'),
-      'with `train_labels`: the labels of the validation split, those of the file or the official',
-    ),
-    'image_size': Field(
-      0,
-      whole_or_zero(8, 4096),
-      'side in pixels that images are resized to on the device; 0: unchanged',
-    ),
-    'placement': Field(
-      'auto',
-      one_of('auto', 'device', 'host'),
-      '`device`: all images on the accelerator; `host`: streamed; `auto`: by size',
-    ),
-  },
-)
 
 _AUGMENT = Group(
   'Augmentation of the training images, on the device.',
@@ -332,7 +276,7 @@ FIELDS = Group(
       one_of('joint', 'classifier_wise', 'layer_wise', 'mixed'),
       'which parts train in which order',
     ),
-    'data': _DATA,
+    'data': DATA,
     'augment': _AUGMENT,
     'model': _MODEL,
     'exit_weights': Field(
@@ -389,6 +333,7 @@ FIELDS = Group(
 # Fields and groups that may change between two starts of a run: the result does not depend on them
 # (a fingerprint checks that the data are still the same).
 MUTABLE_FIELDS = (
-  *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.placement', 'data.train_labels'),
+  *('feature_files_gb', 'data.data_dir', 'data.arrays', 'data.folder'),
+  *('data.placement', 'data.train_labels'),
   *('checkpoints.', 'logging.', 'evaluation.', 'export.', 'energy.', 'offload.', 'report.'),
 )

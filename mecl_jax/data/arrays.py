@@ -11,6 +11,7 @@ import os
 import numpy as np
 
 from mecl_jax.data import dataset
+from mecl_jax.data.rows import available_memory
 from mecl_jax.errors import UserError
 from mecl_jax.files import read_npz
 
@@ -30,7 +31,7 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
   """
   arrays = _read_npz(path, label)
   train, test = (split(path, arrays, role, label) for role in _SPLITS)
-  return train, test, _class_names(path, arrays.get('class_names'), train.labels)
+  return train, test, class_names(path, arrays.get('class_names'), train.labels)
 
 
 def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
@@ -44,16 +45,6 @@ def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
       f'{path}: missing {", ".join(missing)}; the file has {", ".join(sorted(found))}'
     )
   return found
-
-
-def available_memory() -> int:
-  """Returns the bytes of memory that can be used now; where the system does not tell, of all."""
-  try:
-    with open('/proc/meminfo') as file:
-      fields = dict(line.split(':', 1) for line in file)
-    return int(fields['MemAvailable'].split()[0]) * 1024
-  except (OSError, KeyError, ValueError):
-    return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
 
 
 def split(
@@ -85,10 +76,17 @@ def split(
   return dataset.sorted_split(images, labels, ids)
 
 
-def _class_names(
-  path: str | os.PathLike, names: np.ndarray | None, labels: np.ndarray
-) -> list[str]:
-  """Returns `names`, or the numbers up to the largest training label if `names` is None."""
+def class_names(path: str | os.PathLike, names: np.ndarray | None, labels: np.ndarray) -> list[str]:
+  """Returns `names`, or the numbers up to the largest training label if `names` is None.
+
+  Args:
+    path: of the data, for messages.
+    names: str [classes].
+    labels: integers [N] from 0, of the training split.
+
+  Raises:
+    UserError: a class has no training example, or the labels do not begin at 0.
+  """
   if not len(labels):
     raise UserError(f'{path}: the train arrays are empty')
   largest = int(labels.max())

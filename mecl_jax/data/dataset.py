@@ -3,17 +3,20 @@
 import dataclasses
 import functools
 import hashlib
+import math
+from typing import Any, NamedTuple
 import unicodedata
 
 import numpy as np
 
+from mecl_jax.data.rows import FileRows
 from mecl_jax.errors import UserError
 
 MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
 LAST_LABEL = MOST_CLASSES - 1
 _LARGEST = (16_384, 16_384, 4096)  # height, width and channels of an image
 _LONGEST_NAME = 100  # characters of the name of a class, for tables and pictures
-_CHUNK = 4096  # images per step, so that widened copies stay in tens of megabytes
+_CHUNK = 1 << 22  # bytes of images per step, since those of a file are read in steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +24,7 @@ class Split:
   """One part of a data set, in the order of its ids.
 
   Attributes:
-    images: uint8 [N, H, W, C].
+    images: uint8 [N, H, W, C]; `FileRows` if they take too much of the memory.
     labels: int32 [N], in 0..classes-1.
     ids: str [N], unique and ascending, like `'train_00042'`.
   """
@@ -38,17 +41,37 @@ class Split:
     """Digest of the ids and images, whatever the labels are, 64 hex digits."""
     digest = hashlib.sha256('\n'.join(self.ids.tolist()).encode())
     digest.update(f'{self.images.dtype} {self.images.shape}'.encode())
-    digest.update(np.ascontiguousarray(self.images).data)
+    _update(digest, self.images)
     return digest.hexdigest()
 
   def take(self, where: np.ndarray) -> 'Split':
     """Returns the examples at `where`, a boolean mask [N] or integer positions."""
-    return Split(self.images[where], self.labels[where], self.ids[where])
+    images: Any = self.images
+    images = images.take(where) if isinstance(images, FileRows) else images[where]
+    return Split(images, self.labels[where], self.ids[where])
+
+
+class Parts(NamedTuple):
+  """A data set as its source has it, for `load`.
+
+  Attributes:
+    train: the training split.
+    test: the test split.
+    class_names: one name per label.
+    validation: the validation split; None: it is cut from the training split.
+    notes: what a user should see of how the images were read, by its heading.
+  """
+
+  train: Split
+  test: Split
+  class_names: tuple[str, ...]
+  validation: Split | None = None
+  notes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-  """An image-classification set; its validation split is cut from the training split.
+  """An image-classification set.
 
   Attributes:
     name: the name in TFDS, or the user's own.
@@ -58,6 +81,8 @@ class Dataset:
     test: the test split.
     clean_labels: int32 [N], the original training labels where label noise or a file of
       labels changed them; else None.
+    given: whether a program gave the images, so that no field says where they are.
+    notes: as of `Parts`.
   """
 
   name: str
@@ -66,6 +91,8 @@ class Dataset:
   validation: Split
   test: Split
   clean_labels: np.ndarray | None = None
+  given: bool = False
+  notes: tuple[tuple[str, str], ...] = ()
 
   @property
   def num_classes(self) -> int:
@@ -99,8 +126,23 @@ def _sha256(split: Split) -> str:
   digest = hashlib.sha256('\n'.join(split.ids.tolist()).encode())
   digest.update(split.labels.astype('<i4').tobytes())
   digest.update(repr(split.images.shape).encode())
-  digest.update(np.ascontiguousarray(split.images).data)
+  _update(digest, split.images)
   return digest.hexdigest()
+
+
+def _update(digest: Any, images: np.ndarray) -> None:
+  """Adds the bytes of images to a digest."""
+  for start in _starts(images):
+    digest.update(np.ascontiguousarray(images[start : start + _per_step(images)]).data)
+
+
+def _starts(images: np.ndarray) -> range:
+  return range(0, len(images), _per_step(images))
+
+
+def _per_step(images: np.ndarray) -> int:
+  """Returns how many images are used at once."""
+  return max(1, _CHUNK // max(1, math.prod(images.shape[1:])))
 
 
 def position_ids(prefix: str, count: int) -> np.ndarray:
@@ -133,20 +175,18 @@ def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Spl
 
 def assemble(
   name: str,
-  class_names: tuple[str, ...],
-  train: Split,
-  test: Split,
+  parts: Parts,
   *,
+  given: bool = False,
   validation_size: float,
   split_seed: int,
 ) -> Dataset:
-  """Returns a data set after checks of its splits; cuts the validation split from `train`.
+  """Returns a data set after checks of its splits; cuts the validation split if there is none.
 
   Args:
     name: the name of the data set.
-    class_names: one name per label.
-    train: the whole training split.
-    test: the test split.
+    parts: as read from the source.
+    given: whether a program gave them.
     validation_size: see `split_validation`.
     split_seed: see `split_validation`.
 
@@ -154,9 +194,12 @@ def assemble(
     UserError: a split is empty, image shapes differ or are impossible, there is one class or too
       many, a label is outside the classes, or `validation_size` is too small or too large.
   """
+  train, test, class_names, validation, notes = parts
   if not 2 <= len(class_names) <= MOST_CLASSES:
     raise classes_error(name, len(class_names))
-  for role, split in (('training', train), ('test', test)):
+  for role, split in (('training', train), ('test', test), ('validation', validation)):
+    if split is None:
+      continue
     if not len(split):
       raise UserError(f'{name}: the {role} split is empty')
     outside = (split.labels < 0) | (split.labels >= len(class_names))
@@ -165,17 +208,19 @@ def assemble(
         f'{name}: {outside.sum()} of {len(split)} {role} labels lie outside '
         f'0..{len(class_names) - 1}, first {split.labels[outside][0]}'
       )
-  if train.images.shape[1:] != test.images.shape[1:]:
-    shapes = f'{train.images.shape[1:]} in training and {test.images.shape[1:]} in test'
-    raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
+    if train.images.shape[1:] != split.images.shape[1:]:
+      shapes = f'{train.images.shape[1:]} in training and {split.images.shape[1:]} in {role}'
+      raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
   shape = train.images.shape[1:]
   if not all(1 <= size <= most for size, most in zip(shape, _LARGEST, strict=True)):
     raise UserError(
       f'{name}: image shapes (height, width, channels) are {shape}; they must be from (1, 1, 1) to'
       f' {_LARGEST}'
     )
-  train, validation = split_validation(train, validation_size, split_seed)
-  return Dataset(name, tuple(map(clean_name, class_names)), train, validation, test)
+  if validation is None:
+    train, validation = split_validation(train, validation_size, split_seed)
+  names = tuple(map(clean_name, class_names))
+  return Dataset(name, names, train, validation, test, given=given, notes=notes)
 
 
 def classes_error(name: str, classes: int) -> UserError:
@@ -203,35 +248,56 @@ def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split
 
   Args:
     train: the whole training split.
-    size: number of examples to cut, 1..N-1, or their share, below 1.
-    seed: seed of the choice of examples in each class; class sizes do not depend on it.
+    size, seed: see `held_out`.
 
   Returns:
     The rest of `train`, and the validation split; both keep the order of `train`.
 
   Raises:
+    UserError: as `held_out`.
+  """
+  cut = held_out(train.labels, size, seed, 'data.validation_size')
+  return train.take(~cut), train.take(cut)
+
+
+def held_out(
+  labels: np.ndarray, size: float, seed: int | tuple[int, ...], field: str
+) -> np.ndarray:
+  """Chooses images to cut from the training split, in equal shares of each class.
+
+  Args:
+    labels: int32 [N], of the training split.
+    size: number of images to cut, 1..N-1, or their share, below 1.
+    seed: of the choice of images in each class; class sizes do not depend on it.
+    field: that holds the size, for the message.
+
+  Returns:
+    Mask of the images that are cut, bool [N].
+
+  Raises:
     UserError: `size` is outside 1..N-1, or leaves a class without training examples.
   """
-  size = validation_count(size, len(train))
-  if not 1 <= size < len(train):
+  size = validation_count(size, len(labels))
+  if not 1 <= size < len(labels):
     raise UserError(
-      f'data.validation_size is {size}, with {len(train)} training examples; '
-      f'choose a size from 1 to {len(train) - 1}, or a share below 1'
+      f'{field} is {size}, with {len(labels)} training examples; '
+      f'choose a size from 1 to {len(labels) - 1}, or a share below 1'
     )
   generator = np.random.default_rng(seed)
-  held_out = np.zeros(len(train), bool)
-  counts = np.bincount(train.labels)
+  cut = np.zeros(len(labels), bool)
+  counts = np.bincount(labels)
   shares = _proportional(counts, size)
   emptied = np.flatnonzero((shares == counts) & (counts > 0))
   if len(emptied):
+    remedy = 'choose a smaller size' if size > 1 else 'add images, since each split needs some'
     raise UserError(
-      f'data.validation_size is {size}, which leaves no training example of {len(emptied)} classes'
-      f' (label {emptied[0]} has {counts[emptied[0]]}); choose a smaller size'
+      f'{field} is {size}, which leaves no training example of {len(emptied)} classes'
+      f' (label {emptied[0]} has {counts[emptied[0]]}); {remedy}'
     )
   for label, share in enumerate(shares):
-    members = np.flatnonzero(train.labels == label)
-    held_out[generator.permutation(members)[:share]] = True
-  return train.take(~held_out), train.take(held_out)
+    members = np.flatnonzero(labels == label)
+    cut[generator.permutation(members)[:share]] = True
+  return cut
 
 
 def validation_count(size: float, total: int) -> int:
@@ -268,8 +334,8 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   channels = images.shape[-1]
   total = np.zeros(channels, np.int64)
   squares = np.zeros(channels, np.int64)
-  for start in range(0, len(images), _CHUNK):
-    pixels = images[start : start + _CHUNK].reshape(-1, channels)
+  for start in _starts(images):
+    pixels = images[start : start + _per_step(images)].reshape(-1, channels)
     for channel in range(channels):
       counts = np.bincount(pixels[:, channel], minlength=256)
       total[channel] += counts @ np.arange(256)

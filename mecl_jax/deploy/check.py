@@ -102,7 +102,9 @@ def check_answers(
     predicted = logits[np.arange(len(images)), expected].argmax(axis=-1)
     other_exit, other_class = answers.exits != expected, answers.classes != predicted
     ties = int((other_exit | other_class).sum())
-    if ties > MOST_TIES * len(images):
+    if ties > max(
+      MOST_TIES * len(images), policy.exits - 1
+    ):  # of few images, one tie per threshold
       raise RunError(
         f'the bundle answers {ties} of {len(images)} images otherwise than the policy {name} on the'
         ' logits of all exits; no bundle is written'

@@ -318,6 +318,13 @@ def _numbers(record: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str,
 
 
 @contextlib.contextmanager
+def counted(console: Console, name: str, total: int) -> Iterator[Callable[[int], None]]:
+  """Shows a bar for work on images; yields a function of the number of images done."""
+  with Bar(console, name, total) as bar:
+    yield bar.update
+
+
+@contextlib.contextmanager
 def work(console: Console, name: str, total: int, check: Callable[[], None]) -> Iterator[Callable]:
   """Shows a bar for work on images; yields a callback.
 

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from mecl_jax import config as config_lib
 from mecl_jax import data, models
-from mecl_jax.data import Dataset
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import UserError
 from mecl_jax.models import ExitCost, MultiExit, pretrained
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
-from mecl_jax.training.log import doing
+from mecl_jax.training.log import counted, doing
 from mecl_jax.training.plan import PhasePlan, make_plan
 from mecl_jax.training.workdir import read_identity
 
@@ -39,7 +39,7 @@ class Run:
   Attributes:
     config: resolved.
     workdir: locked by this process.
-    dataset: in memory.
+    dataset: images of the user's own may stay in a file.
     pixel_mean, pixel_std: float [channels] of the training split, pixels in 0..1.
     model: its state lies on every device of the mesh.
     mesh: over the local devices.
@@ -75,7 +75,7 @@ def set_up_run(
   workdir: pathlib.Path,
   console: Console,
   interruption: Interruption,
-  dataset: Dataset | None = None,
+  dataset: Dataset | Parts | None = None,
 ) -> Run:
   """Loads the data, builds the network with initial parameters, and plans the phases.
 
@@ -84,17 +84,15 @@ def set_up_run(
     workdir: of the run.
     console: to print to.
     interruption: holds a request to stop.
-    dataset: already loaded; None: loaded as the configuration says.
+    dataset: already loaded, or its parts; None: loaded as the configuration says.
 
   Raises:
     UserError: the data cannot be loaded, or do not fit the configuration.
   """
   opened = time.monotonic()
   mesh = devices.make_mesh(config.batch_size)
-  if dataset is None:
-    others = ('placement', 'image_size')  # fields of the source and the network
-    with doing(console, f'loading {config.data.name}'):
-      dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
+  if not isinstance(dataset, Dataset):
+    dataset = _load(config, console, dataset)
   _check_augmentation(config, dataset)
   with doing(console, f'building {config.model.backbone}'):
     mean, std = data.channel_statistics(dataset.train.images)
@@ -104,6 +102,15 @@ def set_up_run(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
+
+
+def _load(config: ConfigDict, console: Console, parts: Parts | None) -> Dataset:
+  others = ('placement', 'image_size')  # fields of the source and the network
+  fields = {key: value for key, value in config.data.items() if key not in others}
+  if config.data.folder:  # it shows bars of its own, and a terminal one at a time
+    return data.load(**fields, parts=parts, show=functools.partial(counted, console))
+  with doing(console, f'loading {config.data.name}'):
+    return data.load(**fields, parts=parts)
 
 
 def outline_run(

@@ -8,8 +8,10 @@ import time
 
 import jax
 from jax.sharding import Mesh
+import numpy as np
 
 from mecl_jax.data import Split
+from mecl_jax.data.rows import FileRows
 from mecl_jax.models import FINAL
 from mecl_jax.training import devices
 from mecl_jax.training.augmentation import copies_of
@@ -75,15 +77,18 @@ def resident(split: Split, placement: str, mesh: Mesh) -> Arrays | None:
 
   Args:
     split: of the data set.
-    placement: 'device', 'host', or 'auto': on the device if it fits into half of the memory.
+    placement: 'device', 'host', or 'auto': on the device if it fits into half of the memory, and is
+      not so large that it stays in a file.
     mesh: over the devices.
 
   Returns:
     `images` and `labels`; None if the host streams them.
   """
-  if placement == 'host' or (placement == 'auto' and split.images.nbytes > devices.memory_budget()):
+  large = isinstance(split.images, FileRows) or split.images.nbytes > devices.memory_budget()
+  if placement == 'host' or (placement == 'auto' and large):
     return None
-  return jax.device_put({'images': split.images, 'labels': split.labels}, devices.replicated(mesh))
+  images = {'images': np.asarray(split.images), 'labels': split.labels}
+  return jax.device_put(images, devices.replicated(mesh))
 
 
 def dispatches(

@@ -260,6 +260,7 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     'channels': dataset.image_shape[-1],
     'image_shape': dataset.image_shape,
     'digest': digest,
+    'given': dataset.given,
   }
   write_checked_json(workdir / 'identity.json', identity)
   write_checked_json(workdir / 'config.json', json.loads(config.to_json()))

@@ -119,7 +119,9 @@ def test_fingerprint_changes_with_the_image_shape():
 
 
 def _assemble(train, test, classes=('a', 'b')):
-  return dataset.assemble('some', classes, train, test, validation_size=2, split_seed=0)
+  return dataset.assemble(
+    'some', dataset.Parts(train, test, classes), validation_size=2, split_seed=0
+  )
 
 
 def test_assembled_sizes_and_shapes():
