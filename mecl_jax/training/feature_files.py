@@ -15,6 +15,8 @@ import numpy as np
 from mecl_jax import files
 from mecl_jax.data import Split, cache
 from mecl_jax.errors import MissingFile, UserError
+from mecl_jax.models.own.factories import is_own
+from mecl_jax.training import own_networks
 from mecl_jax.training.augmentation import Copy
 from mecl_jax.training.run import Run
 from mecl_jax.version import __version__
@@ -107,6 +109,8 @@ def _digest(run: Run, split: Split, exit_name: str) -> str:
     *(__version__, jax.__version__, device.platform, device.device_kind, run.mesh.size),
     *(sorted(network.items()), config.data.image_size, head),
   )
+  if is_own(config.model.backbone):  # the code of which may change
+    facts += (own_networks.program_digest(model, run.dataset.image_shape),)
   digest = hashlib.sha256(repr(facts).encode())
   stages = sorted(name for segment in model.segments[: number + 1] for name in segment)
   state = {
