@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import pathlib
+from typing import Any
 
 from flax import nnx
 import jax
@@ -105,7 +106,7 @@ def _digest(run: Run, split: Split, exit_name: str) -> str:
   network = {k: v for k, v in config.model.items() if k not in _NOT_OF_FEATURES}
   head = model.exit_stages[number], model.head_kinds[number]
   device = jax.local_devices()[0]
-  facts = (
+  facts: tuple[Any, ...] = (
     *(__version__, jax.__version__, device.platform, device.device_kind, run.mesh.size),
     *(sorted(network.items()), config.data.image_size, head),
   )

@@ -72,9 +72,8 @@ class Run:
   def digest(self) -> str:
     """Returns a digest of the configuration and data of this run."""
     kept = read_identity(self.workdir).get('digest')
-    return kept or config_lib.digest(
-      self.config, self.dataset.fingerprint, *self.own_network.values()
-    )
+    own = self.own_network.values()
+    return kept or config_lib.digest(self.config, self.dataset.fingerprint, *own)
 
 
 def set_up_run(

@@ -101,7 +101,8 @@ def add_exits(
     UserError: the network cannot be cut there, or the images or parameters do not fit.
   """
   choose('head', head, HEADS)
-  shape, rngs = tuple(image_shape), nnx.Rngs(seed)
+  height, width, channels = image_shape
+  shape, rngs = (height, width, channels), nnx.Rngs(seed)
   compute = DTYPES[choose('dtype', dtype, DTYPES)]
   if (network is None) == (stages is None):
     raise UserError('give either a network, or its stages=')
@@ -109,7 +110,6 @@ def add_exits(
     after = (after,)
   made = network if stages is None else dict(stages)
   body = body_of(made, after, shape, num_classes, dtype=compute, variables=variables, rngs=rngs)
-  channels = shape[-1]
   return assemble(
     body.backbone,
     body.exits,

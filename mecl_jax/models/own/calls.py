@@ -6,6 +6,7 @@ import inspect
 from typing import Any, Protocol
 
 from flax import linen, nnx
+from flax.core import meta
 from flax.traverse_util import flatten_dict, unflatten_dict
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,9 @@ EVALUATES = ('deterministic', 'use_running_average', 'eval')
 _NORMALISE = tuple(
   getattr(nnx, name) for name in ('SpectralNorm', 'WeightNorm') if hasattr(nnx, name)
 )
+
+
+_PART = '_part_name'  # attribute of modules while their network is traced
 
 
 class Buffer(nnx.Variable):
@@ -106,7 +110,7 @@ class _NNXCall:
     for path, part in list(nnx.iter_graph(network)):
       if path and isinstance(part, nnx.Module) and callable(part):
         part.__class__ = _marked(type(part))
-        part._part_name = _name(path)
+        setattr(part, _PART, _name(path))
     output = network(images, **_mode(self._mode, training))
     kept = nnx.state(network, nnx.Not(nnx.Intermediate))
     new = {_name(path): value for path, value in flatten_dict(nnx.to_pure_dict(kept)).items()}
@@ -120,9 +124,10 @@ def _marked(kind: type[nnx.Module]) -> type[nnx.Module]:
   """Returns a class of modules that mark their outputs with their name."""
 
   def call(self, *inputs, **settings):
-    return mark(self._part_name, kind.__call__(self, *inputs, **settings))
+    return mark(getattr(self, _PART), kind.__call__(self, *inputs, **settings))
 
-  return type(kind)(kind.__name__, (kind,), {'__call__': call, '__module__': kind.__module__})
+  made: Any = type(kind)
+  return made(kind.__name__, (kind,), {'__call__': call, '__module__': kind.__module__})
 
 
 class _LinenCall:
@@ -139,7 +144,7 @@ class _LinenCall:
     )
     if variables is None:
       variables = self._drawn(image_shape, rngs)
-    flat = {tuple(map(str, path)): value for path, value in flatten_dict(variables).items()}
+    flat = flatten_dict(meta.unbox(variables))
     self._paths = _linen_names(flat)
     self.values = {name: flat[path] for name, path in self._paths.items()}
     kinds: dict[str, type[nnx.Variable]] = {'params': nnx.Param, 'batch_stats': nnx.BatchStat}
@@ -151,9 +156,10 @@ class _LinenCall:
   def _drawn(self, image_shape: Sequence[int], rngs: nnx.Rngs) -> dict[str, Any]:
     network, settings = self._in_mode(False)
     keys = {'params': rngs.params(), 'dropout': rngs.dropout()}
-    return dict(network.init(keys, jnp.zeros((1, *image_shape)), **settings))
+    init = jax.jit(lambda keys, images: network.init(keys, images, **settings))
+    return dict(init(keys, jnp.zeros((1, *image_shape))))
 
-  def _in_mode(self, training: bool) -> tuple[linen.Module, dict[str, bool]]:
+  def _in_mode(self, training: bool) -> tuple[linen.Module, dict[str, Any]]:
     if self._mode is None and self._field is not None:
       return self._network.clone(**_mode(self._field, training)), {}
     return self._network, _mode(self._mode, training)
@@ -197,7 +203,7 @@ def _mode_argument(call: Any) -> str | None:
   return next((name for name in (*TRAINS, *EVALUATES) if name in names), None)
 
 
-def _mode(argument: str | None, training: bool) -> dict[str, bool]:
+def _mode(argument: str | None, training: bool) -> dict[str, Any]:
   return {} if argument is None else {argument: training if argument in TRAINS else not training}
 
 

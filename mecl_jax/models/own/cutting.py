@@ -23,6 +23,7 @@ Ending = Literal['own', 'replaced', 'none']
 
 
 LAST = 'the last stage'
+CHECKED = (False, 2), (True, 2), (False, 3)  # mode and number of images
 MOVING = (nnx.BatchStat, nnx.RngKey, nnx.RngCount)  # kinds of variables that a call may change
 
 
@@ -39,7 +40,7 @@ class End:
 
   position: int
   feature: Any
-  values: list[Any]
+  values: Sequence[Any]
   adds: bool
 
 
@@ -94,10 +95,10 @@ class Cutting:
 
   def _can_cut(self, name: str) -> bool:
     try:
-      for training, batch in ((False, 2), (True, 2), (False, 3)):
+      for training, batch in CHECKED:
         program = self._program(training, batch, (name,))
         part = self._part(program, name)
-        _feature_form(part.outputs[-1].aval.shape, name)
+        _check_feature(part.outputs[-1].aval.shape, name)
         if part.end > self._head(program, ())[0]:
           return False
         uses = self._uses(program, (name,), program.output, len(program.equations))
@@ -135,9 +136,7 @@ class Cutting:
     self._check_repeats(first)
     self.names = tuple(sorted(self.names, key=lambda name: self._part(first, name).end))
     self.ending = self._ending(first)
-    forms = [
-      self._check(training, batch) for training, batch in ((False, 2), (True, 2), (False, 3))
-    ]
+    forms = [self._check(training, batch) for training, batch in CHECKED]
     for other in forms[1:]:
       for name, ours, theirs in zip((*self.names, LAST), forms[0], other, strict=True):
         if ours != theirs:
@@ -147,7 +146,8 @@ class Cutting:
           )
 
   def _check_repeats(self, first: Program) -> None:
-    again = Program(self._runs[False], self._state, self._images(2), self.names)
+    run = self._runs[False]  # in a function of its own, since JAX keeps the program of a function
+    again = Program(lambda *inputs: run(*inputs), self._state, self._images(2), self.names)
     if _shown(first.text) != _shown(again.text):
       raise UserError(
         'the network computes something else each time it is called, since its code depends on'
@@ -160,8 +160,9 @@ class Cutting:
     self._check_state(program, training)
     ends = self._ends(program)
     for name, end in zip((*self.names, LAST), ends, strict=True):
-      _feature_form(end.feature.aval.shape, name, pooled=name is LAST)
+      _check_feature(end.feature.aval.shape, name)
       _check_images_first(end, batch, name)
+    self._pieces(program)
     return [tuple(Shape(v.aval.shape[1:], v.aval.dtype) for v in end.values) for end in ends]
 
   def _check_state(self, program: Program, training: bool) -> None:
@@ -169,7 +170,7 @@ class Cutting:
     for path, kind in changed.items():
       if kind not in MOVING and path not in self._scratch:
         raise UserError(
-          f'the network changes {path} ({kind.__name__}) during a call; only batch statistics'
+          f'the network changes {path} during a call; only batch statistics'
           ' (nnx.BatchStat) and random keys may change'
         )
     if training and not self._moving(program) and nnx.BatchStat in self._kinds.values():
@@ -204,7 +205,7 @@ class Cutting:
     """Returns the paths of the batch statistics that a call changes."""
     return [path for path in program.updates if self._kinds[path] is nnx.BatchStat]
 
-  def _head(self, program: Program, names: Sequence[str]) -> tuple[int, list[Any]]:
+  def _head(self, program: Program, names: Sequence[str]) -> tuple[int, Sequence[Any]]:
     """Returns the position at which the classifier begins, and its input.
 
     It is the last one before the last product, and after the last cut, at which a single array
@@ -216,7 +217,7 @@ class Cutting:
     last = max((self._part(program, name).end for name in names), default=0)
     products = program.products(last, length)
     for position in range(products[-1] if products else -1, last - 1, -1):
-      values = program.crossing(position, uses)
+      values: list[Any] = program.crossing(position, uses)
       if len(values) == 1 and len(values[0].aval.shape) in (2, 4):
         return position, values
     return length, [program.output]
@@ -259,7 +260,7 @@ class Cutting:
   def piece(self, index: int, training: bool, batch: Any) -> Piece:
     """Returns the program of a stage; that after the last stage is the network's classifier.
 
-    Its inputs and outputs are the arrays that pass the cuts. Its last output is the feature for
+    Its inputs and outputs are the arrays that pass the cuts. The last output is the feature for
     heads.
 
     Args:
@@ -267,28 +268,55 @@ class Cutting:
       training: mode.
       batch: number of images.
     """
-    key = index, training, batch
+    key = 'pieces', training, batch
     if not isinstance(batch, int):  # a symbolic size is valid in its own trace only
-      return self._piece(index, self._program(training, batch, self.names))
+      return self._pieces(self._program(training, batch, self.names))[index]
     if key not in self._kept:
-      self._kept[key] = self._piece(index, self._program(training, batch, self.names))
-    return self._kept[key]
+      self._kept[key] = self._pieces(self._program(training, batch, self.names))
+    return self._kept[key][index]
 
-  def _piece(self, index: int, program: Program) -> Piece:
+  def _pieces(self, program: Program) -> list[Piece]:
+    """Returns the programs of all stages, and of the classifier if it is kept."""
     ends = self._ends(program)
-    start, inputs = (
-      (ends[index - 1].position, ends[index - 1].values) if index else (0, [program.image])
-    )
-    stop, outputs = len(program.equations), [program.output]
-    if index < len(ends):
-      end = ends[index]
-      stop, outputs = end.position, [*end.values, *([end.feature] if end.adds else [])]
-    moving = [
-      p for p in self._moving(program) if start < program.end_of(program.updates[p]) <= stop
-    ]
-    piece = program.piece(inputs, outputs, moving)
-    counts = [p for p in piece.reads if self._kinds[p] is nnx.RngCount and p in program.updates]
-    return program.piece(inputs, outputs, [*moving, *counts]) if counts else piece
+    inputs = [[program.image], *(end.values for end in ends)]
+    outputs = [[*end.values, *([end.feature] if end.adds else [])] for end in ends]
+    limits = [end.position for end in ends]
+    if self.ending == 'own':
+      outputs.append([program.output])
+      limits.append(len(program.equations))
+    pairs = list(zip(inputs, outputs, strict=False))
+    moved = self._moved_in(program, limits, [program.piece(*pair, []) for pair in pairs])
+    return [program.piece(*pair, paths) for pair, paths in zip(pairs, moved, strict=True)]
+
+  def _moved_in(
+    self, program: Program, limits: Sequence[int], pieces: Sequence[Piece]
+  ) -> list[list[str]]:
+    """Returns which variables each piece changes.
+
+    A value that depends on images is computed in one piece. Any other is computed by the last piece
+    that reads what it is computed from, since pieces before it need the old value.
+
+    Raises:
+      UserError: a piece needs the old value of a variable that a piece before it changes.
+    """
+    moved: list[list[str]] = [[] for _ in pieces]
+    for path in self._moving(program):
+      atom = program.updates[path]
+      place = next((k for k, limit in enumerate(limits) if program.end_of(atom) <= limit), None)
+      if place is None:
+        continue  # of a classifier that is left out
+      if not program.depends(atom):
+        needed = set(program.piece([], [atom], []).reads)
+        place = max((k for k, one in enumerate(pieces) if needed <= set(one.reads)), default=place)
+      if any(path in later.reads for later in pieces[place + 1 :]):
+        raise UserError(
+          f'the network cannot be cut there: {path} changes before a cut, and its old value is'
+          f' needed after it; {USE_STAGES}'
+        )
+      moved[place].append(path)
+    for piece, paths in zip(pieces, moved, strict=True):
+      paths += [p for p in piece.reads if self._kinds[p] is nnx.RngCount and p in program.updates]
+    return moved
 
   def reads(self, index: int) -> tuple[str, ...]:
     """Returns the paths of the variables that a stage needs or changes, in any mode."""
@@ -316,40 +344,32 @@ class Cutting:
 
 def feature_map(x: jax.Array) -> jax.Array:
   """Returns the feature map [B, H, W, C] of a map, of tokens [B, N, C], or of a vector [B, C]."""
-  shape = x.shape
-  if len(shape) == 4:
+  if x.ndim == 4:
     return x
-  if len(shape) == 2:
+  if x.ndim == 2:
     return x[:, None, None]
-  side, others = _feature_form(shape)
-  return x[:, others:].reshape(shape[0], side, side, shape[-1])
+  side, others = _square(x.shape[1])
+  return x[:, others:].reshape(x.shape[0], side, side, x.shape[-1])
 
 
-def _feature_form(shape: Sequence[int], name: str, *, pooled: bool = False) -> tuple[int, int]:
-  """Checks that heads can use an array.
+def _square(tokens: int) -> tuple[int, int]:
+  """Returns the side of a square of tokens, and the number of tokens before it; (0, 0): none."""
+  for others in (0, 1):
+    side = math.isqrt(tokens - others)
+    if side and side**2 == tokens - others:
+      return side, others
+  return 0, 0
 
-  Args:
-    shape: with the axis of the images.
-    name: of the part.
-    pooled: whether [B, C] is valid too.
 
-  Returns:
-    for tokens, the side of their square, and the number of tokens before it; else zeros.
-
-  Raises:
-    UserError: it is no feature map.
-  """
-  if len(shape) == 4 or (pooled and len(shape) == 2):
-    return 0, 0
-  if len(shape) == 3:
-    for others in (0, 1):
-      side = math.isqrt(shape[1] - others)
-      if side and side * side == shape[1] - others:
-        return side, others
+def _check_feature(shape: Sequence[int], name: str) -> None:
+  """Raises UserError if heads cannot use the output of a part, of this shape with the images."""
+  valid = len(shape) == 4 or (len(shape) == 2 and name is LAST)
+  if valid or (len(shape) == 3 and _square(shape[1])[0]):
+    return
   shown = ', '.join(('B', *map(str, shape[1:])))
   raise UserError(
-    f'the output of {name} is [{shown}]; heads need a feature map [B, H, W, C], or tokens'
-    f' [B, N, C] of a square with or without a class token before it; {USE_STAGES}'
+    f'the output of {name} is [{shown}]; heads need a feature map [B, H, W, C], or tokens [B, N, C]'
+    f' of a square with or without a class token before it; {USE_STAGES}'
   )
 
 

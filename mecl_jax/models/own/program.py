@@ -127,11 +127,15 @@ class Program:
 
   def products(self, start: int, stop: int) -> list[int]:
     """Returns the positions of the equations with MACs whose input depends on the images."""
-    return [
-      k
-      for k in range(start, stop)
-      if any(map(self.depends, self.equations[k].invars)) and count_equation(self.equations[k])
-    ]
+    return [k for k in range(start, stop) if self._is_product(self.equations[k])]
+
+  def _is_product(self, equation: JaxprEqn) -> bool:
+    if not any(map(self.depends, equation.invars)):
+      return False
+    if '.' in equation.primitive.name:  # a layer as a whole, as 'nnx.linear' of jax2onnx
+      others: list[Any] = [v.aval for v in equation.invars if not self.depends(v)]
+      return any(aval.ndim > 1 for aval in others)
+    return bool(count_equation(equation))
 
   def last_uses(self, ends: Sequence[tuple[Any, int]]) -> dict[Var, int]:
     """Returns where each value that depends on the images is needed for the last time.
@@ -144,7 +148,7 @@ class Program:
     """
     uses = dict[Var, int]()
     for k in sorted(self._needed([atom for atom, _ in ends], stop=set())):
-      uses.update(dict.fromkeys(filter(self.depends, self.equations[k].invars), k))
+      uses.update({v: k for v in _variables(self.equations[k].invars) if self.depends(v)})
     for atom, position in ends:
       if self.depends(atom):
         uses[atom] = max(position, uses.get(atom, 0))

@@ -73,8 +73,8 @@ class Stage(_Piece):
     if self._index:
       arrays = arrays[: len(self._cutting.end(self._index - 1).values)]
     else:
-      self._check(x)
-      arrays = (x.astype(self._cutting.dtype),)
+      self._check(arrays[0])
+      arrays = (arrays[0].astype(self._cutting.dtype),)
     *passing, feature = self._run(arrays)
     return (*passing, feature_map(feature)) if passing else feature_map(feature)
 
@@ -132,7 +132,7 @@ def stage_name(part: str) -> str:
   return part.replace('.', '_')
 
 
-def _variable(kind: type, value: Any) -> nnx.Variable:
+def _variable(kind: type[nnx.Variable], value: Any) -> nnx.Variable:
   copied = jnp.array(value)  # training may donate its buffers
   return kind(copied, tag='dropout') if issubclass(kind, nnx.RngState) else kind(copied)
 
