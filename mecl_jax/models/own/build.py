@@ -101,6 +101,8 @@ def _fitted(
       f'model.exits is {tuple(exits)}, but the network has the exits'
       f' {network.exit_names[:-1]} already; set model.exits={",".join(network.exit_names[:-1])}'
     )
+  form, state = nnx.split(network)
+  network = nnx.merge(form, jax.tree.map(jnp.array, state))  # copies: training donates its arrays
   network.image_size = image_size or network.image_size
   network.eval()
   images: Any = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)

@@ -116,7 +116,7 @@ class _NNXCall:
     new = {_name(path): value for path, value in flatten_dict(nnx.to_pure_dict(kept)).items()}
     if added := sorted(set(new) - set(self._paths)):
       raise UserError(f'the network adds the variable {added[0]} to its state during a call')
-    return output, {name: new[name] for name in self._paths}
+    return output, {name: new.get(name, state[name]) for name in self._paths}
 
 
 @functools.cache

@@ -131,7 +131,6 @@ class Cutting:
     """
     order = {name: place for place, name in enumerate(self.called)}
     self.names = tuple(sorted(set(names), key=lambda name: order[name]))
-    self._kept.clear()
     first = self._program(False, 2, self.names)
     self._check_repeats(first)
     self.names = tuple(sorted(self.names, key=lambda name: self._part(first, name).end))
@@ -148,13 +147,13 @@ class Cutting:
   def _check_repeats(self, first: Program) -> None:
     run = self._runs[False]  # in a function of its own, since JAX keeps the program of a function
     again = Program(lambda *inputs: run(*inputs), self._state, self._images(2), self.names)
-    if _shown(first.text) != _shown(again.text):
+    if _shown(first.text()) != _shown(again.text()):
       raise UserError(
         'the network computes something else each time it is called, since its code depends on'
         f' values outside of JAX; {USE_STAGES}'
       )
 
-  def _check(self, training: bool, batch: int) -> list[tuple[Shape, ...]]:
+  def _check(self, training: bool, batch: int) -> list[tuple[Any, ...]]:
     """Checks a mode for a number of images; returns what passes each cut."""
     program = self._program(training, batch, self.names)
     self._check_state(program, training)
@@ -163,7 +162,9 @@ class Cutting:
       _check_feature(end.feature.aval.shape, name)
       _check_images_first(end, batch, name)
     self._pieces(program)
-    return [tuple(Shape(v.aval.shape[1:], v.aval.dtype) for v in end.values) for end in ends]
+    return [
+      (end.adds, *(Shape(v.aval.shape[1:], v.aval.dtype) for v in end.values)) for end in ends
+    ]
 
   def _check_state(self, program: Program, training: bool) -> None:
     changed = {path: self._kinds[path] for path in program.updates}
@@ -334,12 +335,16 @@ class Cutting:
     return jax.ShapeDtypeStruct((batch, *self.image_shape), self.dtype)
 
   def _program(self, training: bool, batch: Any, names: Sequence[str]) -> Program:
-    key = 'program', training, batch, tuple(sorted(names))
-    if not isinstance(batch, int):
-      return Program(self._runs[training], self._state, self._images(batch), names)
-    if key not in self._kept:
-      self._kept[key] = Program(self._runs[training], self._state, self._images(batch), names)
-    return self._kept[key]
+    """Returns the program of a mode, in which these parts are not hidden if that is possible."""
+    if names:
+      names = tuple(sorted({*names} & self._program(training, batch, ()).hidden))
+    key = 'program', training, batch, tuple(names)
+    if key in self._kept:
+      return self._kept[key]
+    program = Program(self._runs[training], self._state, self._images(batch), names)
+    if isinstance(batch, int):
+      self._kept[key] = program
+    return program
 
 
 def feature_map(x: jax.Array) -> jax.Array:
@@ -374,7 +379,7 @@ def _check_feature(shape: Sequence[int], name: str) -> None:
 
 
 def _check_images_first(end: End, batch: int, name: str) -> None:
-  for value in end.values:
+  for value in (*end.values, end.feature):
     if value.aval.shape[:1] != (batch,):
       raise UserError(
         f'the network cannot be cut after {name}: a value of shape {value.aval.shape} for {batch}'

@@ -55,7 +55,7 @@ def register_network(network: MultiExit) -> str:
   The name is that of its structure, so that the same code gives the same name in another process.
   """
   name = f'{GIVEN}{structure(network)[:8]}'
-  _registered[name] = lambda: nnx.clone(network)
+  _registered[name] = lambda: network
   return name
 
 
@@ -131,10 +131,11 @@ def make(name: str, **given: Any) -> nnx.Module | linen.Module | Mapping[str, An
     UserError: the function cannot be found, fails, or returns something else.
   """
   function = find(name)
-  parameters = inspect.signature(function).parameters
+  of_class = inspect.isclass(function) and issubclass(function, nnx.Module)
+  parameters = inspect.signature(function.__init__ if of_class else function).parameters
   takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
   keywords = {key: given[key] for key in KEYWORDS if takes_all or key in parameters}
-  if given['width'] != 16 and 'width' not in keywords:
+  if given['width'] != 16 and 'width' not in keywords and not name.startswith(GIVEN):
     raise UserError(f'model.width is {given["width"]}, but {name} has no argument width')
   try:
     made = function(**keywords)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from mecl_jax.models.macs import count_equation, sub_jaxprs
 
@@ -84,12 +84,11 @@ class Program:
     image: variable of the images.
     output: variable of the result.
     updates: path -> variable of its new value, of the state that the call changes.
-    text: the whole program, to compare it with others.
   """
 
   def __init__(self, function: Callable, state: State, images: Any, wanted: Sequence[str] = ()):
     traced = jax.make_jaxpr(function)(dict(state), images)
-    self.text = str(traced)
+    self._traced = traced
     traced = _inlined(traced, set(wanted))
     self._jaxpr: Jaxpr = traced.jaxpr
     self._constants = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
@@ -108,6 +107,10 @@ class Program:
       variable: k for k, equation in enumerate(self.equations) for variable in equation.outvars
     }
     self._of_images = self._dependents()
+
+  def text(self) -> str:
+    """Returns the program as text, to compare it with others."""
+    return str(self._traced)
 
   def _dependents(self) -> set[Var]:
     """Returns the variables whose values depend on the images."""
@@ -220,6 +223,11 @@ def _variables(atoms: Sequence[Any]) -> Iterator[Var]:
   return (atom for atom in atoms if not isinstance(atom, Literal))
 
 
+def _kept(variables: Sequence[Var]) -> list[Var]:
+  """Returns the outputs of an equation that are used."""
+  return [variable for variable in variables if not isinstance(variable, DropVar)]
+
+
 def _resolved(atom: Any, aliases: Mapping[Var, Any]) -> Any:
   return atom if isinstance(atom, Literal) else aliases.get(atom, atom)
 
@@ -288,10 +296,13 @@ def _interpreted(traced: ClosedJaxpr, inputs: Sequence[Any], wanted: set[str]) -
     if _opens(equation, wanted):
       inner = equation.params.get('jaxpr', equation.params.get('call_jaxpr'))
       closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-      outputs = _interpreted(closed, read(equation.invars), wanted)
+      found = zip(
+        equation.outvars, _interpreted(closed, read(equation.invars), wanted), strict=True
+      )
+      outputs = [value for variable, value in found if not isinstance(variable, DropVar)]
     else:
       variables = [*dict.fromkeys(_variables(equation.invars))]
-      run = _function(jaxpr, [equation], variables, equation.outvars)
+      run = _function(jaxpr, [equation], variables, _kept(equation.outvars))
       outputs = run(*(values[variable] for variable in variables))
-    values.update(zip(equation.outvars, outputs, strict=True))
+    values.update(zip(_kept(equation.outvars), outputs, strict=True))
   return read(jaxpr.outvars)

@@ -19,6 +19,11 @@ class Layer(nnx.Module):
   """A group of variables and layers, with the names that they have in the user's network."""
 
 
+def _attribute(place: nnx.Module, name: str) -> str:
+  """Returns the attribute for a name in the user's network, which is not that of a method."""
+  return f'{name}_' if hasattr(type(place), name) else name
+
+
 class _Piece(nnx.Module):
   """A piece of a network, with the variables that it uses.
 
@@ -39,15 +44,16 @@ class _Piece(nnx.Module):
       *above, name = path.split('.')
       place: Any = self
       for part in above:
-        if not hasattr(place, part):
-          setattr(place, part, Layer())
-        place = getattr(place, part)
-      setattr(place, name, variables[path])
+        attribute = _attribute(place, part)
+        if attribute not in vars(place):
+          setattr(place, attribute, Layer())
+        place = getattr(place, attribute)
+      setattr(place, _attribute(place, name), variables[path])
 
   def _variable(self, path: str) -> nnx.Variable:
     place: Any = self
     for name in path.split('.'):
-      place = getattr(place, name)
+      place = getattr(place, _attribute(place, name))
     return place
 
   def _run(self, features: Sequence[jax.Array]) -> tuple[jax.Array, ...]:

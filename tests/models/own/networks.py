@@ -56,7 +56,7 @@ class BasicBlock(nnx.Module):
 class ResNet(nnx.Module):
   """The names and the layout of torchvision's ResNets."""
 
-  def __init__(self, classes, rngs, planes=(4, 4, 8, 8), blocks=2):
+  def __init__(self, classes, rngs, planes=(4, 4, 8, 8), blocks=1):
     self.inplanes = planes[0]
     self.conv1 = nnx.Conv(1, planes[0], (3, 3), use_bias=False, rngs=rngs)
     self.bn1 = nnx.BatchNorm(planes[0], rngs=rngs)
@@ -111,7 +111,7 @@ class Encoder(nnx.Module):
 class ViT(nnx.Module):
   """Tokens [B, 1 + 16, D] pass from block to block."""
 
-  def __init__(self, classes, rngs, width=8, depth=3):
+  def __init__(self, classes, rngs, width=8, depth=2):
     self.patch_embed = nnx.Conv(1, width, (2, 2), strides=2, rngs=rngs)
     self.cls_token = nnx.Param(jnp.zeros((1, 1, width)))
     self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 17, width)))
@@ -192,8 +192,8 @@ def make_cnn(num_classes, rngs):
 # Class, and the parts after which it is cut.
 NETWORKS = {
   'cnn': (CNN, ('bn1', 'bn2')),
-  'resnet': (ResNet, ('layer1', 'layer2', 'layer3')),
-  'vit': (ViT, ('blocks.0', 'blocks.1')),
+  'resnet': (ResNet, ('layer1', 'layer3')),
+  'vit': (ViT, ('blocks.0',)),
   'tuples': (Tuples, ('stage1',)),
   'spectral': (Spectral, ('conv1',)),
   'unet': (UNet, ('middle', 'up')),
