@@ -71,9 +71,10 @@ class Run:
   @functools.cached_property
   def digest(self) -> str:
     """Returns a digest of the configuration and data of this run."""
-    kept = read_identity(self.workdir).get('digest')
+    if kept := read_identity(self.workdir).get('digest'):
+      return kept
     own = self.own_network.values()
-    return kept or config_lib.digest(self.config, self.dataset.fingerprint, *own)
+    return config_lib.digest(self.config, self.dataset.fingerprint, *own)
 
 
 def set_up_run(

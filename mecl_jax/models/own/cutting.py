@@ -183,7 +183,12 @@ class Cutting:
 
   def _part(self, program: Program, name: str) -> Part:
     calls = program.parts.get(name, [])
-    if name in program.hidden or not calls:
+    if not calls and name not in program.hidden:
+      raise UserError(
+        f'the network cannot be cut after {name}, whose call is replaced by that of another'
+        ' program; cut it after modules of your own'
+      )
+    if name in program.hidden:
       raise UserError(
         f'the network cannot be cut after {name}, which it calls inside of a loop, a condition or a'
         f' function with a gradient of its own; {USE_STAGES}'

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun
 
 from mecl_jax.models.macs import count_equation, sub_jaxprs
 
@@ -225,7 +225,11 @@ def _variables(atoms: Sequence[Any]) -> Iterator[Var]:
 
 def _kept(variables: Sequence[Var]) -> list[Var]:
   """Returns the outputs of an equation that are used."""
-  return [variable for variable in variables if not isinstance(variable, DropVar)]
+  return [variable for variable in variables if _is_used(variable)]
+
+
+def _is_used(variable: Var) -> bool:
+  return type(variable).__name__ != 'DropVar'  # JAX 0.7 does not have that class in `jax.extend`
 
 
 def _resolved(atom: Any, aliases: Mapping[Var, Any]) -> Any:
@@ -299,7 +303,7 @@ def _interpreted(traced: ClosedJaxpr, inputs: Sequence[Any], wanted: set[str]) -
       found = zip(
         equation.outvars, _interpreted(closed, read(equation.invars), wanted), strict=True
       )
-      outputs = [value for variable, value in found if not isinstance(variable, DropVar)]
+      outputs = [value for variable, value in found if _is_used(variable)]
     else:
       variables = [*dict.fromkeys(_variables(equation.invars))]
       run = _function(jaxpr, [equation], variables, _kept(equation.outvars))

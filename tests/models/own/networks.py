@@ -198,6 +198,8 @@ NETWORKS = {
   'spectral': (Spectral, ('conv1',)),
   'unet': (UNet, ('middle', 'up')),
 }
+if not hasattr(nnx, 'SpectralNorm'):  # Flax has it since 0.12
+  del NETWORKS['spectral']
 
 
 def make(name, classes=CLASSES, seed=0):
