@@ -149,12 +149,13 @@ def linen_with_exits():
 def test_linen_module_has_both_modes():
   network, variables, model = linen_with_exits()
   model = nnx.clone(model)
-  logits = network.apply(variables, PIXELS, train=False)
+  logits = jax.jit(lambda v: network.apply(v, PIXELS, train=False))(variables)
   np.testing.assert_allclose(model(IMAGES)[:, -1], logits, atol=1e-6)
   set_trainable(model, [('backbone',), ('heads', 'final')])
   model(IMAGES)
   keys = {'dropout': jax.random.key(1)}
-  _, moved = network.apply(variables, PIXELS, train=True, mutable=['batch_stats'], rngs=keys)
+  settings = {'train': True, 'mutable': ['batch_stats'], 'rngs': keys}
+  _, moved = jax.jit(lambda v: network.apply(v, PIXELS, **settings))(variables)
   for stage, name in (('bn0', 'bn0'), ('rest', 'bn1')):
     ours = getattr(model.backbone.stages[stage], name)
     for path in ('mean', 'var'):
