@@ -194,10 +194,10 @@ def test_describe_needs_no_data(toy_file, tmp_path, capsys):
 @pytest.mark.parametrize(
   'name, strategy, exits',
   [
-    ('resnet', 'layer_wise', ('layer1',)),
-    ('vit', 'joint', ('blocks.0',)),
+    ('resnet', 'joint', ('layer1',)),
+    ('vit', 'classifier_wise', ('blocks.0',)),
     ('spectral', 'mixed', ('conv1',)),
-    ('unet', 'classifier_wise', ('middle', 'up')),
+    ('unet', 'layer_wise', ('middle',)),
   ],
 )
 def test_networks_of_others_train(toy_file, tmp_path, name, strategy, exits):
