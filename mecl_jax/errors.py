@@ -5,8 +5,8 @@ import contextlib
 
 # The hint beside an unknown name of a backbone.
 OWN_BACKBONE = (
-  'a backbone of your own must be in mecl_jax.models.BACKBONES: add it in a Python program, which'
-  ' then calls mecl_jax.train(..), or for an existing run mecl_jax.evaluate(WORKDIR)'
+  'a network of your own is named by the function that makes it, as my_package.my_module:make;'
+  ' in Python, call mecl_jax.register_backbone(NAME, make) first'
 )
 
 

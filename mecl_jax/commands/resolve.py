@@ -15,6 +15,7 @@ from mecl_jax.data.known import NAMES as KNOWN
 from mecl_jax.data.known import known
 from mecl_jax.files import expanded
 from mecl_jax.models import BACKBONES, HEADS
+from mecl_jax.models.own import factories
 from mecl_jax.models.pretrained import default_preprocessing
 from mecl_jax.teachers import scoring
 from mecl_jax.training import exit_pacings, initial_weights, strategies
@@ -22,6 +23,11 @@ from mecl_jax.training import exit_pacings, initial_weights, strategies
 # Names that fields may hold because another room has them in a registry.
 OWN_NAME = 'images'  # of a data set that has no other name
 NAMES: Names = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
+
+
+def _names(config: ConfigDict) -> Names:
+  """Returns the valid names, also that of a network of the user."""
+  return {**NAMES, 'backbones': factories.names_with(config.model.backbone)}
 
 
 def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
@@ -53,7 +59,7 @@ def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
     curriculum = config.curriculum
     for name in ('exit_factors', 'exit_strengths', 'easy_end'):
       curriculum[name] = config_lib.parse_items(curriculum[name])
-    config_lib.check_fields(config, NAMES)
+    config_lib.check_fields(config, _names(config))
     if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
       curriculum.teacher = 'self_taught'
     if curriculum.measure == 'auto' and curriculum.teacher in MEASURES_OF_TEACHER:

@@ -15,7 +15,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import DamagedFile, RunError, UserError
 from mecl_jax.teachers import scoring
-from mecl_jax.training import devices, initial_weights
+from mecl_jax.training import devices, initial_weights, own_networks
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
@@ -77,6 +77,9 @@ def open_run(
     initial_weights.check_there(config)
   run = set_up_run(config, workdir, console, interruption, dataset)
   workdirs.check_data(workdir, run.dataset)
+  identity = workdirs.read_identity(workdir)
+  if changed := own_networks.check(workdir, config, run.model, identity):
+    console.print(changed, soft_wrap=True, markup=False)
   return run
 
 
@@ -100,7 +103,10 @@ def start(run: Run, *, brief: bool = False) -> None:
     overview.print_run(run)
   if run.config.model.pretrained and not workdirs.has_checkpoints(run.workdir):
     load_initial_weights(run)
-  workdirs.describe_run(run.workdir, run.config, run.dataset, run.digest)
+  own = run.own_network
+  own_networks.check_start(run.workdir, own, workdirs.read_identity(run.workdir))
+  more = {own_networks.KEY: own} if own else {}
+  workdirs.describe_run(run.workdir, run.config, run.dataset, run.digest, more)
   run.interruption.wait_for_safe_points()
 
 

@@ -13,6 +13,9 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import DamagedFile
+from mecl_jax.models import MultiExit
+from mecl_jax.models.own.build import entries
+from mecl_jax.models.own.factories import register_network
 from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
 from mecl_jax.training import workdir as workdirs
@@ -27,6 +30,7 @@ def train(
   data: Dataset | Parts | None = None,
   brief: bool = False,
   profile: bool = False,
+  network: MultiExit | None = None,
 ) -> dict[str, Any]:
   """Trains and evaluates a run, or resumes it where it stopped.
 
@@ -38,6 +42,9 @@ def train(
     brief: print progress, but no tables.
     profile: trace a few steps of each phase, print where their time goes, and write the traces to
       the folder `profile` of the work directory.
+    network: from `add_exits`, to train from its parameters; it is not changed. It takes the place
+      of `model.backbone`, `model.exits` and `model.head`, and normalises pixels as it is. None: the
+      network of the configuration.
 
   Returns:
     the summary, as in summary.json.
@@ -48,8 +55,19 @@ def train(
     Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
   console = console or make_console()
+  if network is not None:
+    config = _with_network(config, network)
   config = resolve(config, given=isinstance(data, Parts))
   return train_resolved(config, pathlib.Path(workdir), console, data, brief=brief, profile=profile)
+
+
+def _with_network(config: ConfigDict, network: MultiExit) -> ConfigDict:
+  """Returns a configuration that names a network, which this process then has by that name."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked(), config.ignore_type():
+    config.model.backbone = register_network(network)
+    config.model.exits = entries(network)
+  return config
 
 
 def train_resolved(

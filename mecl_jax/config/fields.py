@@ -52,7 +52,11 @@ _AUGMENT = Group(
 _MODEL = Group(
   'The network.',
   {
-    'backbone': Field('resnet20', name_in('backbones', 'networks.md', OWN_BACKBONE), 'backbone'),
+    'backbone': Field(
+      'resnet20',
+      name_in('backbones', 'networks.md', OWN_BACKBONE),
+      'backbone, or `my_module:make_network`, see [own_network.md](own_network.md)',
+    ),
     'stem': Field(
       'auto',
       one_of('auto', 'cifar', 'imagenet'),

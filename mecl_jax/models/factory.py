@@ -1,23 +1,17 @@
 """Building a network from the fields of a configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
-import os
-from typing import Any
+from collections.abc import Sequence
 
 from flax import nnx
 import jax
 from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import OWN_BACKBONE, UserError, choose
-from mecl_jax.models.heads.cascade import CascadeHead
-from mecl_jax.models.heads.head import Head
-from mecl_jax.models.macs import stage_costs
-from mecl_jax.models.multi_exit import FINAL, MultiExit
-from mecl_jax.models.named import Named
-from mecl_jax.models.placement import place_exits, split_head
-from mecl_jax.models.registry import BACKBONES, CASCADE, DTYPES, HEADS, STEMS, BackboneEntry
-
-USUAL_WIDTH = 512  # of a network that need not be checked against the memory
+from mecl_jax.models.assemble import USUAL_WIDTH, assemble, check_memory
+from mecl_jax.models.multi_exit import MultiExit
+from mecl_jax.models.own.build import build_own
+from mecl_jax.models.own.factories import is_own
+from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS, BackboneEntry
 
 
 def build(
@@ -50,7 +44,7 @@ def build(
   (4, 2, 10)
 
   Args:
-    backbone: one of `BACKBONES`.
+    backbone: one of `BACKBONES`, or a network of your own, see `own.factories.find`.
     exits: places of the early exits, see `placement.place_exits`. An entry such as 'stage1=vit'
       also sets the head of that exit. The final exit is always added.
     head: one of `HEADS`, for early exits without their own head. The first exit has no exit before
@@ -75,57 +69,47 @@ def build(
     UserError: an argument is unknown, not valid for this backbone or these images, or the network
       does not fit into memory.
   """
-  entry = _entry(backbone, stem)
+  entry = None if is_own(backbone) else _entry(backbone, stem)
   choose('model.head', head, HEADS)
   compute = _compute_dtype(dtype)
   shape = _input_shape(image_shape, image_size, input_channels)
+  if entry is None:
+    return build_own(
+      backbone,
+      exits,
+      head,
+      num_classes=num_classes,
+      image_shape=image_shape,
+      shape=shape,
+      image_size=image_size,
+      mean=mean,
+      std=std,
+      width=width,
+      head_width=head_width,
+      dtype=compute,
+      remat=remat,
+      rngs=nnx.Rngs(seed),
+    )
   _check_size(backbone, entry.smallest, shape)
   rngs = nnx.Rngs(seed)
   if max(width, head_width, shape[-1]) > USUAL_WIDTH:
-    _check_memory(backbone, width, lambda r: entry(shape[-1], width=width, dtype=compute, rngs=r))
+    check_memory(backbone, width, lambda r: entry(shape[-1], width=width, dtype=compute, rngs=r))
   body = entry(shape[-1], width=width, dtype=compute, rngs=rngs)
-  costs = stage_costs(body, shape)
-  placed, kinds = _place(exits, head, {cost.name: cost.macs for cost in costs})
-  placed[FINAL], kinds[FINAL] = body.stage_names[-1], entry.final_head
-  shapes = {cost.name: cost.shape for cost in costs}
-
-  def make_heads(rngs: nnx.Rngs) -> dict[str, Head | CascadeHead]:
-    return {
-      name: _make_head(
-        kinds[name], name, shapes[stage], num_classes, width=head_width, dtype=compute, rngs=rngs
-      )
-      for name, stage in placed.items()
-    }
-
-  if max(head_width, num_classes, shape[-1]) > USUAL_WIDTH:
-    _check_memory('the heads', head_width, lambda r: Named(make_heads(r)))
-  heads = make_heads(rngs)
-  model = MultiExit(
+  return assemble(
     body,
-    heads,
-    tuple(placed.values()),
-    tuple(kinds[name] for name in placed),
-    channels=shape[-1],
+    exits,
+    head,
+    num_classes=num_classes,
+    shape=shape,
     image_size=image_size,
     mean=mean,
     std=std,
+    head_width=head_width,
     dtype=compute,
     remat=remat,
+    rngs=rngs,
+    final_head=entry.final_head,
   )
-  model.eval()
-  return model
-
-
-def _check_memory(what: str, width: int, make: Callable[[nnx.Rngs], nnx.Module]) -> None:
-  """Raises UserError if parameters would take more than half of the memory of the machine."""
-  shapes = jax.tree.leaves(nnx.state(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param))
-  needed = sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
-  memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-  if needed > memory // 2:
-    raise UserError(
-      f'the parameters of {what} with a width of {width} take {needed / 1e9:,.0f} GB, and this'
-      f' machine has {memory / 1e9:,.0f} GB; choose a smaller model.width or model.head_width'
-    )
 
 
 def _entry(backbone: str, stem: str) -> BackboneEntry:
@@ -139,41 +123,6 @@ def _entry(backbone: str, stem: str) -> BackboneEntry:
   if entry.stem is None:
     raise UserError(f'model.stem is {stem!r}, but {backbone} has only one stem; choose auto')
   return entry.with_stem('cifar' if stem == 'cifar' else 'imagenet')
-
-
-def _place(
-  exits: Sequence[str | float], head: str, macs: Mapping[str, int]
-) -> tuple[dict[str, str], dict[str, str]]:
-  """Returns the stage and the kind of head of every early exit by name, earliest first."""
-  pairs = [split_head(entry) for entry in exits]
-  placed = place_exits([place for place, _ in pairs], macs)
-  owned = {name: own for place, own in pairs for name in place_exits([place], macs)}
-  kinds = {name: head if own is None else own for name, own in owned.items()}
-  for name, kind in kinds.items():
-    choose(f'the head of exit {name} in model.exits', kind, HEADS)
-  for first in list(placed)[:1]:
-    if kinds[first].startswith(CASCADE):
-      if len(placed) == 1 or owned[first] is not None:
-        raise UserError(
-          f'the head of exit {first} is {kinds[first]}, but there is no exit before it;'
-          f' choose {kinds[first].removeprefix(CASCADE)}'
-        )
-      kinds[first] = kinds[first].removeprefix(CASCADE)
-  return placed, kinds
-
-
-def _make_head(
-  kind: str, exit_name: str, shape: tuple[int, int, int], num_classes: int, **settings: Any
-) -> Head | CascadeHead:
-  """Makes a head; raises UserError if the feature map is too small for it."""
-  height, width, _ = shape
-  side = HEADS[kind].smallest
-  if min(height, width) < side:
-    raise UserError(
-      f'exit {exit_name}: the feature map is {height}x{width}, but head {kind} needs at least'
-      f' {side}x{side}; choose head linear, an earlier stage, or a larger data.image_size'
-    )
-  return HEADS[kind](shape, num_classes, **settings)
 
 
 def _check_size(backbone: str, smallest: int, shape: tuple[int, int, int]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import pathlib
+from typing import Any
 
 from flax import nnx
 import jax
@@ -15,6 +16,8 @@ import numpy as np
 from mecl_jax import files
 from mecl_jax.data import Split, cache
 from mecl_jax.errors import MissingFile, UserError
+from mecl_jax.models.own.factories import is_own
+from mecl_jax.training import own_networks
 from mecl_jax.training.augmentation import Copy
 from mecl_jax.training.run import Run
 from mecl_jax.version import __version__
@@ -103,10 +106,12 @@ def _digest(run: Run, split: Split, exit_name: str) -> str:
   network = {k: v for k, v in config.model.items() if k not in _NOT_OF_FEATURES}
   head = model.exit_stages[number], model.head_kinds[number]
   device = jax.local_devices()[0]
-  facts = (
+  facts: tuple[Any, ...] = (
     *(__version__, jax.__version__, device.platform, device.device_kind, run.mesh.size),
     *(sorted(network.items()), config.data.image_size, head),
   )
+  if is_own(config.model.backbone):  # the code of which may change
+    facts += (own_networks.program_digest(model, run.dataset.image_shape),)
   digest = hashlib.sha256(repr(facts).encode())
   stages = sorted(name for segment in model.segments[: number + 1] for name in segment)
   state = {

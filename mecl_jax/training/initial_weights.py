@@ -10,6 +10,7 @@ from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
+from mecl_jax.models.own.factories import GIVEN, is_own
 from mecl_jax.models.pretrained import RUN, is_workdir
 from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
 from mecl_jax.training import devices
@@ -32,6 +33,11 @@ def check(config: ConfigDict) -> None:
       ' directory'
     )
   teacher = config.curriculum.teacher
+  if teacher == 'cross_validated' and config.model.backbone.startswith(GIVEN):
+    raise UserError(
+      'curriculum.teacher=cross_validated needs networks that were not trained on the examples, but'
+      ' the network that was given in Python may have been; choose another teacher'
+    )
   if teacher == 'cross_validated' and is_workdir(source):
     raise UserError(
       'curriculum.teacher=cross_validated needs networks that were not trained on the examples, but'
@@ -39,7 +45,7 @@ def check(config: ConfigDict) -> None:
     )
   if not is_zero(duration, field='phases.backbone.duration'):
     return
-  if not source:
+  if not source and not is_own(config.model.backbone):
     raise UserError(f'phases.backbone.duration is {duration!r}; it must be above 0')
   if teacher in ('learning_speed', 'cross_validated'):
     raise UserError(

@@ -1,5 +1,6 @@
 """Networks of other runs, read from their checkpoints."""
 
+import logging
 import os
 import pathlib
 
@@ -11,10 +12,12 @@ import numpy as np
 
 from mecl_jax.errors import UserError
 from mecl_jax.models import MultiExit
-from mecl_jax.training import devices
+from mecl_jax.training import devices, own_networks
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.run import Run, build_model
-from mecl_jax.training.workdir import read_run, read_summary
+from mecl_jax.training.workdir import read_identity, read_run, read_summary
+
+logger = logging.getLogger(__name__)
 
 
 def load_network(workdir: str | os.PathLike) -> MultiExit:
@@ -101,6 +104,8 @@ def _restored(
     mesh: the devices that hold the network.
   """
   model = build_model(config, image_shape, num_classes, mean, std, mesh)
+  if changed := own_networks.check(workdir, config, model, read_identity(workdir)):
+    logger.warning('%s', changed)
   with Checkpoints(workdir / 'checkpoints', read_only=True) as checkpoints:
     found = checkpoints.restore(model, devices.replicated(mesh))
   if found is None:

@@ -12,6 +12,7 @@ from mecl_jax.curriculum.pacing import Pacing
 from mecl_jax.durations import MOST_STEPS, is_zero, to_steps
 from mecl_jax.errors import UserError
 from mecl_jax.models import FINAL
+from mecl_jax.models.own.factories import is_own
 from mecl_jax.training.easy_strengths import make_strengths
 from mecl_jax.training.exit_pacings import make_pacings, spread
 from mecl_jax.training.exit_schedule import exit_factors
@@ -108,8 +109,9 @@ def make_plan(
   phases = make_phases(config.strategy, exits, segments, frozen=config.model.frozen)
   for phase in phases:
     settings, field = config.phases[phase.settings], f'phases.{phase.settings}'
-    if config.model.pretrained and not phase.curriculum and is_zero(settings.duration):
-      continue  # the backbone keeps its pretrained weights
+    has_weights = config.model.pretrained or is_own(config.model.backbone)
+    if has_weights and not phase.curriculum and is_zero(settings.duration):
+      continue  # the backbone keeps its weights
     whole = to_steps(settings.duration, epoch=epoch, field=f'{field}.duration')
     steps = round(whole * phase.share)
     index = len(plans)

@@ -18,7 +18,7 @@ from mecl_jax import data, models
 from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import UserError
 from mecl_jax.models import ExitCost, MultiExit, pretrained
-from mecl_jax.training import devices
+from mecl_jax.training import devices, own_networks
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import counted, doing
 from mecl_jax.training.plan import PhasePlan, make_plan
@@ -64,10 +64,17 @@ class Run:
   profile: bool = False
 
   @functools.cached_property
+  def own_network(self) -> dict[str, str]:
+    """Returns `own_networks.facts` with the initial parameters; read before training."""
+    return own_networks.facts(self.config, self.model)
+
+  @functools.cached_property
   def digest(self) -> str:
     """Returns a digest of the configuration and data of this run."""
-    kept = read_identity(self.workdir).get('digest')
-    return kept or config_lib.digest(self.config, self.dataset.fingerprint)
+    if kept := read_identity(self.workdir).get('digest'):
+      return kept
+    own = self.own_network.values()
+    return config_lib.digest(self.config, self.dataset.fingerprint, *own)
 
 
 def set_up_run(
@@ -101,6 +108,7 @@ def set_up_run(
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
+  own_networks.check_final(config, model, {p for plan in plans for p in plan.phase.trainable})
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
 
 

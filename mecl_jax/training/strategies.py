@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from mecl_jax.curriculum import NEED_TEACHER
 from mecl_jax.errors import UserError
+from mecl_jax.models.own.factories import is_own
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import CASCADE
 from mecl_jax.training import weight_network
@@ -119,7 +120,7 @@ def check(config: ConfigDict) -> None:
   strategy, early = config.strategy, len(config.model.exits)
   _check_rates(config)
   _check_copies(config)
-  if config.model.frozen and not config.model.pretrained:
+  if config.model.frozen and not (config.model.pretrained or is_own(config.model.backbone)):
     raise UserError('model.frozen needs pretrained weights: set model.pretrained')
   if not early and strategy != 'joint':
     raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 import contextlib
 import json
 import os
@@ -241,7 +241,13 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
   return found
 
 
-def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, digest: str) -> None:
+def describe_run(
+  workdir: pathlib.Path,
+  config: ConfigDict,
+  dataset: Dataset,
+  digest: str,
+  more: Mapping[str, Any] | None = None,
+) -> None:
   """Writes config.json, identity.json and, with label noise, label_noise.npz.
 
   Args:
@@ -249,6 +255,7 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     config: resolved.
     dataset: that the run sees.
     digest: of the run, which its checkpoints carry.
+    more: what identity.json holds besides.
   """
   identity = {
     'format': FORMAT,
@@ -261,6 +268,7 @@ def describe_run(workdir: pathlib.Path, config: ConfigDict, dataset: Dataset, di
     'image_shape': dataset.image_shape,
     'digest': digest,
     'given': dataset.given,
+    **(more or {}),
   }
   write_checked_json(workdir / 'identity.json', identity)
   write_checked_json(workdir / 'config.json', json.loads(config.to_json()))
