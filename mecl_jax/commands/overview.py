@@ -11,6 +11,7 @@ from rich.text import Text
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.cells import curriculum_name
@@ -88,7 +89,9 @@ def _shape(data: Dataset) -> str:
     ' images,'
   )
   height, width, channels = data.image_shape
-  shape = f' {height}x{width}x{channels}, {data.num_classes} classes'
+  outputs = next(t.outputs for t in TASKS.values() if t.labels == data.kind)
+  units = f' in {data.units}' if data.units else ''
+  shape = f' {height}x{width}x{channels}, {data.num_classes} {outputs}{units}'
   return f'{data.name}:{sizes if len(data.train) else ""}{shape}'
 
 

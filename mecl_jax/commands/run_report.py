@@ -24,18 +24,21 @@ from mecl_jax.evaluation.operating_points import (
 )
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, Shown
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.inference.latency import device_name
 from mecl_jax.models import ExitCost, exit_costs
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
+from mecl_jax.report.pages.blocks import Section
 from mecl_jax.report.pages.page import check_page, write_page
+from mecl_jax.report.pages.task import frame_of, task_sections
 from mecl_jax.report.pictures.examples import exit_sheet
 from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
-from mecl_jax.report.tables.dynamic import dynamic_tables
+from mecl_jax.report.tables.dynamic import dynamic_tables, task_tables
 from mecl_jax.report.tables.examples import examples_rows
-from mecl_jax.report.tables.exits import exit_tables
+from mecl_jax.report.tables.exits import exit_tables, exits_rows
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.report.verdict import verdict
 from mecl_jax.training.log import read_metrics
@@ -86,7 +89,7 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   costs = _costs(run, find_latency(run))
   if policy := _given(settings, run.dataset.name):
     return given_policy(policy, validation, test, costs)
-  return choose_policy(validation, test, costs, _target(settings))
+  return choose_policy(validation, test, costs, _target(run.config))
 
 
 def write(
@@ -117,8 +120,9 @@ def write(
     policy = choice.chosen.point.policy
     save_policy(workdir / 'policy.json', policy, run.dataset.name)
     tables |= _tables_of_choice(run, choice, predictions, latency)
-    pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids)
-    sentence = verdict(tables['operating_points'], tables['exits'])
+    frames = frame_of(run.config.task)
+    pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids, frames)
+    sentence = verdict(tables['operating_points'], tables['exits'], shown_of(run))
     if choice.target and (above := limits_nothing(_costs(run, latency), choice.target)):
       sentence = f'{sentence} ({above}.)'
   else:
@@ -128,11 +132,23 @@ def write(
     f'{summary["dataset"]}, {summary["backbone"]}: {summary["strategy"]}',
     _facts(run, summary, latency),
     _notes(run, summary, tables, latency),
-    run_page.run_sections(tables, pictures),
+    _sections(run, tables, pictures),
     tables,
     verdict=sentence,
   )
   return sentence
+
+
+def shown_of(run: Run) -> Shown:
+  """Returns how the quality of a run is shown, with the unit of its targets."""
+  return TASKS[run.config.task].shown._replace(units=run.dataset.units)
+
+
+def _sections(run: Run, tables: Mapping[str, Rows], pictures: Mapping[str, bytes]) -> list[Section]:
+  task = TASKS[run.config.task]
+  if task is CLASSIFICATION:
+    return run_page.run_sections(tables, pictures)
+  return task_sections(tables, pictures, shown_of(run), task.about)
 
 
 def checkpoint_digest(predictions: Mapping[str, np.ndarray]) -> str:
@@ -175,7 +191,7 @@ def check(
   check_page(folder)
   if given or len(exits.costs) == 1 or (settings.target_latency_ms and measures_latency):
     return
-  target, latency = _target(settings), None
+  target, latency = _target(config), None
   if target.name == TARGET_LATENCY_MS:
     latency = _find_latency(config, workdir, exits)
     if latency is None:
@@ -219,8 +235,9 @@ def _find_latency(config: ConfigDict, workdir: pathlib.Path, exits: Exits) -> La
   return latency
 
 
-def _target(settings: ConfigDict) -> Target:
-  name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
+def _target(config: ConfigDict) -> Target:
+  settings, costs = config.evaluation, ('target_macs', 'target_latency_ms')
+  name = next((name for name in costs if settings[name]), TASKS[config.task].shown.target)
   return Target(name, settings[name])
 
 
@@ -260,12 +277,17 @@ def _tables(
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, exits = run.model.exit_names, exit_costs(run.model, run.dataset.image_shape)
-  tables = exit_tables(test, found, calibration.fit(validation.logits, validation.labels), exits)
-  if latency:
+  if run.config.task == CLASSIFICATION.name:
+    temperatures = calibration.fit(validation.logits, validation.labels)
+    tables = exit_tables(test, found, temperatures, exits)
+  else:
+    tables = {'exits': exits_rows(found, exits)}
+  if latency and run.config.task == CLASSIFICATION.name:
     # By the 99th percentile: an exit that meets a deadline in half of the calls does not meet it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000
     trace = _deadlines(run.config.evaluation)
     tables |= deadline_tables(validation, test, seconds, names, trace=trace)
+  if latency:
     tables |= {'latency': latency.rows, 'segments': latency.segments}
   if records := read_metrics(run.workdir / 'metrics.jsonl'):
     tables['training'] = training_rows(records, names)
@@ -296,8 +318,12 @@ def _tables_of_choice(
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, classes = run.model.exit_names, run.dataset.class_names
-  temperatures = calibration.fit(validation.logits, validation.labels)
-  tables = dynamic_tables(choice, validation, test, temperatures, _costs(run, latency), names)
+  costs = _costs(run, latency)
+  if run.config.task == CLASSIFICATION.name:
+    temperatures = calibration.fit(validation.logits, validation.labels)
+    tables = dynamic_tables(choice, validation, test, temperatures, costs, names)
+  else:
+    tables = task_tables(choice, test, costs, names)
   policy = choice.chosen.point.policy
   if latency and latency.policy == policy.digest:  # else they belong to other thresholds
     tables['savings'] = latency.savings
@@ -318,7 +344,7 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'
-    f' {len(data.test):,} test images, {data.num_classes} classes',
+    f' {len(data.test):,} test images, {data.num_classes} {TASKS[run.config.task].outputs}',
     'network': f'{summary["backbone"]}, exits at {", ".join(run.model.exit_stages)}',
     'training': f'{summary["strategy"]}, {summary["steps"]:,} steps of {run.config.batch_size}'
     f' images in {summary["wall_seconds"]:,.0f} s, seed {summary["seed"]}',
@@ -341,7 +367,7 @@ def _notes(
       f'Latencies were measured on another device than this page was made on: {latency.device},'
       f' not {device_name()}.'
     )
-  ends = [str(row['exit']) for row in tables['calibration'] if row['at_bound']]
+  ends = [str(row['exit']) for row in tables.get('calibration', []) if row['at_bound']]
   if ends:
     notes.append(
       f'The temperature of {", ".join(ends)} is at an end of the searched range, as where'
@@ -349,8 +375,8 @@ def _notes(
     )
   if not has_early_exits(run):
     return notes
-  chosen, costs = _chosen(tables['operating_points']), _costs(run, latency)
-  if chosen['test_drop'] >= 0 and _takes_more(chosen):
+  chosen, costs, shown = _chosen(tables['operating_points']), _costs(run, latency), shown_of(run)
+  if chosen[shown.loss] >= 0 and _takes_more(chosen):
     notes.append(
       'Early exit does not pay here: it takes more than the final exit, and is not more accurate on'
       ' the test split, so that the final exit alone is better.'

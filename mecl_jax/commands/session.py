@@ -15,7 +15,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset
 from mecl_jax.errors import DamagedFile, RunError
 from mecl_jax.teachers import scoring
-from mecl_jax.training import devices, initial_weights
+from mecl_jax.training import devices, initial_weights, task_fields
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
@@ -111,6 +111,7 @@ def restored_run(
   *,
   keep_target: bool = False,
   measures_latency: bool = False,
+  mode: str = 'evaluate',
 ) -> Iterator[tuple[Run, Position]]:
   """Opens a run at its newest checkpoint, if its target in `evaluation` can be met.
 
@@ -121,6 +122,7 @@ def restored_run(
     console: to print to.
     keep_target: whether the target is that of the last evaluation; always without `config`.
     measures_latency: whether the command measures what a target in milliseconds needs.
+    mode: name of the command, which must support the task of the run.
 
   Yields:
     the run and its position.
@@ -131,6 +133,7 @@ def restored_run(
     RunError: no checkpoint can be read, or only one before that of the results in summary.json.
   """
   own, identity = workdirs.read_run(workdir)
+  task_fields.check_command(own, mode)
   if config is not None:
     config = resolve(config)
     workdirs.check_config(workdir, config)

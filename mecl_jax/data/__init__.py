@@ -8,6 +8,8 @@ from mecl_jax.data import dataset
 from mecl_jax.data import train_labels as train_labels_lib
 from mecl_jax.data.dataset import Dataset, Split, channel_statistics
 from mecl_jax.data.label_noise import flip_labels
+from mecl_jax.data.labels import CLASSES
+from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
 
 __all__ = ['Dataset', 'Split', 'channel_statistics', 'flip_labels', 'load']
@@ -27,8 +29,9 @@ def load(
   validation_labels: str = 'given',
   label_noise: float = 0.0,
   noise_seed: int = 0,
+  kind: str = CLASSES,
 ) -> Dataset:
-  """Loads an image-classification set and cuts a validation split from its training split.
+  """Loads a set of labelled images and cuts a validation split from its training split.
 
   The set is read from `arrays`, else as TFDS has prepared it in `data_dir`. Otherwise the six sets
   of `published.NAMES` are downloaded, and TFDS prepares any other set if TensorFlow is installed.
@@ -48,6 +51,7 @@ def load(
     validation_labels: with `train_labels`, see `train_labels.with_given_labels`.
     label_noise: share of the training labels that are flipped, see `flip_labels`.
     noise_seed: seed of the choice of these labels.
+    kind: of the labels, one of `labels.KINDS`; kinds other than classes are read from `arrays`.
 
   Returns:
     The data set.
@@ -56,6 +60,8 @@ def load(
     UserError: the data cannot be found, downloaded or used.
   """
   train_labels_lib.check(train_labels, validation_labels, label_noise)
+  if kind != CLASSES:
+    return _load_outputs(name, arrays, label, validation_size, split_seed, kind)
   if arrays:
     from mecl_jax.data import arrays as arrays_source
 
@@ -84,3 +90,29 @@ def load(
     given = train_labels_lib.relabel(train, train_labels, len(class_names))
     return train_labels_lib.with_given_labels(assembled, given, validation_labels)
   return flip_labels(assembled, label_noise, noise_seed)
+
+
+def _load_outputs(
+  name: str,
+  arrays: str | os.PathLike | None,
+  label: str,
+  validation_size: float,
+  split_seed: int,
+  kind: str,
+) -> Dataset:
+  """Returns a data set with labels that are not classes."""
+  from mecl_jax.data import arrays as arrays_source
+
+  if not arrays:
+    raise UserError(f'labels that are {kind} are read from a .npz file; set data.arrays')
+  train, test, names, units = arrays_source.read_outputs(arrays, label, kind)
+  return dataset.assemble(
+    name,
+    tuple(names),
+    train,
+    test,
+    validation_size=validation_size,
+    split_seed=split_seed,
+    kind=kind,
+    units=units,
+  )

@@ -7,6 +7,7 @@ import unicodedata
 
 import numpy as np
 
+from mecl_jax.data.labels import CLASSES
 from mecl_jax.errors import UserError
 
 MOST_CLASSES = 100_000  # ImageNet-21k has 21,841
@@ -22,7 +23,8 @@ class Split:
 
   Attributes:
     images: uint8 [N, H, W, C].
-    labels: int32 [N], in 0..classes-1.
+    labels: int32 [N], in 0..classes-1; uint8 or float32 [N, outputs] of other kinds, see
+      `labels.py`.
     ids: str [N], unique and ascending, like `'train_00042'`.
   """
 
@@ -58,6 +60,8 @@ class Dataset:
     test: the test split.
     clean_labels: int32 [N], the original training labels where label noise or a file of
       labels changed them; else None.
+    kind: of the labels, one of `labels.KINDS`; `class_names` then name their columns.
+    units: unit of the labels of kind `NUMBERS`, or ''.
   """
 
   name: str
@@ -66,6 +70,8 @@ class Dataset:
   validation: Split
   test: Split
   clean_labels: np.ndarray | None = None
+  kind: str = CLASSES
+  units: str = ''
 
   @property
   def num_classes(self) -> int:
@@ -97,7 +103,11 @@ class Dataset:
 def _sha256(split: Split) -> str:
   """Returns the SHA-256 of a split, 64 hex digits."""
   digest = hashlib.sha256('\n'.join(split.ids.tolist()).encode())
-  digest.update(split.labels.astype('<i4').tobytes())
+  if split.labels.ndim == 1:
+    digest.update(split.labels.astype('<i4').tobytes())
+  else:
+    digest.update(f'{split.labels.dtype} {split.labels.shape}'.encode())
+    digest.update(np.ascontiguousarray(split.labels).data)
   digest.update(repr(split.images.shape).encode())
   digest.update(np.ascontiguousarray(split.images).data)
   return digest.hexdigest()
@@ -119,7 +129,7 @@ def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Spl
     '\n'.join(ids.tolist()).encode()
   except UnicodeEncodeError as error:
     raise UserError(f'ids must be text that UTF-8 can write: {error}') from None
-  split = Split(images, labels.astype(np.int32), ids)
+  split = Split(images, labels.astype(np.int32) if labels.ndim == 1 else labels, ids)
   if not (ids[1:] > ids[:-1]).all():
     split = split.take(np.argsort(ids, kind='stable'))
   repeated = int((split.ids[1:] == split.ids[:-1]).sum())
@@ -139,6 +149,8 @@ def assemble(
   *,
   validation_size: float,
   split_seed: int,
+  kind: str = CLASSES,
+  units: str = '',
 ) -> Dataset:
   """Returns a data set after checks of its splits; cuts the validation split from `train`.
 
@@ -149,16 +161,19 @@ def assemble(
     test: the test split.
     validation_size: see `split_validation`.
     split_seed: see `split_validation`.
+    kind, units: see `Dataset`.
 
   Raises:
     UserError: a split is empty, image shapes differ or are impossible, there is one class or too
       many, a label is outside the classes, or `validation_size` is too small or too large.
   """
-  if not 2 <= len(class_names) <= MOST_CLASSES:
+  if kind == CLASSES and not 2 <= len(class_names) <= MOST_CLASSES:
     raise classes_error(name, len(class_names))
   for role, split in (('training', train), ('test', test)):
     if not len(split):
       raise UserError(f'{name}: the {role} split is empty')
+    if kind != CLASSES:
+      continue
     outside = (split.labels < 0) | (split.labels >= len(class_names))
     if outside.any():
       raise UserError(
@@ -175,7 +190,8 @@ def assemble(
       f' {_LARGEST}'
     )
   train, validation = split_validation(train, validation_size, split_seed)
-  return Dataset(name, tuple(map(clean_name, class_names)), train, validation, test)
+  names = tuple(map(clean_name, class_names))
+  return Dataset(name, names, train, validation, test, kind=kind, units=units)
 
 
 def classes_error(name: str, classes: int) -> UserError:
@@ -199,7 +215,7 @@ def clean_name(name: str) -> str:
 
 
 def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split]:
-  """Cuts a validation split with the class proportions of `train`.
+  """Cuts a validation split with the class proportions of `train`; at random without classes.
 
   Args:
     train: the whole training split.
@@ -220,6 +236,9 @@ def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split
     )
   generator = np.random.default_rng(seed)
   held_out = np.zeros(len(train), bool)
+  if train.labels.ndim > 1:
+    held_out[generator.permutation(len(train))[:size]] = True
+    return train.take(~held_out), train.take(held_out)
   counts = np.bincount(train.labels)
   shares = _proportional(counts, size)
   emptied = np.flatnonzero((shares == counts) & (counts > 0))

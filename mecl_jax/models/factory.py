@@ -37,6 +37,7 @@ def build(
   image_size: int = 0,
   dtype: str = 'float32',
   remat: bool = False,
+  standardised: bool = False,
 ) -> MultiExit:
   """Builds a multi-exit network with initial parameters, in evaluation mode.
 
@@ -56,7 +57,7 @@ def build(
     head: one of `HEADS`, for early exits without their own head. The first exit has no exit before
       it; for example, its head is 'conv' if `head` is 'cascade_conv'. The head of the final exit is
       the classifier of the backbone.
-    num_classes: number of classes of the data set.
+    num_classes: number of classes of the data set, or of outputs of another task.
     image_shape: (height, width, channels) of the images.
     mean, std: float [channels], of pixel values in 0..1, to normalise images with.
     seed: of the initial parameters; equal arguments build equal networks.
@@ -70,6 +71,7 @@ def build(
     dtype: of the computation, one of `DTYPES`. Parameters, statistics and logits are float32, or
       float64 with 'float64', which needs JAX_ENABLE_X64=1.
     remat: see `MultiExit`.
+    standardised: whether heads predict standardised numbers instead of logits, see `MultiExit`.
 
   Raises:
     UserError: an argument is unknown, not valid for this backbone or these images, or the network
@@ -111,6 +113,7 @@ def build(
     std=std,
     dtype=compute,
     remat=remat,
+    standardised=num_classes if standardised else 0,
   )
   model.eval()
   return model

@@ -16,7 +16,9 @@ from rich.console import Console
 from mecl_jax import config as config_lib
 from mecl_jax import data, models
 from mecl_jax.data import Dataset
+from mecl_jax.data.labels import CLASSES
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.models import ExitCost, MultiExit, pretrained
 from mecl_jax.training import devices
 from mecl_jax.training.interruption import Interruption
@@ -89,21 +91,37 @@ def set_up_run(
   Raises:
     UserError: the data cannot be loaded, or do not fit the configuration.
   """
-  opened = time.monotonic()
+  opened, task = time.monotonic(), TASKS[config.task]
   mesh = devices.make_mesh(config.batch_size)
   if dataset is None:
     others = ('placement', 'image_size')  # fields of the source and the network
     with doing(console, f'loading {config.data.name}'):
-      dataset = data.load(**{key: v for key, v in config.data.items() if key not in others})
+      fields = {key: v for key, v in config.data.items() if key not in others}
+      dataset = data.load(**fields, kind=task.labels)
+  elif dataset.kind != task.labels or (dataset.train.labels.ndim > 1) != (task.labels != CLASSES):
+    raise UserError(
+      f'task={task.name} needs a data set with labels of kind {task.labels}; those of'
+      f' {dataset.name} are {dataset.kind}, {list(dataset.train.labels.shape)}'
+    )
   _check_augmentation(config, dataset)
   with doing(console, f'building {config.model.backbone}'):
     mean, std = data.channel_statistics(dataset.train.images)
     model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
     models.fit_to_images(model, dataset.train.images)
+    if model.standardised:
+      _standardise(model, dataset.train.labels)
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
+
+
+def _standardise(model: MultiExit, labels: np.ndarray) -> None:
+  """Puts mean and standard deviation of the training targets [N, outputs] into a network."""
+  deviation = labels.std(axis=0, dtype=np.float64)
+  values = labels.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0)
+  for variable, value in zip((model.target_mean, model.target_std), values, strict=True):
+    variable[...] = jax.device_put(value.astype(variable.dtype), variable[...].sharding)
 
 
 def outline_run(
@@ -214,4 +232,5 @@ def _build(
     mean=mean,
     std=std,
     seed=config.seed,
+    standardised=not TASKS[config.task].shown.is_share,
   )
