@@ -107,7 +107,7 @@ class Rule:
     arrays of `reaches` decide.
     """
     one = OneExample(by_exit)
-    confidence = self._of_last(one, len(by_exit)) if one.finite else math.nan
+    confidence = float(self._of_last(one, len(by_exit))) if one.finite else math.nan
     if abs(confidence - threshold) > NEAR:
       return confidence > threshold
     return bool(self.reaches(by_exit, threshold)[0])

@@ -124,7 +124,7 @@ def _segment(model: MultiExit, index: int) -> Segment:
       x = network.preprocess(x)
     for stage in network.segments[index]:
       x = network.backbone.stages[stage](x)
-    inputs = () if before is None else (before,)
+    inputs = () if before is None else (network.out_of_units(before),)
     logits = network.heads[name](feature_map(x), *inputs)
     return None if is_last else x, network.in_units(logits)
 

@@ -204,6 +204,12 @@ class MultiExit(nnx.Module):
       return logits
     return logits * self.target_std[...] + self.target_mean[...]
 
+  def out_of_units(self, outputs: jax.Array) -> jax.Array:
+    """Returns what heads predicted, [.., outputs]: the inverse of `in_units`."""
+    if not self.standardised:
+      return outputs
+    return (outputs - self.target_mean[...]) / self.target_std[...]
+
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
     names = self.exit_names if exits is None else exits
     return tuple(choose('exit', name, self.exit_names) for name in names)
