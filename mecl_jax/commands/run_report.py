@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 import numpy as np
 
+from mecl_jax.commands.run_notes import notes
 from mecl_jax.curriculum.weights import favour_easy
 from mecl_jax.deploy.energy_file import load_energy
 from mecl_jax.errors import UserError
@@ -26,7 +27,6 @@ from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
 from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, Shown
 from mecl_jax.inference import Latency, load_latency
-from mecl_jax.inference.latency import device_name
 from mecl_jax.models import ExitCost, exit_costs
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
@@ -131,7 +131,7 @@ def write(
     folder,
     f'{summary["dataset"]}, {summary["backbone"]}: {summary["strategy"]}',
     _facts(run, summary, latency),
-    _notes(run, summary, tables, latency),
+    notes(run, summary, tables, latency, _costs(run, latency)),
     _sections(run, tables, pictures),
     tables,
     verdict=sentence,
@@ -251,16 +251,6 @@ def _deadlines(settings: ConfigDict) -> np.ndarray | None:
   return read_trace(path) if path else None
 
 
-def _chosen(points: Rows) -> dict[str, Any]:
-  return next(row for row in points if row['chosen'])
-
-
-def _takes_more(point: Mapping[str, Any]) -> bool:
-  """Returns whether a point saves neither MACs nor, where it is measured, time."""
-  saved = [point[name] for name in ('macs_saved', 'ms_saved') if point.get(name) is not None]
-  return max(saved) <= 0 and min(saved) < 0
-
-
 def _costs(run: Run, latency: Latency | None) -> Costs:
   return _make_costs(exit_costs(run.model, run.dataset.image_shape), latency)
 
@@ -353,55 +343,3 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
   if latency:
     facts['latency'] = f'{latency.device}, {latency.dtype}, JAX {latency.jax}'
   return facts | {'run': f'{run.workdir}, mecl_jax {summary["version"]}'}
-
-
-def _notes(
-  run: Run, summary: Mapping[str, Any], tables: Mapping[str, Rows], latency: Latency | None
-) -> list[str]:
-  """Returns the caveats that a reader must know."""
-  notes = []
-  if not summary['complete']:
-    notes.append(f'Training has not ended: these are the results at step {summary["steps"]:,}.')
-  if latency and latency.device != device_name():
-    notes.append(
-      f'Latencies were measured on another device than this page was made on: {latency.device},'
-      f' not {device_name()}.'
-    )
-  ends = [str(row['exit']) for row in tables.get('calibration', []) if row['at_bound']]
-  if ends:
-    notes.append(
-      f'The temperature of {", ".join(ends)} is at an end of the searched range, as where'
-      ' the exit makes no error on validation; do not use it.'
-    )
-  if not has_early_exits(run):
-    return notes
-  chosen, costs, shown = _chosen(tables['operating_points']), _costs(run, latency), shown_of(run)
-  if chosen[shown.loss] >= 0 and _takes_more(chosen):
-    notes.append(
-      'Early exit does not pay here: it takes more than the final exit, and is not more accurate on'
-      ' the test split, so that the final exit alone is better.'
-    )
-  if latency and costs.ms is None:
-    notes.append(
-      'The latencies were measured by an earlier version, without the time of early exit;'
-      ' --mode=latency measures it.'
-    )
-  if chosen['target'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['target_value']:
-    lost, most = 100 * chosen['test_drop'], 100 * chosen['target_value']
-    notes.append(
-      f'The target of losing at most {most:.2f} points is met on validation, but missed on test by'
-      f' more than chance: {lost:.2f} points are lost.'
-    )
-  if latency and latency.savings and 'savings' not in tables:
-    notes.append(
-      'The time that early exit saves was measured with other thresholds and is left out;'
-      ' --mode=latency measures it again.'
-    )
-  if (run.workdir / 'energy.json').exists() and 'energy' not in tables:
-    notes.append(
-      'Energy was simulated with another checkpoint or with other thresholds and is left out;'
-      ' --mode=energy simulates it again.'
-    )
-  if run.config.evaluation.policy_file:
-    notes.append(f'The thresholds are those of {run.config.evaluation.policy_file}.')
-  return notes
