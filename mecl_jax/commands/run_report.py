@@ -334,7 +334,7 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'
-    f' {len(data.test):,} test images, {data.num_classes} {TASKS[run.config.task].outputs}',
+    f' {len(data.test):,} test images, {TASKS[run.config.task].counted(data.num_classes)}',
     'network': f'{summary["backbone"]}, exits at {", ".join(run.model.exit_stages)}',
     'training': f'{summary["strategy"]}, {summary["steps"]:,} steps of {run.config.batch_size}'
     f' images in {summary["wall_seconds"]:,.0f} s, seed {summary["seed"]}',

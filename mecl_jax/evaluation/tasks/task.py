@@ -166,3 +166,7 @@ class Task:
   def rules(self) -> tuple[str, ...]:
     """Names of all exit rules."""
     return (*self.confidences, *([self.learned.name] if self.learned else []))
+
+  def counted(self, number: int) -> str:
+    """Returns a number of outputs with what they are called, as '10 classes' or '1 output'."""
+    return f'{number} {self.outputs if number != 1 else self.outputs.removesuffix("s")}'
