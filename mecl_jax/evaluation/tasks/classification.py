@@ -181,6 +181,6 @@ CLASSIFICATION = Task(
     is_probability=True,
   ),
   metrics=exit_metrics,
-  shown=Shown('accuracy', 'accuracy'),
+  shown=Shown('accuracy', 'accuracy', 'accuracy'),
   outputs='classes',
 )

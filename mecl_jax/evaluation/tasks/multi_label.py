@@ -172,11 +172,11 @@ MULTI_LABEL = Task(
   confidences={'certainty': certainty},
   learned=None,
   metrics=metrics,
-  shown=Shown('label_accuracy', 'label accuracy'),
+  shown=Shown('label_accuracy', 'label accuracy', 'label accuracy'),
   from_features=from_features,
   outputs='labels',
   words=words,
   about="""Label accuracy is the share of labels whose value is predicted, at a probability of 0.5.
-mAP is the mean over the labels of the average precision, F1 that of all labels together, and an
-exact match has all labels right; all are best at 100 %.""",
+mAP is the average precision, the mean over the labels. F1 is the harmonic mean of precision and
+recall, of all labels together. An exact match has all labels right. All are best at 100 %.""",
 )

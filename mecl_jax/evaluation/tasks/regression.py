@@ -176,7 +176,7 @@ REGRESSION = Task(
     'predicted_error', ('value', 'change', 'spread'), fit=fit_error, is_probability=False
   ),
   metrics=metrics,
-  shown=Shown('mae', 'mean absolute error', is_share=False, sign=-1),
+  shown=Shown('mae', 'mean absolute error', 'MAE', is_share=False, sign=-1),
   from_features=from_features,
   words=words,
   about="""MAE is the mean absolute error and RMSE the root of the mean squared error, both in the

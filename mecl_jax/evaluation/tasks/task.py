@@ -61,7 +61,8 @@ class Shown(NamedTuple):
 
   Attributes:
     column: of tables, as 'accuracy'.
-    label: for axes and sentences, as 'accuracy'.
+    label: for sentences, as 'accuracy'.
+    short: for axes, as 'accuracy'.
     is_share: whether it is a share of 1, shown in per cent; else it has the unit of the targets.
     sign: 1, or -1 if the shown value is an error, which falls where the quality rises.
     units: of the targets, '' if it is unknown or the value is a share.
@@ -69,15 +70,16 @@ class Shown(NamedTuple):
 
   column: str
   label: str
+  short: str
   is_share: bool = True
   sign: int = 1
   units: str = ''
 
   @property
   def axis(self) -> str:
-    """Label with the unit, as 'accuracy (%)'."""
+    """Short name with the unit, as 'accuracy (%)'."""
     units = '%' if self.is_share else self.units
-    return f'{self.label} ({units})' if units else self.label
+    return f'{self.short} ({units})' if units else self.short
 
   @property
   def factor(self) -> int:

@@ -39,6 +39,9 @@ POINTS_TABLE = (
 )
 TRAINING = """Where the validation values of an exit still become better at the end of its last
 phase, longer training may help."""
+PACED = """The curriculum first shows a part of the training images, and then more and more of them;
+with `easy_first` it starts with the easiest images. When harder images are added, the training loss
+rises. This is expected, as long as the validation values do not become worse."""
 CURVES = (
   'Training loss, and validation {label} of each exit. Dotted lines mark the start of a phase.'
 )
@@ -138,7 +141,7 @@ def _training(tables: Tables, shown: Shown) -> Blocks:
     return []
   rows = tables['training']
   figure = training.training_curves(rows, shown)
-  text = '\n\n'.join((TRAINING, prose.PACED) if training.paced(rows) else (TRAINING,))
+  text = '\n\n'.join((TRAINING, PACED) if training.paced(rows) else (TRAINING,))
   blocks: Blocks = [
     Text(text),
     Drawing(figure, CURVES.format(label=shown.label), ('training',)),
