@@ -82,4 +82,5 @@ def test_page_has_paired_differences():
   assert '| standard | 0.510 ± 0.010 | 0.400 ± 0.000 |' in page
   assert '| quality | the same | the same |' in page  # by 0.1 in each seed: no test is possible
   assert '| easy_first | -0.010 [-0.035, +0.015] | the same |' in page
-  assert '3 runs' not in page and '12 runs' in page and '8 trials' in page
+  assert '12 runs' in page and '3 seeds' in page and '8 trials' in page
+  assert 'Of these 6 differences, 0 have' in page
