@@ -32,7 +32,7 @@ from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
 from mecl_jax.report.pages.blocks import Section
 from mecl_jax.report.pages.page import check_page, write_page
-from mecl_jax.report.pages.task import frame_of, task_sections
+from mecl_jax.report.pages.task import task_sections
 from mecl_jax.report.pictures.examples import exit_sheet
 from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
@@ -120,7 +120,7 @@ def write(
     policy = choice.chosen.point.policy
     save_policy(workdir / 'policy.json', policy, run.dataset.name)
     tables |= _tables_of_choice(run, choice, predictions, latency)
-    frames = frame_of(run.config.task)
+    frames = TASKS[run.config.task].frame
     pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids, frames)
     sentence = verdict(tables['operating_points'], tables['exits'], shown_of(run))
     if choice.target and (above := limits_nothing(_costs(run, latency), choice.target)):
@@ -148,7 +148,7 @@ def _sections(run: Run, tables: Mapping[str, Rows], pictures: Mapping[str, bytes
   task = TASKS[run.config.task]
   if task is CLASSIFICATION:
     return run_page.run_sections(tables, pictures)
-  return task_sections(tables, pictures, shown_of(run), task.about)
+  return task_sections(tables, pictures, task, shown_of(run))
 
 
 def checkpoint_digest(predictions: Mapping[str, np.ndarray]) -> str:

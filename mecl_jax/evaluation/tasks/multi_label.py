@@ -176,6 +176,7 @@ MULTI_LABEL = Task(
   from_features=from_features,
   outputs='labels',
   words=words,
+  frame='a wrong label',
   about="""Label accuracy is the share of labels whose value is predicted, at a probability of 0.5.
 mAP is the average precision, the mean over the labels. F1 is the harmonic mean of precision and
 recall, of all labels together. An exact match has all labels right. All are best at 100 %.""",

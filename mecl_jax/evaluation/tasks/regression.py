@@ -179,6 +179,7 @@ REGRESSION = Task(
   shown=Shown('mae', 'mean absolute error', 'MAE', is_share=False, sign=-1),
   from_features=from_features,
   words=words,
+  frame='an error above the mean of the exit',
   about="""MAE is the mean absolute error and RMSE the root of the mean squared error, both in the
 unit of the targets; 0 is best. R2 is the share of the variance of the targets that is explained; 1
 is perfect, 0 is as good as always predicting their mean.""",

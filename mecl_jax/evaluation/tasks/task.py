@@ -145,7 +145,8 @@ class Task:
     outputs: what the outputs are called, as 'classes'.
     words: (an output or label [outputs], their names) -> a text for the table of examples; None:
       the name of the class.
-    about: explains the metrics on the page of a run.
+    frame: what a frame around an image on the page of a run means.
+    about: explains the metrics on that page.
   """
 
   name: str
@@ -162,6 +163,7 @@ class Task:
   hidden: Mapping[str, Confidence] = dataclasses.field(default_factory=dict)
   outputs: str = 'outputs'
   words: Callable[[np.ndarray, Sequence[str]], str] | None = None
+  frame: str = 'wrong prediction'
   about: str = ''
 
   @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mecl_jax.evaluation.rules import FIXED
-from mecl_jax.evaluation.tasks import TASKS, Shown
+from mecl_jax.evaluation.tasks import Shown, Task
 from mecl_jax.report.cells import estimates
 from mecl_jax.report.figures import accuracy, time, training
 from mecl_jax.report.pages import prose
@@ -51,28 +51,21 @@ SHEET = (
 )
 
 
-def frame_of(task: str) -> str:
-  """Returns what a frame around an image means, by the name of the task."""
-  if TASKS[task].contradicted:
-    return 'wrong prediction'
-  return 'a wrong label' if TASKS[task].shown.is_share else 'an error above the mean of the exit'
-
-
-def task_sections(tables: Tables, pictures: Pictures, shown: Shown, about: str) -> list[Section]:
+def task_sections(tables: Tables, pictures: Pictures, task: Task, shown: Shown) -> list[Section]:
   """Returns the sections of the page.
 
   Args:
     tables, pictures: as of `run.run_sections`.
-    shown: the quality of the task, with the unit of the targets.
-    about: explains the metrics.
+    task: of the run.
+    shown: its quality, with the unit of the targets.
   """
   tables = {name: rows for name, rows in tables.items() if rows}
   found = {
-    'Quality and cost of each exit': _exits(tables, pictures, shown, about),
+    'Quality and cost of each exit': _exits(tables, pictures, shown, task.about),
     'Early exit': _early_exit(tables, shown),
     'Measured time': _time(tables, shown),
     'Training': _training(tables, shown),
-    'Images by exit': _images(tables, pictures, shown),
+    'Images by exit': _images(tables, pictures, task.frame),
   }
   return [Section(title, blocks) for title, blocks in found.items() if blocks]
 
@@ -151,9 +144,8 @@ def _training(tables: Tables, shown: Shown) -> Blocks:
   return blocks
 
 
-def _images(tables: Tables, pictures: Pictures, shown: Shown) -> Blocks:
+def _images(tables: Tables, pictures: Pictures, frame: str) -> Blocks:
   if 'examples' not in tables or EXAMPLES not in pictures:
     return []
-  frame = 'an image with a wrong label' if shown.is_share else 'an error above the mean of the exit'
   picture = Picture(pictures[EXAMPLES], SHEET.format(frame=frame), ('examples',), EXAMPLES)
   return [Text(prose.IMAGES), picture]
