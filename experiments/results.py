@@ -4,8 +4,9 @@
                                 [--docs=docs] [--readme=README.md] [--check]
 
 Every experiments/results/NAME.csv is the table of the study experiments/configs/NAME.py, and gets a
-page docs/results/NAME.md. The text of docs/results.md is experiments/results.md.jinja, with
-functions of `quotes.Quotes`. Pages, tables and pictures that nothing makes any more are deleted.
+page docs/results/NAME.md; that of counting is made by `counting.page`. The text of docs/results.md
+is experiments/results.md.jinja, with functions of `quotes.Quotes`. Pages, tables and pictures that
+nothing makes any more are deleted.
 With --check nothing is written: it exits with 1 if a text on disk is not up to date (pictures are
 not compared) or a file would be deleted.
 """
@@ -20,7 +21,9 @@ from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
+import pandas as pd
 
+from experiments import counting
 from experiments.blocks import with_block
 from experiments.pages import study_page
 from experiments.quotes import Quotes
@@ -74,6 +77,8 @@ def build(
     files = study_page(study)
     texts |= {docs / name: text for name, text in files.texts.items()}
     pictures |= files.pictures
+  if (counted := tables / counting.TABLE).exists():
+    texts[docs / 'results/counting.md'] = counting.page(pd.read_csv(counted))
   page, headline = _rendered(template, Quotes(studies, set(pictures)))
   texts |= {docs / 'results.md': page, readme: _with_headline(readme, headline, docs)}
   drawn = {docs / name: draw for name, draw in pictures.items()}

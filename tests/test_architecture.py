@@ -22,7 +22,7 @@ PLAIN = {
   'report': ('training', 'data', 'curriculum', 'config'),
   'deploy': ('training', 'data', 'curriculum', 'config'),
   'inference': ('data', 'curriculum', 'config'),
-  'evaluation': ('data', 'curriculum', 'config'),
+  'evaluation': ('data', 'config'),
   'curriculum': ('config', 'compiler', 'jax', 'flax', 'optax'),
   'data': ('config',),
   'models': ('config',),

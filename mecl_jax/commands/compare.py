@@ -18,6 +18,7 @@ from mecl_jax.report.comparison.tables import ComparedRun, arm_rows, difference_
 from mecl_jax.report.pages.page import write_page
 from mecl_jax.report.rows import Rows
 from mecl_jax.training.log import make_console
+from mecl_jax.training.task_fields import check_command
 from mecl_jax.training.workdir import claim, read_run, read_summary
 
 FACTS = ('dataset', 'backbone', 'strategy', 'steps', 'complete')  # keys of a summary
@@ -94,6 +95,7 @@ def _check(runs: Sequence[pathlib.Path], workdir: pathlib.Path) -> None:
 def _read(workdir: pathlib.Path) -> _Found:
   """Reads a run; raises UserError if there is none, or it has not been evaluated."""
   config, identity = read_run(workdir)
+  check_command(config, 'compare')
   summary = read_summary(workdir)
   if summary is None:
     raise UserError(

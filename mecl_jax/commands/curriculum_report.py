@@ -45,14 +45,17 @@ def write(run: Run, folder: pathlib.Path) -> dict[str, Any]:
   if not path.exists():
     return {}
   train, names, flipped = run.dataset.train, run.dataset.class_names, run.dataset.flipped
+  labels = train.labels
+  if labels.ndim > 1:  # no classes: all images are one group
+    labels, names = np.zeros(len(train), np.int32), ('all images',)
   difficulty = Difficulty.load(path).aligned(train.ids, path)
   score = difficulty.score
   draw_contact_sheet(
-    train.images, train.labels, names, score, folder / 'easy_and_hard.png', flipped=flipped
+    train.images, labels, names, score, folder / 'easy_and_hard.png', flipped=flipped
   )
   draw_scores(
     score,
-    train.labels,
+    labels,
     names,
     folder / 'scores.png',
     measure=f'{difficulty.teacher}: {_AXES.get(difficulty.measure, difficulty.measure)}',

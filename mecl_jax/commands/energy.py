@@ -60,7 +60,9 @@ def energy(
     RunError: as `evaluate`.
   """
   console = console or make_console()
-  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
+  opened = restored_run(
+    pathlib.Path(workdir), config, console, data=data, keep_target=keep_target, mode='energy'
+  )
   with opened as (run, position):
     if not run_report.has_early_exits(run):
       raise UserError('the network has one exit: without an early one there is nothing to choose')

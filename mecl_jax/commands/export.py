@@ -60,7 +60,9 @@ def export(
   console = console or make_console()
   if config is not None:
     points.parse(config.export.points)  # an error in it is reported before anything is loaded
-  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
+  opened = restored_run(
+    pathlib.Path(workdir), config, console, data=data, keep_target=keep_target, mode='export'
+  )
   with opened as (run, position):
     targets = points.parse(run.config.export.points)
     model = _in_float32(run)

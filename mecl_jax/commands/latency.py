@@ -10,6 +10,7 @@ from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
 from mecl_jax.data import Parts
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.inference import Latency, measure, measure_saving, save_latency
 from mecl_jax.report.style import evenly
 from mecl_jax.report.tables.latency import latency_table
@@ -55,7 +56,11 @@ def latency(
       console.print(f'measuring: {now}')
 
     measured = measure(
-      run.model, test.images, batch_sizes=settings.batch_sizes, on_progress=on_progress
+      run.model,
+      test.images,
+      batch_sizes=settings.batch_sizes,
+      rules=TASKS[run.config.task].rules,
+      on_progress=on_progress,
     )
     save_latency(path, measured)  # a target in milliseconds needs it
     if run_report.has_early_exits(run):

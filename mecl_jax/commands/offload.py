@@ -60,7 +60,9 @@ def offload(
   console = console or make_console()
   if config is not None:
     parse_target(config.offload.target)  # an error in it is reported before anything is loaded
-  opened = restored_run(pathlib.Path(workdir), config, console, data=data, keep_target=keep_target)
+  opened = restored_run(
+    pathlib.Path(workdir), config, console, data=data, keep_target=keep_target, mode='offload'
+  )
   with opened as (run, position):
     settings = run.config.offload
     target, folder = parse_target(settings.target), run.workdir / FOLDER

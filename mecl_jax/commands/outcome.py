@@ -14,7 +14,7 @@ from mecl_jax.commands import curriculum_report, overview, run_report
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.curriculum import Difficulty, visible_count
 from mecl_jax.errors import DamagedFile, MissingFile
-from mecl_jax.evaluation.exit_metrics import NAMES, exit_metrics
+from mecl_jax.evaluation.exit_metrics import exit_metrics
 from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.predictions import (
   TEST,
@@ -23,6 +23,7 @@ from mecl_jax.evaluation.predictions import (
   predicted,
   save_predictions,
 )
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS
 from mecl_jax.files import write_checked_json
 from mecl_jax.models import exit_costs
 from mecl_jax.report.figures.training import training_curves
@@ -42,8 +43,7 @@ from mecl_jax.training.workdir import read_summary
 from mecl_jax.version import __version__
 
 # Fields of `evaluation` that the next evaluation keeps.
-TARGETS_OF_SUMMARY = ('max_accuracy_drop', 'target_macs', 'target_latency_ms', 'policy_file')
-IN_SUMMARY = ('accuracy',)  # metrics whose interval is part of summary.json
+TARGETS_OF_SUMMARY = ('target_macs', 'target_latency_ms', 'policy_file')
 
 
 def predictions_of(run: Run, position: Position) -> dict[str, np.ndarray]:
@@ -96,7 +96,7 @@ def _predict_splits(run: Run, position: Position) -> dict[str, np.ndarray]:
     found[name] = {'logits': logits, 'labels': split.labels, 'ids': split.ids}
   path = run.workdir / 'predictions.npz'
   disk.check_there(run.workdir)
-  save_predictions(path, run.model.exit_names, found, _identifier(position))
+  save_predictions(path, run.model.exit_names, found, _identifier(position), run.config.task)
   return load_predictions(path)
 
 
@@ -125,7 +125,8 @@ def write_outcome(
     if with_page and run_report.has_early_exits(run):
       choice = run_report.choose(run, predictions)
     run.interruption.check()
-    found = exit_metrics(predicted(predictions, TEST), NAMES if with_page else IN_SUMMARY)
+    brief_names = (TASKS[run.config.task].shown.column,)
+    found = exit_metrics(predicted(predictions, TEST), None if with_page else brief_names)
     summary = _summary(run, position, predictions, found)
     with replacing(run.workdir, () if choice or brief else _policy(run)) as folder:
       if not brief:
@@ -159,7 +160,7 @@ def _draw(run: Run, summary: Mapping[str, Any], folder: pathlib.Path) -> None:
   records = read_metrics(run.workdir / 'metrics.jsonl')
   if any('loss' in record for record in records):
     rows = training_rows(records, run.model.exit_names)
-    save(training_curves(rows), folder / 'training.png')
+    save(training_curves(rows, run_report.shown_of(run)), folder / 'training.png')
 
 
 def _summary(
@@ -169,9 +170,10 @@ def _summary(
   found: Mapping[str, Interval],
 ) -> dict[str, Any]:
   config, costs = run.config, exit_costs(run.model, run.dataset.image_shape)
-  validation = exit_metrics(predicted(predictions, VALIDATION), IN_SUMMARY)
+  task = TASKS[config.task]
+  validation = exit_metrics(predicted(predictions, VALIDATION), (task.shown.column,))
   rows = {
-    name: exit_rows(of_split, run.model.exit_names, costs)
+    name: exit_rows(of_split, run.model.exit_names, costs, task)
     for name, of_split in ((VALIDATION, validation), (TEST, found))
   }
   curriculum = next(plan for plan in run.plans if plan.phase.curriculum)
@@ -205,8 +207,11 @@ def _summary(
     'learning_rates': rates_file.summary_of(run),
     'exits': rows[TEST],
     'validation': rows[VALIDATION],
-    'evaluation': {name: config.evaluation[name] for name in TARGETS_OF_SUMMARY},
+    'evaluation': {
+      name: config.evaluation[name] for name in (task.shown.target, *TARGETS_OF_SUMMARY)
+    },
     'version': __version__,
+    **({} if task is CLASSIFICATION else {'task': task.name, 'units': run.dataset.units}),
   }
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from mecl_jax import config as config_lib
 from mecl_jax.curriculum import visible_count
 from mecl_jax.data import Dataset
+from mecl_jax.evaluation.tasks import TASKS, Task
 from mecl_jax.models import exit_costs, stage_costs
 from mecl_jax.models.macs import quantity
 from mecl_jax.report.cells import curriculum_name
@@ -28,7 +29,7 @@ def print_run(run: Run) -> None:
   facts = {
     'work directory': str(run.workdir),
     'devices': f'{len(devices)} x {devices[0].device_kind}, JAX {jax.__version__}',
-    'data': _shape(data),
+    'data': _shape(data, TASKS[run.config.task]),
     **dict(data.notes),
     **_noise(data),
     **_input(run),
@@ -83,13 +84,14 @@ def draw(run: Run, folder: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _shape(data: Dataset) -> str:
+def _shape(data: Dataset, task: Task) -> str:
   sizes = (
     f' {len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test'
     ' images,'
   )
   height, width, channels = data.image_shape
-  shape = f' {height}x{width}x{channels}, {data.num_classes} classes'
+  units = f' in {data.units}' if data.units else ''
+  shape = f' {height}x{width}x{channels}, {task.counted(data.num_classes)}{units}'
   return f'{data.name}:{sizes if len(data.train) else ""}{shape}'
 
 

@@ -8,21 +8,21 @@ from mecl_jax import config as config_lib
 from mecl_jax.commands import run_report
 from mecl_jax.config.valid import Names
 from mecl_jax.curriculum.pacing import PACINGS
-from mecl_jax.curriculum.scores import MEASURES_OF_TEACHER
 from mecl_jax.data import check_places, train_labels
 from mecl_jax.data.dataset import validation_count
 from mecl_jax.data.known import NAMES as KNOWN
 from mecl_jax.data.known import known
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS
 from mecl_jax.files import expanded
 from mecl_jax.models import BACKBONES, HEADS
 from mecl_jax.models.own import factories
 from mecl_jax.models.pretrained import default_preprocessing
 from mecl_jax.teachers import scoring
-from mecl_jax.training import exit_pacings, initial_weights, strategies
+from mecl_jax.training import exit_pacings, initial_weights, strategies, task_fields
 
 # Names that fields may hold because another room has them in a registry.
 OWN_NAME = 'images'  # of a data set that has no other name
-NAMES: Names = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS}
+NAMES: Names = {'backbones': BACKBONES, 'heads': HEADS, 'pacings': PACINGS, 'tasks': TASKS}
 
 
 def _names(config: ConfigDict) -> Names:
@@ -35,9 +35,10 @@ def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
 
   A command resolves its configuration once, and passes it on resolved. Lists such as 'stage1,0.5'
   become tuples. Strategies without a backbone phase get the teacher 'self_taught' in place of
-  'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights. A
-  share of validation images becomes their number, if the size of the data set is known. Images of
-  the user's own that have the name of a published set, such as the default, get another.
+  'final_exit'. 'auto' becomes the measure of the teacher, and the preprocessing of the weights.
+  `curriculum.class_balanced` becomes False where there are no classes. A share of validation images
+  becomes their number, if the size of the data set is known. Images of the user's own that have the
+  name of a published set, such as the default, get another.
 
   Args:
     config: to resolve.
@@ -62,8 +63,11 @@ def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
     config_lib.check_fields(config, _names(config))
     if config.strategy in ('joint', 'layer_wise') and curriculum.teacher == 'final_exit':
       curriculum.teacher = 'self_taught'
-    if curriculum.measure == 'auto' and curriculum.teacher in MEASURES_OF_TEACHER:
-      curriculum.measure = MEASURES_OF_TEACHER[curriculum.teacher][0]
+    measures = scoring.measures_of(config.task, curriculum.teacher)
+    if curriculum.measure == 'auto' and measures:
+      curriculum.measure = measures[0]
+    if config.task != CLASSIFICATION.name:
+      curriculum.class_balanced = False  # there are no classes
     if config.model.preprocessing == 'auto':
       model = config.model
       model.preprocessing = default_preprocessing(model.pretrained, model.backbone)
@@ -75,6 +79,7 @@ def resolve(config: ConfigDict, *, given: bool = False) -> ConfigDict:
       data.validation_size = validation_count(data.validation_size, facts.train)
   check_places(data.arrays, data.folder, given=given)
   train_labels.check(data.train_labels, data.validation_labels, data.label_noise)
+  task_fields.check(config)
   initial_weights.check(config)
   scoring.check(config)
   strategies.check(config)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 import numpy as np
 
+from mecl_jax.commands.run_notes import notes
 from mecl_jax.curriculum.weights import favour_easy
 from mecl_jax.deploy.energy_file import load_energy
 from mecl_jax.errors import UserError
@@ -24,18 +25,20 @@ from mecl_jax.evaluation.operating_points import (
 )
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, Shown
 from mecl_jax.inference import Latency, load_latency
-from mecl_jax.inference.latency import device_name
 from mecl_jax.models import ExitCost, exit_costs
 from mecl_jax.report.cells import curriculum_name
 from mecl_jax.report.pages import run as run_page
+from mecl_jax.report.pages.blocks import Section
 from mecl_jax.report.pages.page import check_page, write_page
+from mecl_jax.report.pages.task import task_sections
 from mecl_jax.report.pictures.examples import exit_sheet
 from mecl_jax.report.rows import Rows
 from mecl_jax.report.tables.deadlines import deadline_tables
-from mecl_jax.report.tables.dynamic import dynamic_tables
+from mecl_jax.report.tables.dynamic import dynamic_tables, task_tables
 from mecl_jax.report.tables.examples import examples_rows
-from mecl_jax.report.tables.exits import exit_tables
+from mecl_jax.report.tables.exits import exit_tables, exits_rows
 from mecl_jax.report.tables.training import training_rows
 from mecl_jax.report.verdict import verdict
 from mecl_jax.training.log import read_metrics
@@ -86,7 +89,7 @@ def choose(run: Run, predictions: Mapping[str, np.ndarray]) -> Choice:
   costs = _costs(run, find_latency(run))
   if policy := _given(settings, run.dataset.name):
     return given_policy(policy, validation, test, costs)
-  return choose_policy(validation, test, costs, _target(settings))
+  return choose_policy(validation, test, costs, _target(run.config))
 
 
 def write(
@@ -117,8 +120,9 @@ def write(
     policy = choice.chosen.point.policy
     save_policy(workdir / 'policy.json', policy, run.dataset.name)
     tables |= _tables_of_choice(run, choice, predictions, latency)
-    pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids)
-    sentence = verdict(tables['operating_points'], tables['exits'])
+    frames = TASKS[run.config.task].frame
+    pictures[run_page.EXAMPLES] = exit_sheet(tables['examples'], test.images, test.ids, frames)
+    sentence = verdict(tables['operating_points'], tables['exits'], shown_of(run))
     if choice.target and (above := limits_nothing(_costs(run, latency), choice.target)):
       sentence = f'{sentence} ({above}.)'
   else:
@@ -127,12 +131,24 @@ def write(
     folder,
     f'{summary["dataset"]}, {summary["backbone"]}: {summary["strategy"]}',
     _facts(run, summary, latency),
-    _notes(run, summary, tables, latency),
-    run_page.run_sections(tables, pictures),
+    notes(run, summary, tables, latency, _costs(run, latency)),
+    _sections(run, tables, pictures),
     tables,
     verdict=sentence,
   )
   return sentence
+
+
+def shown_of(run: Run) -> Shown:
+  """Returns how the quality of a run is shown, with the unit of its targets."""
+  return TASKS[run.config.task].shown._replace(units=run.dataset.units)
+
+
+def _sections(run: Run, tables: Mapping[str, Rows], pictures: Mapping[str, bytes]) -> list[Section]:
+  task = TASKS[run.config.task]
+  if task is CLASSIFICATION:
+    return run_page.run_sections(tables, pictures)
+  return task_sections(tables, pictures, task, shown_of(run))
 
 
 def checkpoint_digest(predictions: Mapping[str, np.ndarray]) -> str:
@@ -175,7 +191,7 @@ def check(
   check_page(folder)
   if given or len(exits.costs) == 1 or (settings.target_latency_ms and measures_latency):
     return
-  target, latency = _target(settings), None
+  target, latency = _target(config), None
   if target.name == TARGET_LATENCY_MS:
     latency = _find_latency(config, workdir, exits)
     if latency is None:
@@ -219,8 +235,9 @@ def _find_latency(config: ConfigDict, workdir: pathlib.Path, exits: Exits) -> La
   return latency
 
 
-def _target(settings: ConfigDict) -> Target:
-  name = next((n for n in ('target_macs', 'target_latency_ms') if settings[n]), 'max_accuracy_drop')
+def _target(config: ConfigDict) -> Target:
+  settings, costs = config.evaluation, ('target_macs', 'target_latency_ms')
+  name = next((name for name in costs if settings[name]), TASKS[config.task].shown.target)
   return Target(name, settings[name])
 
 
@@ -232,16 +249,6 @@ def _given(settings: ConfigDict, dataset: str) -> Policy | None:
 def _deadlines(settings: ConfigDict) -> np.ndarray | None:
   path = settings.deadlines_file
   return read_trace(path) if path else None
-
-
-def _chosen(points: Rows) -> dict[str, Any]:
-  return next(row for row in points if row['chosen'])
-
-
-def _takes_more(point: Mapping[str, Any]) -> bool:
-  """Returns whether a point saves neither MACs nor, where it is measured, time."""
-  saved = [point[name] for name in ('macs_saved', 'ms_saved') if point.get(name) is not None]
-  return max(saved) <= 0 and min(saved) < 0
 
 
 def _costs(run: Run, latency: Latency | None) -> Costs:
@@ -260,12 +267,17 @@ def _tables(
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, exits = run.model.exit_names, exit_costs(run.model, run.dataset.image_shape)
-  tables = exit_tables(test, found, calibration.fit(validation.logits, validation.labels), exits)
-  if latency:
+  if run.config.task == CLASSIFICATION.name:
+    temperatures = calibration.fit(validation.logits, validation.labels)
+    tables = exit_tables(test, found, temperatures, exits)
+  else:
+    tables = {'exits': exits_rows(found, exits)}
+  if latency and run.config.task == CLASSIFICATION.name:
     # By the 99th percentile: an exit that meets a deadline in half of the calls does not meet it.
     seconds = latency.tail_ms(latency.smallest_batch) / 1000
     trace = _deadlines(run.config.evaluation)
     tables |= deadline_tables(validation, test, seconds, names, trace=trace)
+  if latency:
     tables |= {'latency': latency.rows, 'segments': latency.segments}
   if records := read_metrics(run.workdir / 'metrics.jsonl'):
     tables['training'] = training_rows(records, names)
@@ -296,8 +308,12 @@ def _tables_of_choice(
 ) -> dict[str, Rows]:
   validation, test = (predicted(predictions, name) for name in (VALIDATION, TEST))
   names, classes = run.model.exit_names, run.dataset.class_names
-  temperatures = calibration.fit(validation.logits, validation.labels)
-  tables = dynamic_tables(choice, validation, test, temperatures, _costs(run, latency), names)
+  costs = _costs(run, latency)
+  if run.config.task == CLASSIFICATION.name:
+    temperatures = calibration.fit(validation.logits, validation.labels)
+    tables = dynamic_tables(choice, validation, test, temperatures, costs, names)
+  else:
+    tables = task_tables(choice, test, costs, names)
   policy = choice.chosen.point.policy
   if latency and latency.policy == policy.digest:  # else they belong to other thresholds
     tables['savings'] = latency.savings
@@ -318,7 +334,7 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
   paced = '' if curriculum['order'] == 'none' else f', {curriculum["pacing"]} pacing'
   facts = {
     'data': f'{data.name}: {len(data.train):,} training, {len(data.validation):,} validation,'
-    f' {len(data.test):,} test images, {data.num_classes} classes',
+    f' {len(data.test):,} test images, {TASKS[run.config.task].counted(data.num_classes)}',
     'network': f'{summary["backbone"]}, exits at {", ".join(run.model.exit_stages)}',
     'training': f'{summary["strategy"]}, {summary["steps"]:,} steps of {run.config.batch_size}'
     f' images in {summary["wall_seconds"]:,.0f} s, seed {summary["seed"]}',
@@ -327,55 +343,3 @@ def _facts(run: Run, summary: Mapping[str, Any], latency: Latency | None) -> dic
   if latency:
     facts['latency'] = f'{latency.device}, {latency.dtype}, JAX {latency.jax}'
   return facts | {'run': f'{run.workdir}, mecl_jax {summary["version"]}'}
-
-
-def _notes(
-  run: Run, summary: Mapping[str, Any], tables: Mapping[str, Rows], latency: Latency | None
-) -> list[str]:
-  """Returns the caveats that a reader must know."""
-  notes = []
-  if not summary['complete']:
-    notes.append(f'Training has not ended: these are the results at step {summary["steps"]:,}.')
-  if latency and latency.device != device_name():
-    notes.append(
-      f'Latencies were measured on another device than this page was made on: {latency.device},'
-      f' not {device_name()}.'
-    )
-  ends = [str(row['exit']) for row in tables['calibration'] if row['at_bound']]
-  if ends:
-    notes.append(
-      f'The temperature of {", ".join(ends)} is at an end of the searched range, as where'
-      ' the exit makes no error on validation; do not use it.'
-    )
-  if not has_early_exits(run):
-    return notes
-  chosen, costs = _chosen(tables['operating_points']), _costs(run, latency)
-  if chosen['test_drop'] >= 0 and _takes_more(chosen):
-    notes.append(
-      'Early exit does not pay here: it takes more than the final exit, and is not more accurate on'
-      ' the test split, so that the final exit alone is better.'
-    )
-  if latency and costs.ms is None:
-    notes.append(
-      'The latencies were measured by an earlier version, without the time of early exit;'
-      ' --mode=latency measures it.'
-    )
-  if chosen['target'] == 'max_accuracy_drop' and chosen['test_drop_low'] > chosen['target_value']:
-    lost, most = 100 * chosen['test_drop'], 100 * chosen['target_value']
-    notes.append(
-      f'The target of losing at most {most:.2f} points is met on validation, but missed on test by'
-      f' more than chance: {lost:.2f} points are lost.'
-    )
-  if latency and latency.savings and 'savings' not in tables:
-    notes.append(
-      'The time that early exit saves was measured with other thresholds and is left out;'
-      ' --mode=latency measures it again.'
-    )
-  if (run.workdir / 'energy.json').exists() and 'energy' not in tables:
-    notes.append(
-      'Energy was simulated with another checkpoint or with other thresholds and is left out;'
-      ' --mode=energy simulates it again.'
-    )
-  if run.config.evaluation.policy_file:
-    notes.append(f'The thresholds are those of {run.config.evaluation.policy_file}.')
-  return notes

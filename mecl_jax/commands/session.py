@@ -15,7 +15,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.data import Dataset, Parts
 from mecl_jax.errors import DamagedFile, RunError, UserError
 from mecl_jax.teachers import scoring
-from mecl_jax.training import devices, initial_weights, own_networks
+from mecl_jax.training import devices, initial_weights, own_networks, task_fields
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.checkpoints import Checkpoints, Position
 from mecl_jax.training.interruption import Interruption
@@ -125,6 +125,7 @@ def restored_run(
   data: Parts | None = None,
   keep_target: bool = False,
   measures_latency: bool = False,
+  mode: str = 'evaluate',
 ) -> Iterator[tuple[Run, Position]]:
   """Opens a run at its newest checkpoint, if its target in `evaluation` can be met.
 
@@ -136,6 +137,7 @@ def restored_run(
     data: from `from_source`; None: loaded as the configuration says.
     keep_target: whether the target is that of the last evaluation; always without `config`.
     measures_latency: whether the command measures what a target in milliseconds needs.
+    mode: name of the command, which must support the task of the run.
 
   Yields:
     the run and its position.
@@ -146,6 +148,7 @@ def restored_run(
     RunError: no checkpoint can be read, or only one before that of the results in summary.json.
   """
   own, identity = workdirs.read_run(workdir)
+  task_fields.check_command(own, mode)
   if config is not None:
     config = resolve(config, given=data is not None)
     workdirs.check_config(workdir, config)

@@ -136,6 +136,12 @@ _EVALUATION = Group(
       number('a share of the images, from 0 to 1', lambda v: 0 <= v <= 1),
       'target: the cheapest policy that loses at most this accuracy against the final exit',
     ),
+    'max_error_rise': Field(
+      0.02,
+      NOT_NEGATIVE,
+      'target of `regression`: the cheapest policy whose mean error is at most this share above'
+      ' that of the final exit',
+    ),
     'target_macs': Field(
       0.0,
       NOT_NEGATIVE,
@@ -271,6 +277,10 @@ FIELDS = Group(
   {
     'seed': Field(
       0, whole(0, LAST_SEED), 'seed of the initial parameters, the batches and the augmentation'
+    ),
+    'task': Field('classification', name_in('tasks', 'tasks.md'), 'what the exits predict'),
+    'huber_delta': Field(
+      1.0, ABOVE_0, '`regression`: error, in deviations of the targets, where the loss turns linear'
     ),
     'batch_size': Field(
       128, whole(1, 10**6), 'images per optimiser step, over all devices together'

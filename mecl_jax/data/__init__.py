@@ -11,6 +11,7 @@ from mecl_jax.data import train_labels as train_labels_lib
 from mecl_jax.data.dataset import Dataset, Parts, Split, channel_statistics
 from mecl_jax.data.given import from_source
 from mecl_jax.data.label_noise import flip_labels
+from mecl_jax.data.labels import CLASSES
 from mecl_jax.data.progress import Show, on_stderr
 from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
@@ -45,9 +46,10 @@ def load(
   label_noise: float = 0.0,
   noise_seed: int = 0,
   parts: Parts | None = None,
+  kind: str = CLASSES,
   show: Show = on_stderr,
 ) -> Dataset:
-  """Loads an image-classification set; cuts a validation split from its training split.
+  """Loads a set of labelled images; cuts a validation split from its training split.
 
   The set is `parts`, or is read from `arrays` or `folder`, else as TFDS has prepared it in
   `data_dir`. Otherwise the six sets of `published.NAMES` are downloaded, and TFDS prepares any
@@ -73,6 +75,7 @@ def load(
     label_noise: share of the training labels that are flipped, see `flip_labels`.
     noise_seed: seed of the choice of these labels.
     parts: from `from_source`.
+    kind: of the labels, one of `labels.KINDS`; kinds other than classes are read from `arrays`.
     show: shows the progress of decoding a `folder`.
 
   Returns:
@@ -83,6 +86,10 @@ def load(
   """
   train_labels_lib.check(train_labels, validation_labels, label_noise)
   check_places(arrays, folder, given=parts is not None)
+  if kind != CLASSES:
+    if parts is not None or not arrays:
+      raise UserError(f'labels that are {kind} are read from a .npz file; set data.arrays')
+    return _load_outputs(name, arrays, label, validation_size, split_seed, kind)
   given = parts is not None
   if parts is None and folder:
     parts = folder_source.read(
@@ -131,3 +138,23 @@ def _read_tfds(name: str, data_dir: str | os.PathLike | None, options: dict[str,
     folder = folder or prepare.prepare(name, root)
     train, test, class_names = tfds_source.read(folder, **options)
   return Parts(train, test, tuple(class_names))
+
+
+def _load_outputs(
+  name: str,
+  arrays: str | os.PathLike,
+  label: str,
+  validation_size: float,
+  split_seed: int,
+  kind: str,
+) -> Dataset:
+  """Returns a data set with labels that are not classes."""
+  train, test, names, units = arrays_source.read_outputs(arrays, label, kind)
+  return dataset.assemble(
+    name,
+    Parts(train, test, tuple(names)),
+    validation_size=validation_size,
+    split_seed=split_seed,
+    kind=kind,
+    units=units,
+  )

@@ -2,7 +2,8 @@
 
 The file has the keys `{train,test}_images` (uint8 [N, H, W, C], or [N, H, W] for grey images) and
 `{train,test}_labels` (integers [N]), and optionally `{train,test}_ids` (str [N]) and
-`class_names` (str [classes]).
+`class_names` (str [classes]). Labels of other kinds are described in `labels.py`; `class_names` are
+then the names of their columns, and `units` is the unit of numbers.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import os
 import numpy as np
 
 from mecl_jax.data import dataset
+from mecl_jax.data import labels as labels_lib
 from mecl_jax.data.rows import available_memory
 from mecl_jax.errors import UserError
 from mecl_jax.files import read_npz
@@ -34,6 +36,35 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
   return train, test, class_names(path, arrays.get('class_names'), train.labels)
 
 
+def read_outputs(
+  path: str | os.PathLike, label: str, kind: str
+) -> tuple[dataset.Split, dataset.Split, list[str], str]:
+  """Reads labels that are not classes.
+
+  Args:
+    path, label: as of `read`.
+    kind: of the labels, `labels.BINARY` or `labels.NUMBERS`.
+
+  Returns:
+    the training split, the test split, the names of the columns of the labels, and their unit or
+    ''.
+
+  Raises:
+    UserError: as `read`; or the labels are not of this kind, or have other columns in the splits.
+  """
+  arrays = _read_npz(path, label)
+  train, test = (split(path, arrays, role, label, kind) for role in _SPLITS)
+  outputs, of_test = train.labels.shape[1], test.labels.shape[1]
+  if outputs != of_test:
+    raise UserError(
+      f'{path}: train_{label}s has {outputs} columns and test_{label}s has {of_test}; give both the'
+      ' same columns'
+    )
+  names = labels_lib.names(path, arrays.get('class_names'), outputs, kind)
+  unit = labels_lib.units(path, arrays.get('units')) if kind == labels_lib.NUMBERS else ''
+  return train, test, names, dataset.clean_name(unit)
+
+
 def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
   """Returns the arrays of a file; raises a UserError without those that are needed."""
   # A compressed file can name any size. Images shrink to a tenth, rarely to a fiftieth.
@@ -48,7 +79,11 @@ def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:
 
 
 def split(
-  path: str | os.PathLike, arrays: Mapping[str, np.ndarray], role: str, label: str
+  path: str | os.PathLike,
+  arrays: Mapping[str, np.ndarray],
+  role: str,
+  label: str,
+  kind: str = labels_lib.CLASSES,
 ) -> dataset.Split:
   """Returns the split of one role, `train` or `test`, after checks of dtypes and shapes."""
   images, labels = arrays[f'{role}_images'], arrays[f'{role}_{label}s']
@@ -57,7 +92,10 @@ def split(
       f'{path}: {role}_images must be uint8 [N, H, W, C] or [N, H, W], '
       f'but is {images.dtype} {list(images.shape)}'
     )
-  if labels.dtype.kind not in 'iu' or labels.ndim != 1:
+  classes = kind == labels_lib.CLASSES
+  if not classes:
+    labels = labels_lib.checked(path, f'{role}_{label}s', labels, kind)
+  elif labels.dtype.kind not in 'iu' or labels.ndim != 1:
     raise UserError(
       f'{path}: {role}_{label}s must be integers [N], but is {labels.dtype} {list(labels.shape)}'
     )
@@ -67,7 +105,7 @@ def split(
   if not len(images) == len(labels) == len(ids):
     lengths = f'{len(images)} images, {len(labels)} labels, {len(ids)} ids'
     raise UserError(f'{path}: the {role} arrays differ in length: {lengths}')
-  if len(labels) and not 0 <= labels.min() <= labels.max() <= dataset.LAST_LABEL:
+  if classes and len(labels) and not 0 <= labels.min() <= labels.max() <= dataset.LAST_LABEL:
     outside = int(((labels < 0) | (labels > dataset.LAST_LABEL)).sum())
     raise UserError(
       f'{path}: {outside} of {len(labels)} {role} labels lie outside 0..{dataset.LAST_LABEL}'

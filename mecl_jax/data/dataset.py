@@ -9,6 +9,7 @@ import unicodedata
 
 import numpy as np
 
+from mecl_jax.data.labels import CLASSES
 from mecl_jax.data.rows import FileRows
 from mecl_jax.errors import UserError
 
@@ -25,7 +26,8 @@ class Split:
 
   Attributes:
     images: uint8 [N, H, W, C]; `FileRows` if they take too much of the memory.
-    labels: int32 [N], in 0..classes-1.
+    labels: int32 [N], in 0..classes-1; uint8 or float32 [N, outputs] of other kinds, see
+      `labels.py`.
     ids: str [N], unique and ascending, like `'train_00042'`.
   """
 
@@ -83,6 +85,8 @@ class Dataset:
       labels changed them; else None.
     given: whether a program gave the images, so that no field says where they are.
     notes: as of `Parts`.
+    kind: of the labels, one of `labels.KINDS`; `class_names` then name their columns.
+    units: unit of the labels of kind `NUMBERS`, or ''.
   """
 
   name: str
@@ -93,6 +97,8 @@ class Dataset:
   clean_labels: np.ndarray | None = None
   given: bool = False
   notes: tuple[tuple[str, str], ...] = ()
+  kind: str = CLASSES
+  units: str = ''
 
   @property
   def num_classes(self) -> int:
@@ -124,7 +130,11 @@ class Dataset:
 def _sha256(split: Split) -> str:
   """Returns the SHA-256 of a split, 64 hex digits."""
   digest = hashlib.sha256('\n'.join(split.ids.tolist()).encode())
-  digest.update(split.labels.astype('<i4').tobytes())
+  if split.labels.ndim == 1:
+    digest.update(split.labels.astype('<i4').tobytes())
+  else:
+    digest.update(f'{split.labels.dtype} {split.labels.shape}'.encode())
+    digest.update(np.ascontiguousarray(split.labels).data)
   digest.update(repr(split.images.shape).encode())
   _update(digest, split.images)
   return digest.hexdigest()
@@ -161,7 +171,7 @@ def sorted_split(images: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Spl
     '\n'.join(ids.tolist()).encode()
   except UnicodeEncodeError as error:
     raise UserError(f'ids must be text that UTF-8 can write: {error}') from None
-  split = Split(images, labels.astype(np.int32), ids)
+  split = Split(images, labels.astype(np.int32) if labels.ndim == 1 else labels, ids)
   if not (ids[1:] > ids[:-1]).all():
     split = split.take(np.argsort(ids, kind='stable'))
   repeated = int((split.ids[1:] == split.ids[:-1]).sum())
@@ -180,6 +190,8 @@ def assemble(
   given: bool = False,
   validation_size: float,
   split_seed: int,
+  kind: str = CLASSES,
+  units: str = '',
 ) -> Dataset:
   """Returns a data set after checks of its splits; cuts the validation split if there is none.
 
@@ -189,19 +201,22 @@ def assemble(
     given: whether a program gave them.
     validation_size: see `split_validation`.
     split_seed: see `split_validation`.
+    kind, units: see `Dataset`.
 
   Raises:
     UserError: a split is empty, image shapes differ or are impossible, there is one class or too
       many, a label is outside the classes, or `validation_size` is too small or too large.
   """
   train, test, class_names, validation, notes = parts
-  if not 2 <= len(class_names) <= MOST_CLASSES:
+  if kind == CLASSES and not 2 <= len(class_names) <= MOST_CLASSES:
     raise classes_error(name, len(class_names))
   for role, split in (('training', train), ('test', test), ('validation', validation)):
     if split is None:
       continue
     if not len(split):
       raise UserError(f'{name}: the {role} split is empty')
+    if kind != CLASSES:
+      continue
     outside = (split.labels < 0) | (split.labels >= len(class_names))
     if outside.any():
       raise UserError(
@@ -220,7 +235,9 @@ def assemble(
   if validation is None:
     train, validation = split_validation(train, validation_size, split_seed)
   names = tuple(map(clean_name, class_names))
-  return Dataset(name, names, train, validation, test, given=given, notes=notes)
+  return Dataset(
+    *(name, names, train, validation, test), given=given, notes=notes, kind=kind, units=units
+  )
 
 
 def classes_error(name: str, classes: int) -> UserError:
@@ -244,7 +261,7 @@ def clean_name(name: str) -> str:
 
 
 def split_validation(train: Split, size: float, seed: int) -> tuple[Split, Split]:
-  """Cuts a validation split with the class proportions of `train`.
+  """Cuts a validation split with the class proportions of `train`; at random without classes.
 
   Args:
     train: the whole training split.
@@ -285,6 +302,9 @@ def held_out(
     )
   generator = np.random.default_rng(seed)
   cut = np.zeros(len(labels), bool)
+  if labels.ndim > 1:
+    cut[generator.permutation(len(labels))[:size]] = True
+    return cut
   counts = np.bincount(labels)
   shares = _proportional(counts, size)
   emptied = np.flatnonzero((shares == counts) & (counts > 0))

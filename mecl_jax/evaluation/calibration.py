@@ -1,5 +1,6 @@
 """Temperature scaling: one temperature per exit, fitted on the validation split."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ def apply(temperatures: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 def scaled(temperatures: np.ndarray, split: Predicted) -> Predicted:
   """Returns a split with the logits divided by their temperatures, see `apply`."""
-  return Predicted(split.name, apply(temperatures, split.logits), split.labels)
+  return dataclasses.replace(split, logits=apply(temperatures, split.logits))
 
 
 class Effect(NamedTuple):

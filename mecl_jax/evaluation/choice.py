@@ -10,7 +10,6 @@ from mecl_jax.evaluation import thresholds
 from mecl_jax.evaluation.costs import Costs, UnitCosts
 from mecl_jax.evaluation.curves import Curve, Points, curve, joined
 from mecl_jax.evaluation.operating_points import (
-  MAX_ACCURACY_DROP,
   OperatingPoint,
   Target,
   operating_point,
@@ -18,7 +17,8 @@ from mecl_jax.evaluation.operating_points import (
 )
 from mecl_jax.evaluation.policies import Policy, first_reached, fixed
 from mecl_jax.evaluation.predictions import Predicted
-from mecl_jax.evaluation.rules import FIXED, PATIENCE, RULES, Rule, confidence_of, fit_rule
+from mecl_jax.evaluation.rules import FIXED, PATIENCE, Rule, confidence_of, fit_rule
+from mecl_jax.evaluation.tasks import TASKS
 
 GIVEN = 'given'  # thresholds from a file
 # Ways to find thresholds, the simplest first: equal policies are chosen in this order.
@@ -139,7 +139,7 @@ def candidates(
   """
   exits = [fixed(number, validation.exits) for number in range(validation.exits)]
   found = [Line(FIXED, FIXED, curve(exits, validation, test))]
-  for name in RULES:
+  for name in TASKS[validation.task].rules:
     rule = fit_rule(name, validation)
     for way, policies in _ways(rule, validation, costs.of(name), target):
       found.append(Line(name, way, curve(policies, validation, test)))
@@ -169,9 +169,11 @@ def _ways(
   yield 'shared', thresholds.shared(rule, validation)
   own = thresholds.per_exit_sweep(rule, validation, costs)
   if target:
-    limits_drop = target.name == MAX_ACCURACY_DROP
-    find = thresholds.per_exit if limits_drop else thresholds.per_exit_within
-    own.append(find(rule, validation, costs, target.value))
+    if target.limits_drop:
+      drop = target.largest_drop(float(validation.quality()[:, -1].mean()))
+      own.append(thresholds.per_exit(rule, validation, costs, drop))
+    else:
+      own.append(thresholds.per_exit_within(rule, validation, costs, target.value))
   confidence = confidence_of(validation, rule)
   own.sort(key=lambda policy: costs[first_reached(confidence, policy.thresholds)].mean())
   yield 'per_exit', own

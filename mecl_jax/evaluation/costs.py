@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from mecl_jax.evaluation.predictions import check_same_exits
-from mecl_jax.evaluation.rules import FIXED, RULES
+from mecl_jax.evaluation.rules import ALL_RULES, FIXED
 from mecl_jax.models import ExitCost
 from mecl_jax.models.registry import CASCADE
 
@@ -81,7 +81,7 @@ def unit_costs(fixed: Iterable[float], early: Iterable[float]) -> UnitCosts:
     fixed: costs [exits] of each exit alone.
     early: costs [exits] with the heads of all exits before.
   """
-  return UnitCosts(np.array([*fixed]), dict.fromkeys(RULES, np.array([*early])))
+  return UnitCosts(np.array([*fixed]), dict.fromkeys(ALL_RULES, np.array([*early])))
 
 
 def make_costs(exits: Sequence[ExitCost], ms: UnitCosts | None = None) -> Costs:

@@ -11,6 +11,7 @@ from mecl_jax.evaluation.costs import UnitCosts
 from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import TEST, Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import confidence_of
+from mecl_jax.evaluation.tasks import CLASSIFICATION
 
 Name = TypeVar('Name', bound=Hashable)
 
@@ -20,16 +21,18 @@ class Points:
   """Accuracy and exits of policies on one split.
 
   Attributes:
-    accuracy: float64 [policies], 0..1.
+    accuracy: float64 [policies], 0..1; the mean quality of another task.
     leaving: float64 [policies, exits], share of the examples that leave at each exit.
     final_accuracy: accuracy of the final exit alone, 0..1.
     rules: name of the exit rule of each policy.
+    task: name of the task.
   """
 
   accuracy: np.ndarray
   leaving: np.ndarray
   final_accuracy: float
   rules: tuple[str, ...]
+  task: str = CLASSIFICATION.name
 
   def mean(self, costs: UnitCosts) -> np.ndarray:
     """Computes the mean cost of an example, float64 [policies], in the unit of `costs`.
@@ -80,6 +83,7 @@ def joined(curves: Sequence[Curve]) -> Curve:
       np.concatenate([points.leaving for points in all_points]),
       all_points[0].final_accuracy,
       tuple(rule for points in all_points for rule in points.rules),
+      all_points[0].task,
     )
 
   policies = tuple(policy for one in curves for policy in one.policies)
@@ -128,7 +132,7 @@ def _area(cost: np.ndarray, accuracy: np.ndarray, low: float, high: float) -> fl
 
 
 def _points(policies: Sequence[Policy], split: Predicted) -> Points:
-  right, accuracy, leaving = split.right(), [], []
+  right, accuracy, leaving = split.quality(), [], []
   for policy in policies:
     check_same_exits('a policy', policy.exits, split.exits)
     at = first_reached(confidence_of(split, policy.rule), policy.thresholds)
@@ -136,4 +140,5 @@ def _points(policies: Sequence[Policy], split: Predicted) -> Points:
     leaving.append(np.bincount(at, minlength=split.exits) / len(at))
   final = float(right[:, -1].mean())
   rules = tuple(policy.rule.name for policy in policies)
-  return Points(np.array(accuracy), np.reshape(leaving, (-1, split.exits)), final, rules)
+  leaving_shares = np.reshape(leaving, (-1, split.exits))
+  return Points(np.array(accuracy), leaving_shares, final, rules, split.task)

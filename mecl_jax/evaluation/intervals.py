@@ -8,7 +8,7 @@ counts [resamples, N] as a product with values per example, and the logits are n
 The same seed draws the same resamples of N examples for every metric.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +158,25 @@ def bootstrap(
   drawn = np.concatenate([statistic(c) for c in _resamples(examples, resamples, seed)])
   low, high = _quantiles(drawn)
   return Interval(estimate, low, high)
+
+
+def of_metrics(
+  made: Mapping[str, Callable[[int], Interval]], names: Collection[str] | None
+) -> dict[str, Interval]:
+  """Computes metrics by name; only some of them with their interval.
+
+  Args:
+    made: functions of the number of resamples.
+    names: of the metrics that get an interval, which takes time; None for all. The others have nan.
+  """
+  found = {}
+  for name, make in made.items():
+    if names is None or name in names:
+      found[name] = make(RESAMPLES)
+    else:
+      estimate = make(1).estimate
+      found[name] = Interval(estimate, *[np.full(np.shape(estimate), np.nan)] * 2)
+  return found
 
 
 def auroc_interval(logits: np.ndarray, labels: np.ndarray) -> Interval:

@@ -8,13 +8,15 @@ from mecl_jax.errors import UserError, choose
 from mecl_jax.evaluation.costs import Costs, UnitCosts
 from mecl_jax.evaluation.curves import Curve, Points
 from mecl_jax.evaluation.policies import Policy
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.evaluation.thresholds import TOLERANCE
 from mecl_jax.models.macs import quantity
 
-TARGET_MACS, TARGET_LATENCY_MS, MAX_ACCURACY_DROP = TARGETS = (
+TARGET_MACS, TARGET_LATENCY_MS, MAX_ACCURACY_DROP, MAX_ERROR_RISE = TARGETS = (
   'target_macs',
   'target_latency_ms',
   'max_accuracy_drop',
+  'max_error_rise',
 )
 
 
@@ -24,8 +26,9 @@ class Target:
 
   Attributes:
     name: one of `TARGETS`. 'target_macs' and 'target_latency_ms' limit the mean cost of an example,
-      'max_accuracy_drop' the accuracy lost against the final exit.
-    value: MACs, milliseconds, or a share of the examples.
+      'max_accuracy_drop' the accuracy lost against the final exit, 'max_error_rise' how much larger
+      the mean error of regression is than that of the final exit.
+    value: MACs, milliseconds, a share of the examples, or a share of the error of the final exit.
 
   Raises:
     UserError: no target has this name.
@@ -39,6 +42,15 @@ class Target:
 
   def __str__(self) -> str:
     return f'{self.name}={self.value:.10g}'
+
+  @property
+  def limits_drop(self) -> bool:
+    """Whether the quality is limited, and not the mean cost."""
+    return self.name in (MAX_ACCURACY_DROP, MAX_ERROR_RISE)
+
+  def largest_drop(self, final: float) -> float:
+    """Returns by how much the mean quality may be below that of the final exit, `final`."""
+    return self.value * abs(final) if self.name == MAX_ERROR_RISE else self.value
 
   def relevant_costs(self, costs: Costs) -> UnitCosts:
     """Returns the costs that matter: milliseconds for a latency, else MACs.
@@ -56,8 +68,9 @@ class Target:
 
   def meets(self, points: Points, costs: UnitCosts) -> np.ndarray:
     """Returns which policies meet the target, bool [policies], by costs in its unit."""
-    if self.name == MAX_ACCURACY_DROP:
-      return points.final_accuracy - points.accuracy <= self.value + TOLERANCE
+    if self.limits_drop:
+      final = points.final_accuracy
+      return final - points.accuracy <= self.largest_drop(final) + TOLERANCE * _scale(points)
     return points.mean(costs) <= self.value * (1 + TOLERANCE)
 
 
@@ -73,7 +86,7 @@ def check_reachable(costs: Costs, target: Target) -> None:
       than the cheapest exit takes.
   """
   unit = target.relevant_costs(costs)
-  if target.name != MAX_ACCURACY_DROP and target.value * (1 + TOLERANCE) < unit.least:
+  if not target.limits_drop and target.value * (1 + TOLERANCE) < unit.least:
     raise UserError(
       f'no operating point meets {target}; the nearest takes'
       f' {_amount(target, unit.least)}, with all images at the cheapest exit'
@@ -83,7 +96,7 @@ def check_reachable(costs: Costs, target: Target) -> None:
 def limits_nothing(costs: Costs, target: Target) -> str:
   """Returns a sentence on a target above the cost of the whole network, else ''."""
   unit = target.relevant_costs(costs)
-  if target.name == MAX_ACCURACY_DROP or target.value < unit.whole:
+  if target.limits_drop or target.value < unit.whole:
     return ''
   return (
     f'{target} is above the cost of the whole network with all its heads'
@@ -135,17 +148,23 @@ def operating_point(
   met = target.meets(points, costs)
   by_accuracy, by_cost = np.lexsort((cost, -points.accuracy)), np.lexsort((-points.accuracy, cost))
   # The nearest to a limit of the drop is the most accurate, to a limit of the cost the cheapest.
-  limits_drop = target.name == MAX_ACCURACY_DROP
-  order, nearest = (by_cost, by_accuracy[0]) if limits_drop else (by_accuracy, by_cost[0])
+  order, nearest = (by_cost, by_accuracy[0]) if target.limits_drop else (by_accuracy, by_cost[0])
   if not met.any():
+    shown = TASKS[points.task].shown
+    found, final = (shown.sign * q for q in (points.accuracy[nearest], points.final_accuracy))
     raise UserError(
       f'no operating point meets {target}; the nearest takes'
-      f' {_amount(target, cost[nearest])} at an accuracy of {points.accuracy[nearest]:.4f}, where'
-      f' the final exit has {points.final_accuracy:.4f} (validation)'
+      f' {_amount(target, cost[nearest])} at {"an" if shown.label == "accuracy" else "a"}'
+      f' {shown.label} of {found:.4f}, where the final exit has {final:.4f} (validation)'
     )
   if allowed is not None:
     met &= allowed
   return point_at(curve, costs, int(order[met[order]][0]))
+
+
+def _scale(points: Points) -> float:
+  """Returns the size of the quality: 1 of shares, and the error of the final exit of others."""
+  return 1.0 if TASKS[points.task].shown.is_share else abs(points.final_accuracy) or 1.0
 
 
 def _amount(target: Target, cost: float) -> str:

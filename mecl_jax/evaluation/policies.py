@@ -12,7 +12,7 @@ import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError, first_line
 from mecl_jax.evaluation.predictions import check_same_exits
-from mecl_jax.evaluation.rules import CONFIDENCES, FIXED, GATE, Rule
+from mecl_jax.evaluation.rules import FIXED, GATE, LEARNED, Rule, is_confidence
 from mecl_jax.files import read_json, write_checked_json
 
 FORMAT, VERSION = 'mecl_jax exit policy', 2
@@ -166,10 +166,10 @@ def _policy(read: Mapping[str, Any]) -> Policy:
     raise ValueError(f'{read["exits"]} exits need {read["exits"] - 1} thresholds, all numbers')
   if rule.name == FIXED and (np.isfinite(thresholds).any() or (thresholds < 0).sum() > 1):
     raise ValueError('a fixed exit has the threshold -inf, and all others inf')
-  unknown = [name for name in rule.features if name not in CONFIDENCES]
+  unknown = [name for name in rule.features if not is_confidence(name)]
   if unknown:
-    raise ValueError(f'unknown features {unknown}; known are {", ".join(CONFIDENCES)}')
-  expected = [len(rule.features) + 1] * read['exits'] if rule.name == GATE else []
+    raise ValueError(f'unknown features {unknown}; another version of mecl_jax wrote them')
+  expected = [len(rule.features) + 1] * read['exits'] if rule.name in LEARNED else []
   if [len(of_exit) for of_exit in rule.coefficients] != expected:
     raise ValueError(f'the coefficients do not fit rule {rule.name} with {read["exits"]} exits')
   if not all(map(math.isfinite, itertools.chain(*rule.coefficients))):

@@ -9,6 +9,7 @@ import numpy as np
 
 from mecl_jax.errors import DamagedFile, UserError
 from mecl_jax.evaluation import metrics
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS
 from mecl_jax.files import read_npz, write_npz
 
 VALIDATION, TEST = 'validation', 'test'
@@ -22,8 +23,9 @@ class Predicted:
 
   Attributes:
     name: 'validation' or 'test'.
-    logits: float [N, exits, classes], earliest exit first.
-    labels: int [N].
+    logits: float [N, exits, classes], earliest exit first; outputs of another task.
+    labels: int [N]; [N, outputs] of another task.
+    task: name of the task, which judges the predictions.
 
   Raises:
     UserError: the split is empty, or the shapes of logits and labels do not fit.
@@ -32,12 +34,16 @@ class Predicted:
   name: str
   logits: np.ndarray
   labels: np.ndarray
+  task: str = CLASSIFICATION.name
 
   def __post_init__(self):
-    if self.logits.ndim != 3 or self.labels.shape != self.logits.shape[:1]:
+    has_classes = self.task == CLASSIFICATION.name
+    wanted = '[N]' if has_classes else '[N, outputs]'
+    shape = self.logits.shape[:1] if has_classes else self.logits.shape[::2]
+    if self.logits.ndim != 3 or self.labels.shape != shape:
       raise UserError(
         f'the {self.name} split has logits {list(self.logits.shape)} and labels'
-        f' {list(self.labels.shape)}; they must be [N, exits, classes] and [N]'
+        f' {list(self.labels.shape)}; they must be [N, exits, classes] and {wanted}'
       )
     if not self.logits.size:
       raise UserError(f'the {self.name} split is empty: there is nothing to evaluate')
@@ -51,12 +57,22 @@ class Predicted:
     """Returns whether the largest logit of each exit is the label's, bool [N, exits]."""
     return metrics.correct(self.logits, self.labels)
 
+  def quality(self) -> np.ndarray:
+    """Returns the quality of each prediction, see `Task.quality`.
+
+    Returns:
+      [N, exits], larger is better: bool as `right` for classification, else float64.
+    """
+    found = TASKS[self.task].quality(metrics.checked(self.logits), self.labels)
+    return found if found.dtype == bool else found.astype(np.float64)
+
 
 def save_predictions(
   path: str | os.PathLike,
   exits: Sequence[str],
   splits: Mapping[str, Mapping[str, np.ndarray]],
   checkpoint: str = '',
+  task: str = CLASSIFICATION.name,
 ) -> None:
   """Writes predictions.npz.
 
@@ -66,9 +82,12 @@ def save_predictions(
     splits: by name of the split, arrays by key ('logits', 'labels', 'ids'), stored as
       `{split}_{key}`.
     checkpoint: identifies the parameters that predicted, stored as `checkpoint`.
+    task: name of the task, stored as `task` if it is not classification.
   """
   arrays = {f'{split}_{key}': value for split, v in splits.items() for key, value in v.items()}
   facts = {'exits': np.array(exits, np.str_), 'checkpoint': np.array(checkpoint)}
+  if task != CLASSIFICATION.name:
+    facts['task'] = np.array(task)
   write_npz(path, facts | arrays)
 
 
@@ -96,8 +115,9 @@ def predicted(predictions: Mapping[str, np.ndarray], name: str) -> Predicted:
   Raises:
     UserError: the predictions have no such split.
   """
+  task = str(predictions.get('task', CLASSIFICATION.name))
   try:
-    return Predicted(name, predictions[f'{name}_logits'], predictions[f'{name}_labels'])
+    return Predicted(name, predictions[f'{name}_logits'], predictions[f'{name}_labels'], task)
   except KeyError:
     raise UserError(
       f'these predictions have no {name} split; --mode=evaluate predicts it'

@@ -9,6 +9,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation.policies import Policy, first_reached
 from mecl_jax.evaluation.predictions import Predicted, check_same_exits, check_validation
 from mecl_jax.evaluation.rules import Rule, confidence_of
+from mecl_jax.evaluation.tasks import TASKS
 
 BUDGETS = range(1, 40)  # p in MSDNet's protocol
 SHARED = 100  # thresholds of a sweep
@@ -92,7 +93,7 @@ def per_exit(
     validation: predictions of the validation split.
     costs: float [exits], of an example that leaves there, in any unit (see `dynamic_macs`).
     max_accuracy_drop: limit of the accuracy lost against the final exit, as a share of the
-      validation examples.
+      validation examples; of the quality of another task.
     number: number of candidates per exit, evenly spaced quantiles of its confidences. More of them
       fit the validation examples better, but lose more accuracy on other examples.
 
@@ -103,7 +104,7 @@ def per_exit(
   if not max_accuracy_drop >= 0:
     raise UserError(f'max_accuracy_drop is {max_accuracy_drop}; it must be a share, 0 or above')
   search = _search(rule, validation, costs, number)
-  least = search.right[:, -1].mean() - max_accuracy_drop - TOLERANCE
+  least = search.right[:, -1].mean() - max_accuracy_drop / search.scale - TOLERANCE
 
   def cost_within(accuracy: np.ndarray, cost: np.ndarray) -> np.ndarray:
     return np.where(accuracy >= least, -cost, -np.inf)
@@ -182,8 +183,13 @@ def _net_of(price: float) -> Value:
 def _search(rule: Rule, validation: Predicted, costs: np.ndarray, number: int) -> '_Search':
   check_validation(validation)
   check_same_exits('costs', len(costs), validation.exits)
-  confidence, right = confidence_of(validation, rule), validation.right()
-  return _Search(confidence, right, np.asarray(costs, np.float64), number)
+  quality, scale = validation.quality(), 1.0
+  if not TASKS[validation.task].shown.is_share:
+    # In proportion to the errors of the final exit: the prices must not depend on the unit.
+    scale = float(np.abs(quality[:, -1]).mean()) or 1.0
+  return _Search(
+    confidence_of(validation, rule), quality, np.asarray(costs, np.float64), number, scale
+  )
 
 
 class _Search:
@@ -191,13 +197,22 @@ class _Search:
 
   Args:
     confidence: float [N, exits].
-    right: bool [N, exits].
+    right: bool [N, exits], or another quality.
     costs: float [exits]; divided by the largest inside.
     number: number of candidates per exit.
+    scale: of the quality, which is divided by it inside.
   """
 
-  def __init__(self, confidence: np.ndarray, right: np.ndarray, costs: np.ndarray, number: int):
-    self.confidence, self.right, self.costs = confidence, right, costs / costs.max()
+  def __init__(
+    self,
+    confidence: np.ndarray,
+    right: np.ndarray,
+    costs: np.ndarray,
+    number: int,
+    scale: float = 1.0,
+  ):
+    self.confidence, self.costs, self.scale = confidence, costs / costs.max(), scale
+    self.right = right.astype(int) if right.dtype == bool else right / scale
     self.falling = np.asfortranarray(np.argsort(-confidence, axis=0, kind='stable'))
     self.candidates = [_candidates(of_exit, number) for of_exit in confidence.T]
 
@@ -229,7 +244,7 @@ class _Search:
     here = self.falling[:, k][reached[self.falling[:, k]]]
     later = later[here]
     # Changes if the 0, 1, 2, .. most confident leave here, and how many do for every candidate.
-    gained = np.append(0, np.cumsum(self.right[here, k].astype(int) - self.right[here, later]))
+    gained = np.append(0, np.cumsum(self.right[here, k] - self.right[here, later]))
     saved = np.append(0, np.cumsum(self.costs[later] - self.costs[k]))
     candidates = np.append(thresholds[k], self.candidates[k])
     leaving = np.searchsorted(-self.confidence[here, k], -candidates, side='right')
@@ -243,7 +258,11 @@ def _shared(rule: Rule, confidence: np.ndarray, number: int) -> list[Policy]:
 
 
 def _candidates(confidence: np.ndarray, number: int) -> np.ndarray:
-  """Returns quantiles among the values, rising and each once, and infinity."""
+  """Returns quantiles among the values, rising and each once, and infinity.
+
+  At an exit with a confidence of minus infinity no example leaves by the rule.
+  """
+  confidence = confidence[np.isfinite(confidence)]
   if not confidence.size:
     return np.array([np.inf])
   shares = np.linspace(0, 1, number)
@@ -263,7 +282,7 @@ def _fill(confidence: np.ndarray, counts: list[int]) -> np.ndarray:
   here = np.ones(len(confidence), bool)
   for k, count in enumerate(counts):
     waiting = confidence[here, k]
-    count = min(count, len(waiting))
+    count = min(count, int(np.isfinite(waiting).sum()))
     if count:
       thresholds[k] = np.partition(waiting, len(waiting) - count)[len(waiting) - count]
     here &= confidence[:, k] < thresholds[k]

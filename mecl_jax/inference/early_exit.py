@@ -21,9 +21,10 @@ class Answers(NamedTuple):
   """Predictions for N images.
 
   Attributes:
-    classes: int [N], the predicted classes.
+    classes: int [N], the predicted classes; without meaning in tasks without classes.
     exits: int [N], the number of the exit that answered, from 0.
-    logits: float [N, classes], of that exit.
+    logits: float [N, classes], of that exit; log odds of labels, or numbers in the unit of the
+      targets, in other tasks.
   """
 
   classes: np.ndarray

@@ -12,7 +12,7 @@ from mecl_jax.errors import UserError
 from mecl_jax.evaluation.costs import make_costs
 from mecl_jax.evaluation.policies import Policy, fixed
 from mecl_jax.evaluation.predict import predict
-from mecl_jax.evaluation.rules import FIXED, GATE, GATE_FEATURES, RULES, Rule
+from mecl_jax.evaluation.rules import FIXED, LEARNED, RULES, Rule
 from mecl_jax.inference.cover import ladder
 from mecl_jax.inference.early_exit import Answers, EarlyExit
 from mecl_jax.inference.latency import Latency, Row, Rows, device_name
@@ -33,6 +33,7 @@ def measure(
   *,
   batch_sizes: Sequence[int] = (1, 32, 256),
   seconds: float = 2,
+  rules: Sequence[str] = RULES,
   on_progress: Callable[[str], None] = lambda now: None,
 ) -> Latency:
   """Measures the times of the network up to each exit, of its segments, and of early exit.
@@ -49,6 +50,7 @@ def measure(
     batch_sizes: batch sizes to measure.
     seconds: total time for the calls of an exit at a batch size, of 5 to 1000 calls; early exit
       takes as much time again.
+    rules: names of the exit rules, those of the task of the network.
     on_progress: is called with what is measured next.
 
   Returns:
@@ -65,7 +67,7 @@ def measure(
     chosen = images[np.arange(batch) % len(images)]
     prefixes = [_timed_compile(prefix(model, name), chosen) for name in model.exit_names]
     chain = Chain(cut(model), chosen.shape)
-    paths = _paths(model, batch) if batch == min(batch_sizes) else {}
+    paths = _paths(model, batch, rules) if batch == min(batch_sizes) else {}
     spent, of_paths = _rounds([call for call, _ in prefixes], chain, paths, chosen, seconds)
     p50, p99 = np.quantile(spent, (0.5, 0.99), axis=0).tolist()
     answers += [
@@ -181,7 +183,9 @@ def _timed_compile(part: Part, images: np.ndarray) -> tuple[Call, float]:
   return lambda images: np.asarray(compiled(part.leaves, images)), seconds
 
 
-def _paths(model: MultiExit, batch_size: int) -> dict[tuple[str, str], Call]:
+def _paths(
+  model: MultiExit, batch_size: int, rules: Sequence[str] = RULES
+) -> dict[tuple[str, str], Call]:
   """Returns calls with all images leaving at each exit, by rule and exit; `FIXED` is the first.
 
   A network with a single exit has none. All rules share one compiled network.
@@ -189,7 +193,7 @@ def _paths(model: MultiExit, batch_size: int) -> dict[tuple[str, str], Call]:
   names = model.exit_names
   if len(names) == 1:
     return {}
-  never = Policy(Rule(RULES[0]), np.full(len(names) - 1, np.inf))
+  never = Policy(Rule(rules[0]), np.full(len(names) - 1, np.inf))
   early = EarlyExit(model, never, batch_size=batch_size)
 
   def leave_at(policy: Policy) -> Call:
@@ -203,10 +207,11 @@ def _paths(model: MultiExit, batch_size: int) -> dict[tuple[str, str], Call]:
     (FIXED, name): EarlyExit(model, fixed(k, len(names)), batch_size=batch_size)
     for k, name in enumerate(names)
   }
-  for name in RULES:
-    # The coefficients of a gate do not matter for its time.
-    level = ((0.0,) * (len(GATE_FEATURES) + 1),) * len(names)
-    rule = Rule(GATE, GATE_FEATURES, level) if name == GATE else Rule(name)
+  for name in rules:
+    rule = Rule(name)
+    if name in LEARNED:  # its coefficients do not matter for its time
+      features = LEARNED[name].features
+      rule = Rule(name, features, ((0.0,) * (len(features) + 1),) * len(names))
     for k, exit_name in enumerate(names):
       thresholds = np.where(np.arange(len(names) - 1) == k, -np.inf, np.inf)
       found[name, exit_name] = leave_at(Policy(rule, thresholds))

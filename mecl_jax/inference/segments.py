@@ -124,8 +124,9 @@ def _segment(model: MultiExit, index: int) -> Segment:
       x = network.preprocess(x)
     for stage in network.segments[index]:
       x = network.backbone.stages[stage](x)
-    inputs = () if before is None else (before,)
-    return None if is_last else x, network.heads[name](feature_map(x), *inputs)
+    inputs = () if before is None else (network.out_of_units(before),)
+    logits = network.heads[name](feature_map(x), *inputs)
+    return None if is_last else x, network.in_units(logits)
 
   leaves, bound = _bound(model, _paths(model, [index], [name]), run)
   return Segment(leaves, bound, isinstance(model.heads[name], CascadeHead))
@@ -135,7 +136,8 @@ def _paths(model: MultiExit, segments: Sequence[int], heads: Sequence[str]) -> s
   """Returns the state paths that segments and heads use; the first segment normalises pixels."""
   stages = {('backbone', 'stages', name) for index in segments for name in model.segments[index]}
   pixels = {('mean',), ('std',)} if 0 in segments else set()
-  return {*stages, *pixels, *(('heads', name) for name in heads)}
+  targets = {('target_mean',), ('target_std',)} if model.standardised else set()
+  return {*stages, *pixels, *targets, *(('heads', name) for name in heads)}
 
 
 def _bound(

@@ -37,12 +37,14 @@ def assemble(
   remat: bool = False,
   rngs: nnx.Rngs,
   final_head: str | Head,
+  standardised: bool = False,
 ) -> MultiExit:
   """Returns a backbone with heads, in evaluation mode.
 
   Args:
     body: the backbone.
-    exits, head, num_classes, image_size, mean, std, head_width, remat: see `factory.build`.
+    exits, head, num_classes, image_size, mean, std, head_width, remat, standardised: see
+      `factory.build`.
     shape: (height, width, channels) of the input of the backbone.
     dtype: of the computation.
     rngs: random keys of the initial parameters of the heads.
@@ -82,6 +84,7 @@ def assemble(
     std=std,
     dtype=dtype,
     remat=remat,
+    standardised=num_classes if standardised else 0,
   )
   model.eval()
   return model

@@ -31,6 +31,7 @@ def build(
   image_size: int = 0,
   dtype: str = 'float32',
   remat: bool = False,
+  standardised: bool = False,
 ) -> MultiExit:
   """Builds a multi-exit network with initial parameters, in evaluation mode.
 
@@ -50,7 +51,7 @@ def build(
     head: one of `HEADS`, for early exits without their own head. The first exit has no exit before
       it; for example, its head is 'conv' if `head` is 'cascade_conv'. The head of the final exit is
       the classifier of the backbone.
-    num_classes: number of classes of the data set.
+    num_classes: number of classes of the data set, or of outputs of another task.
     image_shape: (height, width, channels) of the images.
     mean, std: float [channels], of pixel values in 0..1, to normalise images with.
     seed: of the initial parameters; equal arguments build equal networks.
@@ -64,6 +65,7 @@ def build(
     dtype: of the computation, one of `DTYPES`. Parameters, statistics and logits are float32, or
       float64 with 'float64', which needs JAX_ENABLE_X64=1.
     remat: see `MultiExit`.
+    standardised: whether heads predict standardised numbers instead of logits, see `MultiExit`.
 
   Raises:
     UserError: an argument is unknown, not valid for this backbone or these images, or the network
@@ -89,6 +91,7 @@ def build(
       dtype=compute,
       remat=remat,
       rngs=nnx.Rngs(seed),
+      standardised=standardised,
     )
   _check_size(backbone, entry.smallest, shape)
   rngs = nnx.Rngs(seed)
@@ -109,6 +112,7 @@ def build(
     remat=remat,
     rngs=rngs,
     final_head=entry.final_head,
+    standardised=standardised,
   )
 
 

@@ -31,6 +31,10 @@ class PixelStatistic(nnx.Variable):
   """Mean or standard deviation of pixels; saved in checkpoints, never trained."""
 
 
+class TargetStatistic(nnx.Variable):
+  """Mean or standard deviation of the targets; saved in checkpoints, never trained."""
+
+
 class MultiExit(nnx.Module):
   """A network with several exits.
 
@@ -47,6 +51,9 @@ class MultiExit(nnx.Module):
     dtype: of the computation.
     remat: whether the backward pass computes the inside of every stage again, instead of keeping
       it from the forward pass; this saves memory and costs time.
+    standardised: number of outputs whose heads predict standardised targets, which become outputs
+      in the unit of the targets by `target_mean` and `target_std`, [outputs]; 0: heads predict
+      logits.
 
   Raises:
     UserError: a head is a Linen module with batch norm.
@@ -75,6 +82,7 @@ class MultiExit(nnx.Module):
     std: ArrayLike,
     dtype: DTypeLike,
     remat: bool = False,
+    standardised: int = 0,
   ):
     check_batch_norm(heads, 'head')
     self.backbone = backbone
@@ -88,6 +96,10 @@ class MultiExit(nnx.Module):
     self.remat = remat
     self.mean = PixelStatistic(jnp.asarray(mean, parameter_dtype(dtype)))
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
+    if standardised:
+      self.target_mean = TargetStatistic(jnp.zeros(standardised, parameter_dtype(dtype)))
+      self.target_std = TargetStatistic(jnp.ones(standardised, parameter_dtype(dtype)))
+    self.standardised = bool(standardised)
 
   def __call__(
     self, images: jax.Array, exits: Sequence[str] | None = None, link: Link | None = None
@@ -182,7 +194,21 @@ class MultiExit(nnx.Module):
       before = logits[-1:] if isinstance(head, CascadeHead) else ()
       with jax.named_scope(exit_scope(name)):
         logits.append(read(head, x, *before))
-    return jnp.stack([logits[needed.index(name)] for name in self._chosen(exits)], axis=1)
+    return self.in_units(
+      jnp.stack([logits[needed.index(name)] for name in self._chosen(exits)], axis=1)
+    )
+
+  def in_units(self, logits: jax.Array) -> jax.Array:
+    """Returns what heads predict, [.., outputs], in the unit of the targets; logits as they are."""
+    if not self.standardised:
+      return logits
+    return logits * self.target_std[...] + self.target_mean[...]
+
+  def out_of_units(self, outputs: jax.Array) -> jax.Array:
+    """Returns what heads predicted, [.., outputs]: the inverse of `in_units`."""
+    if not self.standardised:
+      return outputs
+    return (outputs - self.target_mean[...]) / self.target_std[...]
 
   def _chosen(self, exits: Sequence[str] | None) -> tuple[str, ...]:
     names = self.exit_names if exits is None else exits

@@ -25,6 +25,16 @@ def milliseconds(number: float) -> str:
   return f'{number:,.0f}' if number >= 99.95 else f'{number:#.3g}'.rstrip('.')
 
 
+def four_digits(number: float) -> str:
+  """Formats a number in the unit of the targets with four digits: '0.8123', '1,234'."""
+  return f'{number:,.0f}' if abs(number) >= 9999.5 else f'{number:#.4g}'.rstrip('.')
+
+
+def signed(number: float) -> str:
+  """Formats a change in the unit of the targets: '+0.0123'."""
+  return f'{number:+.3g}'
+
+
 def plain(number: float) -> str:
   """Formats a whole number with separators, any other number with four digits."""
   return f'{number:,.0f}' if number == round(number) else f'{number:,.4g}'
@@ -70,6 +80,13 @@ _COLUMNS = {
   'brier': _Column('Brier score', three_decimals),
   'ece': _Column('ECE (debiased)', three_decimals),
   'auroc': _Column('AUROC', three_decimals),
+  'label_accuracy': _Column('label accuracy (%)', percent),
+  'map': _Column('mAP (%)', percent),
+  'f1': _Column('F1 (%)', percent),
+  'exact_match': _Column('exact match (%)', percent),
+  'mae': _Column('MAE', four_digits),
+  'rmse': _Column('RMSE', four_digits),
+  'r2': _Column('R2', three_decimals),
   'macs': _Column('MACs', quantity),
   'dynamic_macs': _Column('MACs of an image that leaves here', quantity),
   'head_macs': _Column('MACs of the head', quantity),
@@ -93,6 +110,11 @@ _COLUMNS = {
   'test_macs': _Column('test MACs', quantity),
   'test_ms': _Column('test time (ms)', milliseconds),
   'test_drop': _Column('accuracy against the final exit (points)', gain, is_negated=True),
+  'validation_label_accuracy': _Column('validation label accuracy (%)', percent),
+  'test_label_accuracy': _Column('test label accuracy (%)', percent),
+  'validation_mae': _Column('validation MAE', four_digits),
+  'test_mae': _Column('test MAE', four_digits),
+  'test_rise': _Column('MAE against the final exit', signed),
   'macs_saved': _Column('MACs against the final exit', less_or_more),
   'ms_saved': _Column('time against the final exit', less_or_more),
   'area': _Column('mean accuracy (%)', percent),

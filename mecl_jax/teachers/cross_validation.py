@@ -10,15 +10,15 @@ import dataclasses
 from ml_collections import ConfigDict
 import numpy as np
 
-from mecl_jax.curriculum import scores
 from mecl_jax.data import Dataset
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import predictions
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.teachers.plain_run import TrainRun, plain_config
 from mecl_jax.training.run import Run
 
 
-def score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
+def score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray | None]:
   """Scores all examples by held-out predictions.
 
   Every fold is a run in teacher/ of the run's work directory, with the held-out part as its test
@@ -30,13 +30,14 @@ def score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
 
   Returns:
     the mean difficulty over the repeats, float64 [N]; whether more than half of the repeats predict
-    another class than the label, bool [N].
+    another class than the label, bool [N], None where there are no classes.
 
   Raises:
     UserError: a class has fewer examples than there are folds.
   """
   settings, train = run.config.curriculum, run.dataset.train
-  _check_classes(run.dataset, settings.folds)
+  _check_folds(run.dataset, settings.folds)
+  task = TASKS[run.config.task]
   config = _network_only(run.config)
   measured = np.zeros((settings.repeats, len(train)))
   wrong = np.zeros(measured.shape, bool)
@@ -56,12 +57,20 @@ def score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
       labels = train.labels[held_out]
       assert np.array_equal(found['test_ids'], train.ids[held_out])
       logits = found['test_logits'][:, -1]
-      measured[repeat, held_out] = scores.MEASURES[settings.measure](logits, labels)
-      wrong[repeat, held_out] = scores.contradicted(logits, labels)
-  return measured.mean(axis=0), wrong.mean(axis=0) > 0.5
+      measured[repeat, held_out] = task.measures[settings.measure](logits, labels)
+      if task.contradicted is not None:
+        wrong[repeat, held_out] = task.contradicted(logits, labels)
+  return measured.mean(axis=0), wrong.mean(axis=0) > 0.5 if task.contradicted else None
 
 
-def _check_classes(dataset: Dataset, folds: int) -> None:
+def _check_folds(dataset: Dataset, folds: int) -> None:
+  if dataset.train.labels.ndim > 1:
+    if folds > len(dataset.train):
+      raise UserError(
+        f'curriculum.folds is {folds}, but there are {len(dataset.train)} training examples; use'
+        ' fewer folds'
+      )
+    return
   counts = np.bincount(dataset.train.labels, minlength=dataset.num_classes)
   few = np.flatnonzero(counts < folds)
   if len(few):
@@ -87,10 +96,11 @@ def _network_only(config: ConfigDict) -> ConfigDict:
 
 def _cut(labels: np.ndarray, folds: int, seed: int, repeat: int) -> list[tuple[int, np.ndarray]]:
   """Returns, per fold, the seed of its run and the held-out positions, ascending."""
-  from sklearn.model_selection import StratifiedKFold  # importing it takes a second
+  from sklearn.model_selection import KFold, StratifiedKFold  # importing it takes a second
 
   cut, *seeds = np.random.SeedSequence((seed, repeat)).generate_state(1 + folds)
-  parts = StratifiedKFold(folds, shuffle=True, random_state=int(cut)).split(labels, labels)
+  kind = StratifiedKFold if labels.ndim == 1 else KFold
+  parts = kind(folds, shuffle=True, random_state=int(cut)).split(labels, labels)
   return [(int(s), held_out) for s, (_, held_out) in zip(seeds, parts, strict=True)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mecl_jax.curriculum import Difficulty, scores
 from mecl_jax.errors import DamagedFile, MissingFile, UserError, choose
 from mecl_jax.evaluation import penultimate_features, predict
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS
 from mecl_jax.models import FINAL, MultiExit
 from mecl_jax.teachers import cross_validation, transfer
 from mecl_jax.teachers.plain_run import TrainRun, train_plain_run
@@ -19,6 +20,18 @@ from mecl_jax.training.log import work
 from mecl_jax.training.networks import load_network_for
 from mecl_jax.training.run import Run
 from mecl_jax.training.strategies import scores_own_backbone
+
+
+def measures_of(task: str, teacher: str) -> tuple[str, ...]:
+  """Returns the measures of a teacher for a task by their names, the default first.
+
+  There are none if the task cannot have this teacher.
+  """
+  found = scores.MEASURES_OF_TEACHER[teacher]
+  if task == CLASSIFICATION.name or teacher == 'file':
+    return found
+  # In place of measures of logits; the other teachers need predictions that are right or wrong.
+  return tuple(TASKS[task].measures) if set(found) <= set(scores.MEASURES) else ()
 
 
 def check(config: ConfigDict) -> None:
@@ -31,7 +44,13 @@ def check(config: ConfigDict) -> None:
     UserError: a field is missing, has no effect, or is not a measure of the teacher.
   """
   settings, teacher = config.curriculum, config.curriculum.teacher
-  measures = scores.MEASURES_OF_TEACHER[teacher]
+  measures = measures_of(config.task, teacher)
+  if not measures:
+    possible = [name for name in scores.MEASURES_OF_TEACHER if measures_of(config.task, name)]
+    raise UserError(
+      f'curriculum.teacher={teacher} is not possible with task={config.task}; choose one of:'
+      f' {", ".join(possible)}'
+    )
   choose(f'curriculum.measure of teacher {teacher}', settings.measure, measures)
   for field, needed_by, used_by in (
     ('teacher_workdir', ('checkpoint',), ('checkpoint', 'transfer', 'prediction_depth')),
@@ -158,13 +177,14 @@ def _aligned(given: Difficulty, path: str | pathlib.Path, run: Run) -> Difficult
   return dataclasses.replace(aligned, drops=run.config.curriculum.contradicted == 'drop')
 
 
-def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
+def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray | None]:
   """Applies the teacher.
 
   Returns:
-    float64 [N], larger is harder; bool [N], whether it predicts another class than the label.
+    float64 [N], larger is harder; bool [N], whether it predicts another class than the label, None
+    where there are no classes.
   """
-  config, labels = run.config, run.dataset.train.labels
+  config, labels, task = run.config, run.dataset.train.labels, TASKS[run.config.task]
   settings, own = config.curriculum, scores_own_backbone(run.config)
 
   def other_run() -> pathlib.Path:
@@ -185,8 +205,12 @@ def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
   if settings.teacher == 'transfer':
     model = run.model if own else load_network_for(run, other_run(), any_data=True)
     features = _on_training_images(penultimate_features, model, run)
-    run.console.print('fitting a classifier to the features of the frozen network')
-    logits = transfer.log_probabilities(features, labels, settings.classifier, config.seed)
+    model_kind = 'classifier' if task.from_features is None else 'linear model'
+    run.console.print(f'fitting a {model_kind} to the features of the frozen network')
+    if task.from_features is not None:
+      logits = task.from_features(features, labels)
+    else:
+      logits = transfer.log_probabilities(features, labels, settings.classifier, config.seed)
   elif settings.teacher == 'checkpoint':
     model = load_network_for(run, pathlib.Path(settings.teacher_workdir))
     field = f'curriculum.teacher_exit (of {settings.teacher_workdir})'
@@ -197,7 +221,9 @@ def _score(run: Run, train_run: TrainRun) -> tuple[np.ndarray, np.ndarray]:
     logits = _final_logits(model, run)
   else:
     raise NotImplementedError(f'the teacher {settings.teacher} has no branch here')
-  return scores.MEASURES[settings.measure](logits, labels), scores.contradicted(logits, labels)
+  contradicts = task.contradicted
+  wrong = None if contradicts is None else contradicts(logits, labels)
+  return task.measures[settings.measure](logits, labels), wrong
 
 
 def _logits(model: MultiExit, run: Run, exits: tuple[str, ...]) -> np.ndarray:

@@ -4,22 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mecl_jax.evaluation.tasks.classification import cross_entropy
 
-def cross_entropy(
-  logits: jax.Array, labels: jax.Array, label_smoothing: float | jax.Array = 0.0
-) -> jax.Array:
-  """Returns the cross-entropy of every exit.
-
-  Args:
-    logits: [batch, exits, classes].
-    labels: int [batch].
-    label_smoothing: share of the target that is spread evenly over all classes, in [0, 1).
-
-  Returns:
-    [batch, exits], in nats.
-  """
-  targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-  return optax.softmax_cross_entropy(logits, targets[:, None, :].astype(logits.dtype))
+__all__ = ['cross_entropy', 'distillation', 'weighted_sum']
 
 
 def distillation(logits: jax.Array, teacher: jax.Array, temperature: jax.Array) -> jax.Array:

@@ -8,7 +8,8 @@ import numpy as np
 
 from mecl_jax.curriculum import Curriculum
 from mecl_jax.errors import RunError
-from mecl_jax.evaluation import accuracy
+from mecl_jax.evaluation.metrics import checked
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.training.features import predict_split
 from mecl_jax.training.log import MetricsLog
 from mecl_jax.training.plan import PhasePlan
@@ -38,6 +39,7 @@ class Meter:
 
   def __init__(self, run: Run, plan: PhasePlan, curriculum: Curriculum, log: MetricsLog):
     self._run, self._plan, self._curriculum, self._log = run, plan, curriculum, log
+    self._task = TASKS[run.config.task]
     self._pending: list[tuple[range, StepMetrics]] = []
     # Loss [steps], loss and accuracy [steps, exits] of the newest steps that have been read.
     self._read: list[np.ndarray] = []
@@ -91,7 +93,8 @@ class Meter:
   def _as_facts(self) -> tuple[str, ...]:
     loss, _, correct = (values[-self._plan.log_every :] for values in self._read)
     share = self._visible()
-    exits = [f'{name} {value:.1%}' for name, value in self._by_exit(correct).items()]
+    shown = self._task.shown
+    exits = [f'{name} {shown.text(value)}' for name, value in self._by_exit(correct).items()]
     return (
       f'loss {loss.mean():.3f}',
       f'{self._rate:,.0f} images/s',
@@ -102,11 +105,12 @@ class Meter:
   def _write_means(self, steps: int) -> None:
     """Writes a record of the means over the newest steps."""
     loss, exit_loss, correct = (values[-steps:] for values in self._read)
+    shown = self._task.shown
     self._write(
       self._stop,
       loss=float(loss.mean()),
       exit_loss=self._by_exit(exit_loss),
-      accuracy=self._by_exit(correct),
+      **{shown.column: self._by_exit(shown.sign * correct)},
       visible=self._visible(),
       learning_rate=self._highest_rate(self._stop - 1),
       images_per_second=round(self._rate, 1),
@@ -117,11 +121,12 @@ class Meter:
     return self._curriculum.visible(self._stop - 1) / len(self._curriculum.order)
 
   def validate(self, done: int) -> None:
-    """Writes the accuracy of the phase's exits on the validation split, by the run's model."""
+    """Writes the quality of the phase's exits on the validation split, by the run's model."""
     run, exits = self._run, self._plan.phase.exits
     split = run.dataset.validation
-    logits = predict_split(run, split, exits)
-    values = {name: accuracy(logits[:, k], split.labels) for k, name in enumerate(exits)}
+    logits = checked(predict_split(run, split, exits))
+    mean = self._task.shown.sign * self._task.quality(logits, split.labels).mean(axis=0)
+    values = dict(zip(exits, mean.tolist(), strict=True))
     self._write(done, validation=values)
     self._since, self._steps = time.monotonic(), 0
 

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, LossSettings
 from mecl_jax.models import FINAL, MultiExit, draw_dropout
 from mecl_jax.training import gradients, own_confidence, weight_network
 from mecl_jax.training.gating import BY_EARLIER_EXITS, weights_by_earlier_exits
 from mecl_jax.training.hints import hint_losses
-from mecl_jax.training.losses import cross_entropy, distillation, weighted_sum
+from mecl_jax.training.losses import distillation, weighted_sum
 
 Arrays = dict[str, Any]  # nested dicts of arrays
 
@@ -33,6 +34,8 @@ class Objective(NamedTuple):
     gradients: how the exits share the backbone, a value of the field of this name.
     radius: see `gradients.cagrad`.
     decay: see `own_confidence.averaged`.
+    task: name of the task, whose losses these are.
+    huber_delta: see `LossSettings`.
   """
 
   exits: tuple[str, ...]
@@ -46,6 +49,8 @@ class Objective(NamedTuple):
   gradients: str = 'sum'
   radius: float = 0.0
   decay: float = 0.0
+  task: str = CLASSIFICATION.name
+  huber_delta: float = 1.0
 
 
 class Gradient(NamedTuple):
@@ -54,7 +59,7 @@ class Gradient(NamedTuple):
   Attributes:
     gradient: `(params, state, frozen, examples, weights, key) -> (gradients, rest)`. `rest` is the
       loss, the batch statistics, the new `TrainState.extra`, the mean loss of each exit [E], and
-      whether its prediction is right [B, E].
+      whether its prediction is right [B, E], or its quality in another task.
     learn_weights: see `weight_network.make_learn`.
   """
 
@@ -71,6 +76,8 @@ def make_gradient(graphdef: nnx.GraphDef, objective: Objective, move: Callable) 
     move: see `weight_network.make_learn`.
   """
 
+  task = TASKS[objective.task]
+
   def model_of(params, state, frozen, key):
     params = {name: part for name, part in params.items() if name != 'adapters'}
     model = nnx.merge(graphdef, params, state.batch_stats, frozen)
@@ -82,7 +89,9 @@ def make_gradient(graphdef: nnx.GraphDef, objective: Objective, move: Callable) 
     model, extra = model_of(params, state, frozen, key), state.extra
     labels = examples['labels']
     logits, teacher, embedded = _predictions(model, examples, objective)
-    losses = cross_entropy(logits, labels, objective.label_smoothing)
+    scale = model.target_std[...] if model.standardised else 1.0
+    settings = LossSettings(objective.label_smoothing, objective.huber_delta, scale)
+    losses = task.losses(logits, labels, settings)
     minimised = losses
     if teacher is not None:
       taught = np.array([name != FINAL for name in objective.exits])
@@ -101,7 +110,7 @@ def make_gradient(graphdef: nnx.GraphDef, objective: Objective, move: Callable) 
     if objective.sample_weights == weight_network.METHOD:
       network = extra['weight_network']['params']
       weights = weights * weight_network.predicted_weights(network, losses)
-    correct = logits.argmax(axis=-1) == labels[:, None]
+    correct = task.quality(logits, labels)
     updated = nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
     rest = (_like(updated, state.batch_stats), extra, losses.mean(axis=0), correct)
     return (minimised, weights.astype(losses.dtype)), rest

@@ -159,6 +159,8 @@ def objective_of(config: ConfigDict, plan: PhasePlan) -> Objective:
     gradients=config.gradients if len(plan.phase.exits) > 1 else 'sum',
     radius=config.cagrad_radius if config.gradients == 'cagrad' else 0.0,
     decay=config.curriculum.confidence_decay if own else 0.0,
+    task=config.task,
+    huber_delta=config.huber_delta,
   )
 
 

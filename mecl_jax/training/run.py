@@ -16,7 +16,9 @@ from rich.console import Console
 from mecl_jax import config as config_lib
 from mecl_jax import data, models
 from mecl_jax.data import Dataset, Parts
+from mecl_jax.data.labels import CLASSES
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.models import ExitCost, MultiExit, pretrained
 from mecl_jax.training import devices, own_networks
 from mecl_jax.training.interruption import Interruption
@@ -96,15 +98,22 @@ def set_up_run(
   Raises:
     UserError: the data cannot be loaded, or do not fit the configuration.
   """
-  opened = time.monotonic()
+  opened, task = time.monotonic(), TASKS[config.task]
   mesh = devices.make_mesh(config.batch_size)
   if not isinstance(dataset, Dataset):
-    dataset = _load(config, console, dataset)
+    dataset = _load(config, console, dataset, task.labels)
+  elif dataset.kind != task.labels or (dataset.train.labels.ndim > 1) != (task.labels != CLASSES):
+    raise UserError(
+      f'task={task.name} needs a data set with labels of kind {task.labels}; those of'
+      f' {dataset.name} are {dataset.kind}, {list(dataset.train.labels.shape)}'
+    )
   _check_augmentation(config, dataset)
   with doing(console, f'building {config.model.backbone}'):
     mean, std = data.channel_statistics(dataset.train.images)
     model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
     models.fit_to_images(model, dataset.train.images)
+    if model.standardised:
+      _standardise(model, dataset.train.labels)
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
@@ -112,13 +121,22 @@ def set_up_run(
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
 
 
-def _load(config: ConfigDict, console: Console, parts: Parts | None) -> Dataset:
+def _load(config: ConfigDict, console: Console, parts: Parts | None, kind: str) -> Dataset:
   others = ('placement', 'image_size')  # fields of the source and the network
   fields = {key: value for key, value in config.data.items() if key not in others}
   if config.data.folder:  # it shows bars of its own, and a terminal one at a time
-    return data.load(**fields, parts=parts, show=functools.partial(counted, console))
+    show = functools.partial(counted, console)
+    return data.load(**fields, parts=parts, kind=kind, show=show)
   with doing(console, f'loading {config.data.name}'):
-    return data.load(**fields, parts=parts)
+    return data.load(**fields, parts=parts, kind=kind)
+
+
+def _standardise(model: MultiExit, labels: np.ndarray) -> None:
+  """Puts mean and standard deviation of the training targets [N, outputs] into a network."""
+  deviation = labels.std(axis=0, dtype=np.float64)
+  values = labels.mean(axis=0, dtype=np.float64), np.where(deviation > 0, deviation, 1.0)
+  for variable, value in zip((model.target_mean, model.target_std), values, strict=True):
+    variable[...] = jax.device_put(value.astype(variable.dtype), variable[...].sharding)
 
 
 def outline_run(
@@ -229,4 +247,5 @@ def _build(
     mean=mean,
     std=std,
     seed=config.seed,
+    standardised=not TASKS[config.task].shown.is_share,
   )

@@ -69,8 +69,8 @@ class StepMetrics(NamedTuple):
 
   Attributes:
     loss: [S], the weighted sum, before the update.
-    exit_loss: [S, E], mean cross-entropy of the batch.
-    accuracy: [S, E], on the batch.
+    exit_loss: [S, E], mean loss of the batch, without weights.
+    accuracy: [S, E], on the batch; the mean quality of another task.
     finite: bool [S], whether the loss and the updated parameters and batch statistics are finite.
   """
 

@@ -38,7 +38,8 @@ _OF_SUMMARY = {
   **{'dataset': str, 'backbone': str, 'strategy': str, 'steps': int, 'complete': bool},
   'exits': list,
 }
-_OF_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int} | dict.fromkeys(
+_OF_ANY_EXIT = {'name': str, 'macs': int, 'dynamic_macs': int, 'parameters': int}
+_OF_EXIT = _OF_ANY_EXIT | dict.fromkeys(
   ('accuracy', 'accuracy_low', 'accuracy_high', 'nll', 'ece'), float
 )
 # Files that a run has only once it has begun to train, beside checkpoints.
@@ -236,8 +237,9 @@ def read_summary(workdir: pathlib.Path) -> dict[str, Any] | None:
   except MissingFile:
     return None
   check_types(path, found, _OF_SUMMARY, again=again)
+  of_exit = _OF_ANY_EXIT if 'task' in found else _OF_EXIT  # other tasks have other metrics
   for row in found['exits']:
-    check_types(path, row if isinstance(row, dict) else {}, _OF_EXIT, again=again)
+    check_types(path, row if isinstance(row, dict) else {}, of_exit, again=again)
   return found
 
 

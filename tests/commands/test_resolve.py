@@ -338,6 +338,8 @@ def test_checkpoints_may_be_saved_after_phases_only():
 
 def test_backbone_of_a_user_is_named_with_the_call_that_knows_it():
   c = config.default()
-  c.model.backbone = 'mine'
-  with pytest.raises(UserError, match=r"backbone is 'mine'.*; .*mecl_jax\.evaluate\(WORKDIR\)$"):
+  c.model.backbone = 'of_mine'
+  with pytest.raises(
+    UserError, match=r"is 'of_mine'.*; .*mecl_jax\.register_backbone\(NAME, make\) first$"
+  ):
     resolve(c)

@@ -22,6 +22,16 @@ def test_chain_agrees_with_the_network(name):
 
 
 @pytest.mark.parametrize('name', ['conv', 'cascade'])
+def test_chain_answers_in_the_unit_of_the_targets(name):
+  model, logits = build(name, standardised=True), predict(build(name), FEW)
+  model.target_mean[...], model.target_std[...] = 100.0 + jnp.arange(5), 10.0 * jnp.ones(5)
+  answers = predict(model, FEW)
+  np.testing.assert_allclose(answers, 10 * logits + 100 + np.arange(5), rtol=1e-6)
+  chained = np.stack([np.asarray(at_exit) for at_exit in Chain(cut(model), FEW.shape)(FEW)], axis=1)
+  np.testing.assert_allclose(chained, answers, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['conv', 'cascade'])
 def test_prefix_is_the_network_up_to_an_exit(name):
   model = build(name)
   part = prefix(model, 'stage2')

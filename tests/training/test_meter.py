@@ -14,7 +14,8 @@ def make(steps, learning_rate=1.0, head_rates=None):
     **{'log_every': 10, 'before': 0, 'learning_rates': np.ones(steps), 'head_rates': head_rates},
     settings=types.SimpleNamespace(learning_rate=learning_rate),
   )
-  run, written = types.SimpleNamespace(config=types.SimpleNamespace(batch_size=4)), []
+  run, written = types.SimpleNamespace(), []
+  run.config = types.SimpleNamespace(batch_size=4, task='classification')
   curriculum = Curriculum(np.arange(8), pacing.constant(), batch_size=4, seed=0)
   metrics = types.SimpleNamespace(write=written.append)
   return meter.Meter(run, plan, curriculum, metrics), written

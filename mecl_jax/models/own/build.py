@@ -33,10 +33,12 @@ def build_own(
   dtype: DTypeLike,
   remat: bool,
   rngs: nnx.Rngs,
+  standardised: bool,
 ) -> MultiExit:
   """Builds the network that a function of the user makes; see `factory.build`.
 
-  A network that has exits already keeps its exits and its normalisation of pixels.
+  A network that has exits already keeps its exits, its normalisation of pixels, and the unit of
+  what it predicts.
 
   Args:
     name: of the function, see `factories.find`.
@@ -73,6 +75,7 @@ def build_own(
     remat=remat,
     rngs=rngs,
     final_head=body.final,
+    standardised=standardised,
   )
 
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 import numpy as np
 
 from mecl_jax.evaluation.rules import FIXED
+from mecl_jax.evaluation.tasks import CLASSIFICATION, Shown
 from mecl_jax.report import style
 from mecl_jax.report.rows import Rows, columns_of, groups, texts, values
 from mecl_jax.report.style import SHADES
@@ -34,23 +35,31 @@ HALO = [
 ]  # around a number, so that lines do not hide it
 
 
-def accuracy_against_macs(exits: Rows, curve: Rows, operating_points: Rows) -> Figure:
+def accuracy_against_macs(
+  exits: Rows, curve: Rows, operating_points: Rows, shown: Shown = CLASSIFICATION.shown
+) -> Figure:
   """Draws test accuracy against mean MACs, for single exits and for early exit by every rule.
 
   There is a panel per kind of thresholds. Rules with calibrated confidences are left out.
 
   Args:
     exits, curve, operating_points: the tables of these names.
+    shown: the quality of the task, in place of the accuracy.
   """
-  label, name = 'mean MACs of a test image', 'accuracy_against_macs'
-  figure = _against(name, exits, values(exits, 'macs'), curve, operating_points, 'test_macs', label)
+  label, name = 'mean MACs of a test image', f'{shown.column}_against_macs'
+  macs = values(exits, 'macs')
+  figure = _against(name, exits, macs, curve, operating_points, 'test_macs', label, shown)
   for axes in figure.axes:
     axes.xaxis.set_major_formatter(EngFormatter())
   return figure
 
 
 def accuracy_against_latency(
-  exits: Rows, latency: Rows, curve: Rows, operating_points: Rows
+  exits: Rows,
+  latency: Rows,
+  curve: Rows,
+  operating_points: Rows,
+  shown: Shown = CLASSIFICATION.shown,
 ) -> Figure:
   """Draws test accuracy against mean time, as `accuracy_against_macs` does against MACs.
 
@@ -58,14 +67,15 @@ def accuracy_against_latency(
 
   Args:
     exits, latency, curve, operating_points: the tables of these names.
+    shown: as of `accuracy_against_macs`.
   """
   smallest = values(latency, 'batch').min()
   of_image = {r['exit']: r['p50_ms'] / smallest for r in latency if r['batch'] == smallest}
   # The times of fixed exits were measured beside those of the rules.
   of_image |= {row['thresholds']: row['test_ms'] for row in curve if row['rule'] == FIXED}
   times = np.array([of_image[row['exit']] for row in exits], np.float64)
-  label, name = 'mean time of a test image (ms)', 'accuracy_against_time'
-  return _against(name, exits, times, curve, operating_points, 'test_ms', label)
+  label, name = 'mean time of a test image (ms)', f'{shown.column}_against_time'
+  return _against(name, exits, times, curve, operating_points, 'test_ms', label, shown)
 
 
 def _against(
@@ -76,6 +86,7 @@ def _against(
   points: Rows,
   column: str,
   label: str,
+  shown: Shown,
 ) -> Figure:
   """Draws a panel per kind of thresholds; fixed exits are in all of them.
 
@@ -85,23 +96,24 @@ def _against(
     costs: float [exits], of an image that runs up to an exit and no other head.
     column: of `curve` and `points`, with the cost in the unit of `costs`.
     label: of the x axis.
+    shown: the quality, on the y axis.
   """
   ruled = [row for row in curve if row['rule'] != FIXED]
   plain = [row for row in ruled if not row['calibrated']] or ruled
   rules = list(dict.fromkeys(texts(plain, 'rule')))
   looks = {rule: _look(k) for k, rule in enumerate(rules)}
   kinds = groups(plain, 'thresholds')
-  labels = label, 'test accuracy (%)'
+  labels = label, f'test {shown.axis}'
   figure, panels, cell = style.panels(name, len(kinds), 2, 3.2, labels, WIDE)
   for axes, ((kind,), rows) in zip(panels, kinds.items(), strict=True):
-    _draw_static(axes, exits, costs)
+    _draw_static(axes, exits, costs, shown)
     for (rule,), line in groups(rows, 'rule').items():
-      _draw_line(axes, line, column, rules.index(rule), len(rules))
+      _draw_line(axes, line, column, rules.index(rule), len(rules), shown)
     for row in points:
       if row['rule'] == FIXED and row['chosen']:
-        _mark(axes, row, column, STATIC)
+        _mark(axes, row, column, STATIC, shown)
       elif row['thresholds'] == kind:
-        _mark(axes, row, column, looks[str(row['rule'])])
+        _mark(axes, row, column, looks[str(row['rule'])], shown)
     axes.set_title(KINDS.get(kind, kind), size='medium')
     axes.xaxis.set_major_locator(MaxNLocator(5))
   style.write_key(figure, texts(exits, 'exit'))
@@ -109,10 +121,10 @@ def _against(
   return figure
 
 
-def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray) -> None:
+def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray, shown: Shown) -> None:
   """Draws a numbered point per exit, with the interval of its accuracy."""
-  accuracy = 100 * values(exits, 'accuracy')
-  bounds = [100 * values(exits, f'accuracy_{side}') for side in ('low', 'high')]
+  accuracy = shown.factor * values(exits, shown.column)
+  bounds = [shown.factor * values(exits, f'{shown.column}_{side}') for side in ('low', 'high')]
   errors = (accuracy - bounds[0], bounds[1] - accuracy)
   axes.errorbar(costs, accuracy, yerr=errors, capsize=2, elinewidth=1, zorder=2.5, **STATIC)
   for number, at in enumerate(zip(costs, accuracy, strict=True), start=1):
@@ -120,10 +132,10 @@ def _draw_static(axes: Axes, exits: Rows, costs: np.ndarray) -> None:
     axes.annotate(str(number), at, zorder=6, path_effects=HALO, **below)
 
 
-def _draw_line(axes: Axes, rows: Rows, column: str, number: int, count: int) -> None:
+def _draw_line(axes: Axes, rows: Rows, column: str, number: int, count: int, shown: Shown) -> None:
   """Draws the line of rule `number` of `count`; where lines coincide, their marks alternate."""
   rows = sorted(rows, key=lambda row: float(row[column] or 0))
-  x, y = values(rows, column), 100 * values(rows, 'test_accuracy')
+  x, y = values(rows, column), shown.factor * values(rows, f'test_{shown.column}')
   every = max(1, len(rows) // MARKS)
   first = min(number * every // count, len(rows) - 1)
   width = 2.4 - 1.4 * number / count  # the lines below are wider, so that all can be seen
@@ -137,9 +149,9 @@ def _look(number: int) -> dict[str, Any]:
   return style.look(number) | rim | {'linestyle': style.LINES[number % len(style.LINES)]}
 
 
-def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any]) -> None:
+def _mark(axes: Axes, row: dict[str, Any], column: str, look: dict[str, Any], shown: Shown) -> None:
   """Draws a ring at an operating point, or a star if it is the chosen one."""
-  at = (row[column], 100 * row['test_accuracy'])
+  at = (row[column], shown.factor * row[f'test_{shown.column}'])
   size, marker, face = (16, '*', look['color']) if row['chosen'] else (10, 'o', 'none')
   rim = 'black' if row['chosen'] else look['color']
   mark: dict[str, Any] = {'markeredgecolor': rim, 'markerfacecolor': face, 'zorder': 5}

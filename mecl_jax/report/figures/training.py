@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from mecl_jax.evaluation.tasks import CLASSIFICATION, Shown
 from mecl_jax.report import style
 from mecl_jax.report.rows import Rows, columns_of, groups, values
 from mecl_jax.report.style import COLOURS
@@ -14,11 +15,12 @@ from mecl_jax.report.style import COLOURS
 PREFIX = 'validation:'
 
 
-def training_curves(rows: Rows) -> Figure:
+def training_curves(rows: Rows, shown: Shown = CLASSIFICATION.shown) -> Figure:
   """Draws loss, validation accuracy of each exit and, if `paced`, visible share over the steps.
 
   Args:
     rows: the table `training`; None in a cell means not measured at that step.
+    shown: the quality of the task, in place of the accuracy.
   """
   exits = columns_of(rows, PREFIX)
   heights = (2, 3, 2) if paced(rows) else (2, 3)
@@ -38,10 +40,10 @@ def training_curves(rows: Rows) -> Figure:
   handles = []
   for k, (name, column) in enumerate(exits.items()):
     look = style.look(k) | {'markersize': 4, 'linewidth': 1}
-    _draw(accuracy, rows, column, 100, **look)
+    _draw(accuracy, rows, column, shown.factor, **look)
     handles.append(Line2D([], [], label=name, **look))
   loss.set(ylabel='training loss')
-  accuracy.set(ylabel='validation accuracy (%)')
+  accuracy.set(ylabel=f'validation {shown.axis}')
   for axes in visible:
     axes.set(ylabel='visible training\nimages (%)', ylim=(0, 105))
   panels[-1].set_xlabel('step')

@@ -62,7 +62,9 @@ def draw_contact_sheet(
   save(_draw(images, grid, names, title, ('easiest', 'hardest'), frames), path)
 
 
-def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
+def exit_sheet(
+  examples: Rows, images: np.ndarray, ids: np.ndarray, meaning: str = 'wrong prediction'
+) -> bytes:
   """Draws images that leave at each exit, a row per exit, as a PNG.
 
   The images with the highest confidence are on the left, those with the lowest on the right.
@@ -71,6 +73,7 @@ def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
     examples: the table of that name; see `examples_rows`. Wrong predictions get a frame.
     images: uint8 [N, H, W, C].
     ids: [N], of the images; the table names them as text.
+    meaning: of a frame.
 
   Returns:
     the bytes of a PNG.
@@ -90,7 +93,7 @@ def exit_sheet(examples: Rows, images: np.ndarray, ids: np.ndarray) -> bytes:
     grid[names.index(str(row['exit'])), side, -1 - rank if side else rank] = k
   shown = images[[place[name] for name in texts(examples, 'id')]]
   wrong = np.array([not row['right'] for row in examples])
-  frames = _Frames(wrong, 'wrong prediction')
+  frames = _Frames(wrong, meaning)
   file = io.BytesIO()
   figure = _draw(shown, grid, names, 'Images that leave at each exit', TITLES, frames)
   figure.savefig(file, format='png', dpi=DPI)

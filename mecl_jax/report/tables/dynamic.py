@@ -8,10 +8,11 @@ import numpy as np
 from mecl_jax.evaluation import calibration, curves
 from mecl_jax.evaluation.choice import Choice, Line, Option, candidates
 from mecl_jax.evaluation.costs import Costs
-from mecl_jax.evaluation.intervals import proportion_difference_interval
+from mecl_jax.evaluation.intervals import difference_interval, proportion_difference_interval
 from mecl_jax.evaluation.policies import first_reached
 from mecl_jax.evaluation.predictions import Predicted
 from mecl_jax.evaluation.rules import FIXED, confidence_of
+from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, Shown
 from mecl_jax.report.rows import Rows, row, with_ends
 
 # Kinds of thresholds whose policies cover the whole range of costs; the others are a few points.
@@ -49,13 +50,29 @@ def dynamic_tables(
   }
 
 
-def curve_rows(lines: Lines, costs: Costs, names: Sequence[str]) -> Rows:
+def task_tables(
+  choice: Choice, test: Predicted, costs: Costs, names: Sequence[str]
+) -> dict[str, Rows]:
+  """Returns the tables `curve` and `operating_points` of a task without temperatures.
+
+  Args:
+    choice, test, costs, names: as of `dynamic_tables`.
+  """
+  return {
+    'curve': curve_rows({False: choice.lines}, costs, names, TASKS[test.task].shown),
+    'operating_points': operating_points_rows(choice, test, costs, names),
+  }
+
+
+def curve_rows(
+  lines: Lines, costs: Costs, names: Sequence[str], shown: Shown = CLASSIFICATION.shown
+) -> Rows:
   """Returns a row per policy: accuracy and costs, and the share of test images per exit."""
   return [
     values
     for calibrated, of_all in lines.items()
     for line in of_all
-    for values in _line_rows(line, costs, names, calibrated)
+    for values in _line_rows(line, costs, names, calibrated, shown)
   ]
 
 
@@ -81,13 +98,16 @@ def operating_points_rows(
   """Returns a row per fixed exit, and per rule and kind of thresholds, that meets the target.
 
   One row is the chosen. The thresholds of a fixed exit are its name. `test_drop` is the test
-  accuracy of the final exit minus that of the policy, with a paired 95 % interval over images.
+  accuracy of the final exit minus that of the policy, with a paired 95 % interval over images; of
+  regression, `test_rise` is the error of the policy minus that of the final exit.
   `macs_saved` and `ms_saved` are shares of the cost of the final exit alone, without any other
   head; they are negative if early exit costs more.
   """
-  right = test.right()
-  achieved = np.stack([_right_at_leaving(o, test, right) for o in choice.options], axis=-1)
-  drops = proportion_difference_interval(right[:, -1:], achieved)
+  quality, shown = test.quality(), TASKS[test.task].shown
+  achieved = np.stack([_at_leaving(o, test, quality) for o in choice.options], axis=-1)
+  is_right = quality.dtype == bool
+  interval = proportion_difference_interval if is_right else difference_interval
+  drops = interval(quality[:, -1:], achieved)
   is_final = [o.point.policy.fixed_exit == test.exits - 1 for o in choice.options]
   for part in drops:
     part[is_final] = 0.0  # the final exit does not differ from itself
@@ -101,10 +121,10 @@ def operating_points_rows(
       'chosen': option is choice.chosen,
       'target': name,
       'target_value': value,
-      'validation_accuracy': point.validation_accuracy,
-      'test_accuracy': point.test_accuracy,
+      f'validation_{shown.column}': shown.sign * point.validation_accuracy,
+      f'test_{shown.column}': shown.sign * point.test_accuracy,
     }
-    values |= with_ends('test_drop', drops, place)
+    values |= with_ends(shown.loss, drops, place)
     values |= _paid(option, costs)
     values |= _per_exit('threshold', names[:-1], point.policy.thresholds)
     values |= _per_exit('leave', names, line.curve.test.leaving[point.index])
@@ -112,11 +132,14 @@ def operating_points_rows(
   return rows
 
 
-def _line_rows(line: Line, costs: Costs, names: Sequence[str], calibrated: bool) -> Rows:
+def _line_rows(
+  line: Line, costs: Costs, names: Sequence[str], calibrated: bool, shown: Shown
+) -> Rows:
   splits = {'validation': line.curve.validation, 'test': line.curve.test}
   columns: dict[str, np.ndarray] = {}
   for name, points in splits.items():
-    columns |= {f'{name}_accuracy': points.accuracy, f'{name}_macs': points.mean(costs.macs)}
+    columns |= {f'{name}_{shown.column}': shown.sign * points.accuracy}
+    columns |= {f'{name}_macs': points.mean(costs.macs)}
   if costs.ms is not None:
     columns |= {f'{name}_ms': points.mean(costs.ms) for name, points in splits.items()}
   columns |= _per_exit('leave', names, line.curve.test.leaving.T)
@@ -136,17 +159,17 @@ def _thresholds(line: Line, index: int, names: Sequence[str]) -> str:
   return line.thresholds if exit_number is None else names[exit_number]
 
 
-def _right_at_leaving(option: Option, test: Predicted, right: np.ndarray) -> np.ndarray:
-  """Returns whether each example is right at the exit where it leaves, bool [N].
+def _at_leaving(option: Option, test: Predicted, quality: np.ndarray) -> np.ndarray:
+  """Returns the quality of each example at the exit where it leaves, [N].
 
   Args:
     option: its policy decides where an example leaves.
     test: predictions of the test split.
-    right: bool [N, exits], `test.right()`.
+    quality: [N, exits], `test.quality()`.
   """
   policy = option.point.policy
   at = first_reached(confidence_of(test, policy.rule), policy.thresholds)
-  return right[np.arange(len(at)), at]
+  return quality[np.arange(len(at)), at]
 
 
 def _paid(option: Option, costs: Costs) -> dict[str, float]:
