@@ -142,7 +142,7 @@ def _api(found: re.Match) -> str:
   name = found[1]
   module, original = mecl_jax._PUBLIC[name], mecl_jax._NAMES.get(name, name)
   place = f'{module}.{original}' if module else mecl_jax._MODULES[name]
-  if module and (ROOT / 'mecl_jax' / module / f'{original}.py').exists():
+  if module and (ROOT / 'mecl_jax' / module.replace('.', '/') / f'{original}.py').exists():
     place += f'.{original}'  # a function that has the name of its module
   return f'::: mecl_jax.{place}\n    options:\n      heading: {name}\n      toc_label: {name}'
 
@@ -150,6 +150,8 @@ def _api(found: re.Match) -> str:
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
   """Keeps flags in one line, and shows functions by their public names."""
   if page.file.src_uri == 'api.md':
+    if '<blockquote>' in html:
+      raise PluginError('an example (>>>) in a docstring lacks the heading `Examples:` above it')
     parts = re.split('(?=<h3 id=")', html)
     html = ''.join(_with_public_name(part) for part in parts)
   return FLAG.sub(r'\1<span class="flag">\2</span>', html)
