@@ -30,6 +30,12 @@ def test_public_name_exists_and_is_documented(name):
   assert name == '__version__' or value.__doc__
 
 
+def test_public_names_are_on_the_page_of_the_api():
+  page = (ROOT / 'docs/site/api.md').read_text()
+  shown = re.findall(r'^::: mecl_jax\.(\w+)$', page, re.MULTILINE)
+  assert sorted(shown) == sorted(set(mecl_jax.__all__) - {'__version__', 'config'})
+
+
 def test_unknown_name_is_an_attribute_error():
   with pytest.raises(AttributeError, match='no attribute'):
     mecl_jax.trian  # noqa: B018

@@ -49,7 +49,11 @@ def energy(
   """Simulates how a run answers from a store of energy that is harvested.
 
   Args:
-    workdir, config, console, data, keep_target: as of `evaluate`.
+    workdir: the run's work directory.
+    config: as of `evaluate`.
+    console: as of `evaluate`.
+    data: as of `evaluate`.
+    keep_target: as of `evaluate`.
 
   Returns:
     the simulation, which is also in energy.json and in the report.

@@ -34,7 +34,11 @@ def latency(
   from its predictions.
 
   Args:
-    workdir, config, console, data, keep_target: as of `evaluate`.
+    workdir: the run's work directory.
+    config: as of `evaluate`.
+    console: as of `evaluate`.
+    data: as of `evaluate`.
+    keep_target: as of `evaluate`.
 
   Returns:
     the measurements, which are also in latency.json and in the report.

@@ -32,8 +32,9 @@ def _of_python(value: Any) -> Any:
 def default() -> ConfigDict:
   """Returns a locked configuration with the default of every field.
 
-  >>> default().phases.heads.optimizer
-  'adam'
+  Examples:
+    >>> default().phases.heads.optimizer
+    'adam'
   """
   return _defaults(FIELDS).lock()
 
@@ -171,8 +172,9 @@ def unknown_field(argv: Sequence[str]) -> str | None:
 def parse_items(values: Any) -> tuple[str | float, ...]:
   """Returns a list of names and numbers, however it was written on the command line.
 
-  >>> parse_items(('stage1,0.5',))
-  ('stage1', 0.5)
+  Examples:
+    >>> parse_items(('stage1,0.5',))
+    ('stage1', 0.5)
   """
   values = tuple(values) if isinstance(values, list | tuple) else (values,)
   if not all(isinstance(value, str | int | float) for value in values):

@@ -27,8 +27,9 @@ def folder() -> pathlib.Path:
 def names() -> list[str]:
   """Returns the names of the configurations that come with the package.
 
-  >>> 'cifar10' in names()
-  True
+  Examples:
+    >>> 'cifar10' in names()
+    True
   """
   return sorted(path.stem for path in folder().glob('*.py'))
 
@@ -76,8 +77,9 @@ def load(name: str) -> ConfigDict:
     UserError: there is no such configuration or variant; the message lists those that exist. Or
       the file raises an error; the message has its place in the file.
 
-  >>> load('cifar10:smoke').model.backbone
-  'resnet8'
+  Examples:
+    >>> load('cifar10:smoke').model.backbone
+    'resnet8'
   """
   file, colon, variant = find(name).partition(':')
   with _errors_of(file):

@@ -16,9 +16,11 @@ from mecl_jax.files import read_npz, write_npz
 class Difficulty:
   """The difficulty score of every training example.
 
-  >>> difficulty = Difficulty(np.array(['a', 'b']), np.array([0.9, 0.1]), 'file', 'score', '', '')
-  >>> difficulty.align(np.array(['b', 'a']), 'scores.csv').tolist()
-  [0.1, 0.9]
+  Examples:
+    >>> ids, score = np.array(['a', 'b']), np.array([0.9, 0.1])
+    >>> difficulty = Difficulty(ids, score, 'file', 'score', '', '')
+    >>> difficulty.align(np.array(['b', 'a']), 'scores.csv').tolist()
+    [0.1, 0.9]
 
   Attributes:
     ids: str [N], ids of the examples in the data set.

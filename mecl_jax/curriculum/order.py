@@ -18,11 +18,12 @@ def make_order(
 ) -> np.ndarray:
   """Ranks the training examples.
 
-  >>> score, labels = np.array([0.3, 0.1, 0.2, 0.9]), np.array([0, 0, 0, 1])
-  >>> make_order('easy_first', score, labels, seed=0, class_balanced=False).tolist()
-  [1, 2, 0, 3]
-  >>> make_order('easy_first', score, labels, seed=0).tolist()  # the classes alternate
-  [1, 3, 2, 0]
+  Examples:
+    >>> score, labels = np.array([0.3, 0.1, 0.2, 0.9]), np.array([0, 0, 0, 1])
+    >>> make_order('easy_first', score, labels, seed=0, class_balanced=False).tolist()
+    [1, 2, 0, 3]
+    >>> make_order('easy_first', score, labels, seed=0).tolist()  # the classes alternate
+    [1, 3, 2, 0]
 
   Args:
     order: 'easy_first', 'anti' (hardest first), 'random', or 'none' (the order of the data set).

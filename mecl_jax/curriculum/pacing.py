@@ -139,8 +139,9 @@ PACINGS = tuple(_FACTORIES)
 def arguments(name: str) -> tuple[str, ...]:
   """Returns the names of the arguments of a pacing.
 
-  >>> arguments('linear')
-  ('start', 'full_after')
+  Examples:
+    >>> arguments('linear')
+    ('start', 'full_after')
 
   Raises:
     UserError: there is no such pacing.
@@ -152,8 +153,9 @@ def arguments(name: str) -> tuple[str, ...]:
 def make(name: str, **settings) -> Pacing:
   """Makes a pacing by name from its `arguments`, durations in steps.
 
-  >>> make('linear', start=0.1, full_after=100)(50)
-  0.55
+  Examples:
+    >>> make('linear', start=0.1, full_after=100)(50)
+    0.55
 
   Raises:
     UserError: there is no such pacing.

@@ -34,13 +34,14 @@ class Curriculum:
   Several hosts share a batch without communication. With H hosts a batch has H contiguous parts of
   equal size, and host h computes part h only.
 
-  >>> curriculum = Curriculum(np.arange(100), lambda step: 0.1, batch_size=5, seed=0)
-  >>> curriculum.visible(0)
-  10
-  >>> curriculum.batch_ids(range(2)).shape  # one pass through the visible examples
-  (2, 5)
-  >>> sorted(curriculum.batch_ids(range(2)).ravel().tolist())
-  [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+  Examples:
+    >>> curriculum = Curriculum(np.arange(100), lambda step: 0.1, batch_size=5, seed=0)
+    >>> curriculum.visible(0)
+    10
+    >>> curriculum.batch_ids(range(2)).shape  # one pass through the visible examples
+    (2, 5)
+    >>> sorted(curriculum.batch_ids(range(2)).ravel().tolist())
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
   Attributes:
     order: int [N], positions in the training split, first shown first. It may be memory-mapped;

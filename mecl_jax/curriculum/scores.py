@@ -12,9 +12,10 @@ import numpy as np
 def confidence(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """Returns one minus the probability of the label.
 
-  >>> logits = np.array([[0.0, 0.0], [0.0, np.log(3)]])
-  >>> confidence(logits, np.array([1, 1])).round(2).tolist()
-  [0.5, 0.25]
+  Examples:
+    >>> logits = np.array([[0.0, 0.0], [0.0, np.log(3)]])
+    >>> confidence(logits, np.array([1, 1])).round(2).tolist()
+    [0.5, 0.25]
 
   Args:
     logits: float [N, classes].

@@ -35,14 +35,15 @@ def build(
 ) -> MultiExit:
   """Builds a multi-exit network with initial parameters, in evaluation mode.
 
-  >>> model = build(
-  ...   backbone='resnet8', exits=['stage1'], head='conv', num_classes=10, image_shape=(32, 32, 3),
-  ...   mean=[0.5], std=[0.25], seed=0,
-  ... )
-  >>> model.exit_names
-  ('stage1', 'final')
-  >>> jax.eval_shape(model, jax.ShapeDtypeStruct((4, 32, 32, 3), 'uint8')).shape
-  (4, 2, 10)
+  Examples:
+    >>> model = build(
+    ...   backbone='resnet8', exits=['stage1'], head='conv', num_classes=10,
+    ...   image_shape=(32, 32, 3), mean=[0.5], std=[0.25], seed=0,
+    ... )
+    >>> model.exit_names
+    ('stage1', 'final')
+    >>> jax.eval_shape(model, jax.ShapeDtypeStruct((4, 32, 32, 3), 'uint8')).shape
+    (4, 2, 10)
 
   Args:
     backbone: one of `BACKBONES`, or a network of your own, see `own.factories.find`.
@@ -53,7 +54,8 @@ def build(
       the classifier of the backbone.
     num_classes: number of classes of the data set, or of outputs of another task.
     image_shape: (height, width, channels) of the images.
-    mean, std: float [channels], of pixel values in 0..1, to normalise images with.
+    mean: float [channels], of pixel values in 0..1, to normalise images with.
+    std: likewise.
     seed: of the initial parameters; equal arguments build equal networks.
     stem: one of `STEMS`; 'auto' is that of the published network.
     width: 16 for the published network, other values scale its channels; see

@@ -63,18 +63,19 @@ def add_exits(
   [B, H, W, C], tokens [B, N, C] or features [B, C] after a pooling, a new linear head is added.
   `head_kinds[-1]` is 'own' in the first case and 'linear' in the others.
 
-  >>> class Net(nnx.Module):
-  ...   def __init__(self, rngs):
-  ...     self.conv1 = nnx.Conv(3, 8, (3, 3), rngs=rngs)
-  ...     self.conv2 = nnx.Conv(8, 8, (3, 3), rngs=rngs)
-  ...     self.fc = nnx.Linear(8, 10, rngs=rngs)
-  ...   def __call__(self, x):
-  ...     x = nnx.relu(self.conv1(x))
-  ...     return self.fc(nnx.relu(self.conv2(x)).mean((1, 2)))
-  >>> add_exits(
-  ...   Net(nnx.Rngs(0)), after=['conv1'], head='linear', image_shape=(8, 8, 3), num_classes=10
-  ... ).head_kinds
-  ('linear', 'own')
+  Examples:
+    >>> class Net(nnx.Module):
+    ...   def __init__(self, rngs):
+    ...     self.conv1 = nnx.Conv(3, 8, (3, 3), rngs=rngs)
+    ...     self.conv2 = nnx.Conv(8, 8, (3, 3), rngs=rngs)
+    ...     self.fc = nnx.Linear(8, 10, rngs=rngs)
+    ...   def __call__(self, x):
+    ...     x = nnx.relu(self.conv1(x))
+    ...     return self.fc(nnx.relu(self.conv2(x)).mean((1, 2)))
+    >>> add_exits(
+    ...   Net(nnx.Rngs(0)), after=['conv1'], head='linear', image_shape=(8, 8, 3), num_classes=10
+    ... ).head_kinds
+    ('linear', 'own')
 
   Args:
     network: an nnx.Module, or a Linen module; images [B, H, W, C] -> one array. It is not changed;
@@ -88,8 +89,9 @@ def add_exits(
     stages: instead of a network, its stages in order: name -> module or function. `after` then has
       names of stages.
     variables: of a Linen module, as from its `init`; None: drawn.
-    mean, std: float, or [channels], of pixel values in 0..1, to normalise images with; the default
-      gives the network pixels in 0..1.
+    mean: float, or [channels], of pixel values in 0..1, to normalise images with; the default gives
+      the network pixels in 0..1.
+    std: likewise.
     head_width: channels inside a head.
     dtype: of the input of the network, one of `models.DTYPES`.
     seed: of the initial parameters of the heads, and of a Linen module without `variables`.
