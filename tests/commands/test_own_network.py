@@ -19,7 +19,8 @@ from mecl_jax.commands.describe import describe
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
-from mecl_jax.evaluation.policies import fixed
+from mecl_jax.evaluation.policies import Policy, fixed
+from mecl_jax.evaluation.rules import Rule
 from mecl_jax.models import count_macs
 from mecl_jax.models.own import factories
 from tests.commands.test_resume import assert_same, result, wait_for_step
@@ -70,11 +71,14 @@ def test_network_of_a_module_trains_and_is_evaluated(toy_file, module, tmp_path,
   assert [row['name'] for row in summary['exits']] == ['bn2', 'final']
   assert summary['exits'][-1]['macs'] == _macs(make('cnn'))
   model = mecl_jax.load_network('run')
-  images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), np.uint8)
-  policy = fixed(0, 2)
-  answers = mecl_jax.EarlyExit(model, policy)(images)
-  assert (answers.exits == 0).all()
-  assert (answers.classes == np.asarray(model(images)[:, 0]).argmax(-1)).all()
+  images = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), np.uint8)
+  logits, rule = np.asarray(model(images)), Rule('max_probability')
+  sure = np.sort(rule.confidence(logits)[:, 0])[9:11].mean()
+  for policy in (fixed(0, 2), Policy(rule, np.array([sure]))):
+    answers, leaves_at = mecl_jax.EarlyExit(model, policy)(images), policy.leaves_at(logits)
+    assert (answers.exits == leaves_at).all()
+    assert (answers.classes == logits[np.arange(20), leaves_at].argmax(-1)).all()
+  assert sorted(leaves_at) == [0] * 10 + [1] * 10
 
   module(SOURCE + '# changed')
   mecl_jax.evaluate('run')

@@ -8,7 +8,9 @@ import pytest
 
 from mecl_jax.errors import UserError
 from mecl_jax.models import HEADS
+from mecl_jax.models.own.add_exits import add_exits
 from tests.deploy import networks
+from tests.models.own import networks as own
 
 pytest.importorskip('jax2onnx', reason='the extra export is not installed')
 import onnx
@@ -71,6 +73,15 @@ def test_backbone_predicts_the_same(backbone):
   side = FAMILIES[backbone]
   model = networks.build(backbone, 'linear', (0.5,), side)
   assert networks.difference(model, converted(model, side), networks.images_for(side)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['cnn', 'resnet', 'vit', 'tuples'])
+def test_network_of_a_user_predicts_the_same(name):
+  settings = {'image_shape': own.SHAPE, 'num_classes': own.CLASSES}
+  model = add_exits(own.make(name), own.NETWORKS[name][1], head='linear', **settings)
+  images = np.random.default_rng(2).integers(0, 256, (5, *own.SHAPE), dtype=np.uint8)
+  assert networks.difference(model, list(convert(model, own.SHAPE)), images) < 1e-5
 
 
 def test_resized_images_predict_the_same():
