@@ -10,6 +10,7 @@ from mecl_jax.commands import overview, session
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.data.known import Known, blank, known
 from mecl_jax.errors import UserError
+from mecl_jax.evaluation.tasks import CLASSIFICATION
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import make_console
 from mecl_jax.training.run import Run, outline_run
@@ -64,10 +65,12 @@ def _given(config: ConfigDict, images: Sequence[int] | None, classes: int | None
   if (images is None) != (classes is None):
     raise UserError('give both --images and --classes, or none of them')
   if images is not None and classes is not None:
-    if len(images) != 3 or min(images) < 1 or max(images) > 2**15 or not 2 <= classes < 2**31:
+    fewest = 2 if config.task == CLASSIFICATION.name else 1  # or one number
+    fits = len(images) == 3 and min(images) > 0 and max(images) <= 2**15
+    if not fits or not fewest <= classes < 2**31:
       raise UserError(
         f'--images is {"x".join(map(str, images))} and --classes is {classes}; --images must be'
-        ' height x width x channels, as 32x32x3, and --classes at least 2'
+        f' height x width x channels, as 32x32x3, and --classes at least {fewest}'
       )
     height, width, channels = images
     return Known((height, width, channels), classes, 0, 0)

@@ -63,7 +63,7 @@ def notes(
     )
   if chosen['target'] == 'max_error_rise':
     final = chosen[f'test_{shown.column}'] - chosen[shown.loss]
-    if chosen[f'{shown.loss}_low'] > chosen['target_value'] * final:
+    if final and chosen[f'{shown.loss}_low'] > chosen['target_value'] * final:
       found.append(
         f'The target of an error at most {chosen["target_value"]:.1%} above that of the final exit'
         f' is met on validation, but missed on test by more than chance: it is'

@@ -25,6 +25,7 @@ from mecl_jax.evaluation.operating_points import (
 )
 from mecl_jax.evaluation.policies import Policy, load_policy, save_policy
 from mecl_jax.evaluation.predictions import TEST, VALIDATION, check_same_exits, predicted
+from mecl_jax.evaluation.rules import FIXED
 from mecl_jax.evaluation.tasks import CLASSIFICATION, TASKS, Shown
 from mecl_jax.inference import Latency, load_latency
 from mecl_jax.models import ExitCost, exit_costs
@@ -180,6 +181,12 @@ def check(
   given = _given(settings, exits.dataset)
   if given:
     check_same_exits(settings.policy_file, given.exits, len(exits.costs))
+    rules = (FIXED, *TASKS[config.task].rules)
+    if given.rule.name not in rules:
+      raise UserError(
+        f'{settings.policy_file} has the rule {given.rule.name}, and task={config.task} has'
+        f' {", ".join(rules)}; use a policy of this task'
+      )
   if settings.latency_file:
     _find_latency(config, workdir, exits)
   _deadlines(settings)

@@ -187,7 +187,8 @@ _EXPORT = Group(
       (),
       counts(10**4, none=True),
       'channels of learned bottlenecks behind each exit, which are sent to a server instead of'
-      ' feature maps: a byte for each channel and each patch of 2x2 positions; `()`: none',
+      ' feature maps: a byte for each channel and each patch of 2x2 positions (each position of'
+      ' tokens, and of maps with odd sides); `()`: none',
     ),
     'bottleneck_duration': Field(
       '2 epochs', duration(share=False), 'training of each bottleneck; the network stays as it is'

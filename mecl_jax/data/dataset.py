@@ -215,6 +215,9 @@ def assemble(
       continue
     if not len(split):
       raise UserError(f'{name}: the {role} split is empty')
+    if train.images.shape[1:] != split.images.shape[1:]:
+      shapes = f'{train.images.shape[1:]} in training and {split.images.shape[1:]} in {role}'
+      raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
     if kind != CLASSES:
       continue
     outside = (split.labels < 0) | (split.labels >= len(class_names))
@@ -223,9 +226,6 @@ def assemble(
         f'{name}: {outside.sum()} of {len(split)} {role} labels lie outside '
         f'0..{len(class_names) - 1}, first {split.labels[outside][0]}'
       )
-    if train.images.shape[1:] != split.images.shape[1:]:
-      shapes = f'{train.images.shape[1:]} in training and {split.images.shape[1:]} in {role}'
-      raise UserError(f'{name}: image shapes (height, width, channels) differ: {shapes}')
   shape = train.images.shape[1:]
   if not all(1 <= size <= most for size, most in zip(shape, _LARGEST, strict=True)):
     raise UserError(

@@ -212,8 +212,8 @@ def _components(
   patches: np.ndarray, channels: int, draw: np.random.Generator
 ) -> dict[str, jax.Array]:
   """Returns weights of the principal components; the hidden layer adds nothing yet."""
-  rows = patches.reshape(-1, patches.shape[-1]).astype(np.float64)
-  rows = rows[:: max(1, len(rows) // PATCHES)]
+  rows = patches.reshape(-1, patches.shape[-1])
+  rows = rows[:: max(1, len(rows) // PATCHES)].astype(np.float64)
   mean = rows.mean(axis=0)
   values, vectors = np.linalg.eigh(np.cov(rows, rowvar=False))  # ascending
   basis = vectors[:, : -channels - 1 : -1]

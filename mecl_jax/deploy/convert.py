@@ -19,6 +19,7 @@ from mecl_jax.errors import UserError, first_line
 from mecl_jax.models import MultiExit
 
 OPSET = 18  # of ONNX; read by ONNX Runtime 1.14 (2023) and newer
+PASSED = ('float32', 'uint8', 'int8')  # types of features; see `runtime/files.py`
 IMAGES, BEFORE, LOGITS = 'images', 'before', 'logits'  # inputs and outputs of a segment
 
 
@@ -93,6 +94,12 @@ def convert(model: MultiExit, image_shape: Sequence[int]) -> Iterator[Model]:
       Features(f'features_{number}_{k}', str(leaf.dtype), channels_first(leaf.shape[1:]))
       for k, leaf in enumerate(shapes)
     )
+    for one in features:
+      if one.dtype not in PASSED:
+        raise UserError(
+          f'what passes on after exit {link.exit_name} has the type {one.dtype}, and a bundle can'
+          f' pass on {", ".join(PASSED)}; compute it as float32'
+        )
     try:
       data = _converted(link, inputs, features, used)
     except Exception as error:  # the converter raises many kinds
@@ -111,6 +118,9 @@ def convert_bottleneck(bottleneck: Bottleneck, features: Sequence[Features], num
     bottleneck: before the segment that takes the features.
     features: outputs of the segment before.
     number: of the exit behind which it is, from 1, for the names of its codes.
+
+  Raises:
+    UserError: it cannot be converted.
   """
   shapes = bottleneck.link.inputs
   made = jax.eval_shape(bottleneck.encode, shapes)
@@ -118,8 +128,14 @@ def convert_bottleneck(bottleneck: Bottleneck, features: Sequence[Features], num
     Features(f'codes_{number}_{k}', 'uint8', channels_first(one.shape[1:]))
     for k, one in enumerate(made)
   )
-  encoder = _to_onnx(lambda *x: tuple(bottleneck.encode(x)), shapes, features, codes)
-  decoder = _to_onnx(lambda *x: tuple(bottleneck.decode(x)), made, codes, features)
+  try:
+    encoder = _to_onnx(lambda *x: tuple(bottleneck.encode(x)), shapes, features, codes)
+    decoder = _to_onnx(lambda *x: tuple(bottleneck.decode(x)), made, codes, features)
+  except Exception as error:  # the converter raises many kinds
+    raise UserError(
+      f'a bottleneck cannot be converted to ONNX: {first_line(error)}; export without'
+      ' export.bottlenecks'
+    ) from error
   return Codec(bottleneck.channels, encoder, decoder, codes)
 
 
@@ -142,7 +158,9 @@ def _converted(
   def run(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     before = arrays[-1] if segment.is_cascade else None
     following, logits = segment.run(segment.leaves, link.filled(arrays[: len(inputs)]), before)
-    return (logits, *itertools.compress(jax.tree.leaves(following), kept))
+    passed = itertools.compress(jax.tree.leaves(following), kept)
+    # What only passes through would be input and output of one name.
+    return (logits, *(y + 0 if any(y is x for x in arrays) else y for y in passed))
 
   return _to_onnx(run, shapes, given, [Features(LOGITS, 'float32', (0,)), *features])
 

@@ -10,6 +10,7 @@ from mecl_jax.durations import is_zero, listed
 from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
 from mecl_jax.models import FINAL, PixelStatistic, pretrained
+from mecl_jax.models.multi_exit import TargetStatistic
 from mecl_jax.models.own.factories import GIVEN, is_own
 from mecl_jax.models.pretrained import RUN, is_workdir
 from mecl_jax.models.pretrained.publishers import FILES, IMAGENET
@@ -115,6 +116,11 @@ def _of_run(source: str, run: Run) -> dict[str, np.ndarray]:
     raise UserError(f'the run in {source} has no checkpoint that can be read')
   if run.config.model.preprocessing == RUN:
     _take_pixel_statistics(state, source, run)
+  if run.model.standardised and 'target_mean' in state:  # the unit in which its heads predict
+    for name in ('target_mean', 'target_std'):
+      mine: TargetStatistic = getattr(run.model, name)
+      if state[name].shape == mine.shape:  # otherwise the heads do not fit either
+        mine[...] = state[name]
   layers = flatten_dict({part: state[part] for part in ('backbone', 'heads')})
   return {pretrained.name_of(path): np.asarray(array) for path, array in layers.items()}
 

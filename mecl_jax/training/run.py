@@ -112,7 +112,7 @@ def set_up_run(
     mean, std = data.channel_statistics(dataset.train.images)
     model = build_model(config, dataset.image_shape, dataset.num_classes, mean, std, mesh)
     models.fit_to_images(model, dataset.train.images)
-    if model.standardised:
+    if model.standardised and not _has_unit(model):
       _standardise(model, dataset.train.labels)
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
@@ -129,6 +129,11 @@ def _load(config: ConfigDict, console: Console, parts: Parts | None, kind: str) 
     return data.load(**fields, parts=parts, kind=kind, show=show)
   with doing(console, f'loading {config.data.name}'):
     return data.load(**fields, parts=parts, kind=kind)
+
+
+def _has_unit(model: MultiExit) -> bool:
+  """Returns whether the heads of a network predict in a unit already, as those of another run."""
+  return bool((model.target_mean[...] != 0).any() or (model.target_std[...] != 1).any())
 
 
 def _standardise(model: MultiExit, labels: np.ndarray) -> None:

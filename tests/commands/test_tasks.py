@@ -1,6 +1,7 @@
 """Runs of the tasks multi_label and regression, from their data to early exit."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from mecl_jax.commands.train import train
 from mecl_jax.curriculum import Difficulty
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions, predicted
-from mecl_jax.evaluation.policies import fixed
-from mecl_jax.evaluation.rules import fit_rule
+from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
+from mecl_jax.evaluation.rules import Rule, fit_rule
 from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.evaluation.thresholds import shared
 from mecl_jax.inference import EarlyExit
@@ -145,6 +146,40 @@ def test_evaluation_for_another_target(workdir, file, task):
   c = make_config(task, file, **{'report.page': True, 'evaluation.target_macs': 1.0})
   with pytest.raises(UserError, match='no operating point meets target_macs=1'):
     evaluate(workdir, c, console=QUIET)
+
+
+@pytest.mark.usefixtures('only_regression')
+def test_policy_of_a_file(workdir, file, task, tmp_path):
+  c = make_config(task, file, **{'report.page': True})
+  c.evaluation.policy_file = str(tmp_path / 'policy.json')
+  (tmp_path / 'policy.json').write_bytes((workdir / 'policy.json').read_bytes())
+  of_run = load_policy(workdir / 'policy.json', 'toy')
+  evaluate(shutil.copytree(workdir, tmp_path / 'run'), c, console=QUIET)
+  assert load_policy(tmp_path / 'run/policy.json', 'toy').digest == of_run.digest
+  policy = Policy(Rule('margin'), of_run.thresholds)
+  save_policy(tmp_path / 'policy.json', policy, 'toy')
+  with pytest.raises(UserError, match='has the rule margin, and task=regression has fixed, agree'):
+    evaluate(tmp_path / 'run', c, console=QUIET)
+
+
+@pytest.mark.usefixtures('only_regression')
+def test_heads_of_another_run_keep_its_unit(workdir, file, task, tmp_path):
+  arrays = dict(np.load(file))
+  low = arrays['train_labels'] < np.median(arrays['train_labels'])
+  other = {
+    **arrays,
+    **{f'train_{key}': arrays[f'train_{key}'][low] for key in ('images', 'labels')},
+  }
+  np.savez(tmp_path / 'low.npz', **other)
+  c = make_config(task, tmp_path / 'low.npz', **{'model.pretrained': str(workdir)})
+  c.phases.backbone.duration, c.curriculum.order = '0 steps', 'none'
+  c.phases.heads.duration, c.phases.heads.learning_rate = '1 step', 1e-9
+  train(c, tmp_path / 'run', console=QUIET)
+  ours, theirs = (
+    load_predictions(folder / 'predictions.npz')['test_logits']
+    for folder in (tmp_path / 'run', workdir)
+  )
+  np.testing.assert_allclose(ours[:, -1], theirs[:, -1], rtol=1e-4)
 
 
 @pytest.mark.slow

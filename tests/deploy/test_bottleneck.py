@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from mecl_jax.deploy import bottleneck, check
-from mecl_jax.deploy.links import chain
 from mecl_jax.errors import RunError
 from tests.deploy import networks
 
 pytest.importorskip('jax2onnx', reason='the extra export is not installed')
 
+from mecl_jax.deploy import bottleneck, check
 from mecl_jax.deploy.convert import convert, convert_bottleneck
+from mecl_jax.deploy.links import chain
 from mecl_jax.deploy.predict import predict, predict_through
 
 SIDE = 16

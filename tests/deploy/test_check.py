@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
-from mecl_jax.deploy import check
 from mecl_jax.errors import RunError
+
+pytest.importorskip('jax2onnx', reason='the extra export is not installed')
+
+from mecl_jax.deploy import check
 
 NAMES = ('early', 'final')
 LOGITS = np.random.default_rng(0).normal(size=(6, 2, 3))

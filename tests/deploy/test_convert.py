@@ -84,6 +84,39 @@ def test_network_of_a_user_predicts_the_same(name):
   assert networks.difference(model, list(convert(model, own.SHAPE)), images) < 1e-5
 
 
+class Passing(nnx.Module):
+  """A network with a vector that passes two cuts."""
+
+  def __init__(self, kind, rngs):
+    self.a, self.b = (nnx.Conv(*ends, (3, 3), rngs=rngs) for ends in ((1, 4), (4, 4)))
+    self.c, self.fc = nnx.Conv(4, 4, (3, 3), rngs=rngs), nnx.Linear(8, own.CLASSES, rngs=rngs)
+    self.kind = kind
+
+  def __call__(self, x):
+    x = self.a(x)
+    passing = x.mean((1, 2)).astype(self.kind)
+    x = nnx.relu(self.c(nnx.relu(self.b(x))))
+    return self.fc(jnp.concatenate([x.mean((1, 2)), passing.astype(x.dtype)], axis=-1))
+
+
+def with_passing(kind):
+  settings = {'head': 'linear', 'image_shape': own.SHAPE, 'num_classes': own.CLASSES}
+  return add_exits(Passing(kind, nnx.Rngs(0)), ('b', 'c'), **settings)
+
+
+def test_vector_that_passes_two_cuts_predicts_the_same():
+  model = with_passing('float32')
+  images = np.random.default_rng(2).integers(0, 256, (5, *own.SHAPE), dtype=np.uint8)
+  models = list(convert(model, own.SHAPE))
+  assert [len(one.features) for one in models] == [2, 2, 0]
+  assert networks.difference(model, models, images) < 1e-5
+
+
+def test_type_that_cannot_pass_a_cut_is_one_line():
+  with pytest.raises(UserError, match='after exit b has the type int32, and a bundle can pass on'):
+    list(convert(with_passing('int32'), own.SHAPE))
+
+
 def test_resized_images_predict_the_same():
   for size in (24, 12):
     model = networks.build('resnet8', 'linear', ('stage1',), image_size=size)

@@ -27,11 +27,12 @@ _POLICY = {
   'test': _SPLIT,
 }
 _FEATURE = {'name': str, 'dtype': ('float32', 'float16', 'uint8', 'int8'), 'shape': [int]}
+_CODE = {**_FEATURE, 'dtype': 'uint8'}
 _BOTTLENECK = {
   'channels': int,
   'encoder': str,
   'decoder': str,
-  'codes': [_FEATURE],
+  'codes': [_CODE],
   'validation_accuracy': [float],  # of the exits behind it
   'test_accuracy': [float],
 }

@@ -15,6 +15,8 @@ from mecl_jax.evaluation.intervals import Interval
 from mecl_jax.evaluation.metrics import checked
 from mecl_jax.evaluation.tasks.task import ExitLogits, LossSettings, Shown, Task
 
+MAP_RESAMPLES = 200  # each sorts all images, for every label and exit
+
 
 def losses(outputs: jax.Array, labels: jax.Array, settings: LossSettings) -> jax.Array:
   """Returns the mean over the labels of the sigmoid cross-entropy.
@@ -129,7 +131,9 @@ def metrics(
   n, shares = len(labels), label_accuracy(outputs, labels)
   made = {
     'label_accuracy': lambda drawn: intervals.mean_interval(shares, resamples=drawn),
-    'map': lambda drawn: intervals.bootstrap(mean_average_precision, n, resamples=drawn),
+    'map': lambda drawn: intervals.bootstrap(
+      mean_average_precision, n, resamples=min(drawn, MAP_RESAMPLES)
+    ),
     'f1': lambda drawn: intervals.bootstrap(f1, n, resamples=drawn),
     'exact_match': lambda _: intervals.proportion_interval((predicted == actual).all(axis=-1)),
   }

@@ -86,10 +86,9 @@ def _early_exit(tables: Tables, shown: Shown) -> Blocks:
   points = tables['operating_points']
   drawn = ('exits', 'curve', 'operating_points')
   figure = accuracy.accuracy_against_macs(tables['exits'], tables['curve'], points, shown)
-  target = f' for `{points[0]["target"]}={points[0]["target_value"]:.10g}`'
-  caption = POINTS_TABLE.format(
-    target=target if points[0]['target'] else '', label=shown.label.capitalize()
-  )
+  name = points[0]['target']  # none if the thresholds come from a file
+  target = f' for `{name}={points[0]["target_value"]:.10g}`' if name else ''
+  caption = POINTS_TABLE.format(target=target, label=shown.label.capitalize())
   wanted = (
     *('rule', 'thresholds', f'validation_{shown.column}', f'test_{shown.column}', shown.loss),
     *('chosen', 'test_macs', 'macs_saved', 'test_ms', 'ms_saved'),
