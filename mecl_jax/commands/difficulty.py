@@ -10,7 +10,7 @@ from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import teacher_trainer
 from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.curriculum import Difficulty
-from mecl_jax.data import Dataset, Parts
+from mecl_jax.data import Dataset, Parts, check_argument
 from mecl_jax.training.log import make_console
 from mecl_jax.training.workdir import read_config
 
@@ -39,6 +39,7 @@ def score_difficulty(
   Raises:
     UserError, RunError, Interrupted: as `train`.
   """
+  check_argument(data)
   workdir, console = pathlib.Path(workdir), console or make_console()
   own = read_config(workdir) if config is None else resolve(config, given=isinstance(data, Parts))
   with session.hold(workdir, own) as interruption:

@@ -12,7 +12,7 @@ from rich.console import Console
 from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
-from mecl_jax.data import Parts
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.deploy.energy import DAY, REPETITIONS, Device, Plan, daylight
 from mecl_jax.deploy.energy_file import Energy, save_energy
 from mecl_jax.deploy.energy_rows import simulate
@@ -43,7 +43,7 @@ def energy(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
 ) -> Energy:
   """Simulates how a run answers from a store of energy that is harvested.

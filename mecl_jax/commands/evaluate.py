@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
-from mecl_jax.data import Parts
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.training.log import make_console
 
 
@@ -17,7 +17,7 @@ def evaluate(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Evaluates the newest checkpoint of a run and writes its report again.
@@ -30,7 +30,7 @@ def evaluate(
     config: that of the run, except for fields that may change between two starts, such as
       `evaluation` and the place of the data; None: that of the run.
     console: to print to; None: standard output.
-    data: from `from_source`, for a run that was trained on such images; None: loaded as the
+    data: from `from_source` or `load_data`, for a run that was trained on them; None: loaded as the
       configuration says.
     keep_target: keep the target of the last evaluation; always without `config`.
 

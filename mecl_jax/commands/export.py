@@ -12,7 +12,7 @@ from mecl_jax.commands import bottlenecks
 from mecl_jax.commands.outcome import predictions_of
 from mecl_jax.commands.replacement import replacing
 from mecl_jax.commands.session import restored_run
-from mecl_jax.data import Parts
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import bundle, check, points, quantise
 from mecl_jax.deploy.convert import Codec, Model, convert
@@ -38,7 +38,7 @@ def export(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Writes the newest checkpoint of a run as a bundle, after a check against the network.

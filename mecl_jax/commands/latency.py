@@ -9,7 +9,7 @@ from rich.console import Console
 from mecl_jax.commands import run_report
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.session import restored_run
-from mecl_jax.data import Parts
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.evaluation.tasks import TASKS
 from mecl_jax.inference import Latency, measure, measure_saving, save_latency
 from mecl_jax.report.style import evenly
@@ -25,7 +25,7 @@ def latency(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
 ) -> Latency:
   """Measures the latency of a run's exits on this device, and the time that early exit saves.

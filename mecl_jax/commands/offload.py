@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from mecl_jax.commands.session import restored_run
-from mecl_jax.data import Parts
+from mecl_jax.data import Dataset, Parts
 from mecl_jax.data.dataset import Split
 from mecl_jax.deploy import loopback
 from mecl_jax.deploy.installed import check_can_serve
@@ -41,7 +41,7 @@ def offload(
   config: ConfigDict | None = None,
   *,
   console: Console | None = None,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
 ) -> dict[str, Any]:
   """Simulates how the bundle of a run is split, and measures it with two processes.

@@ -12,7 +12,7 @@ from mecl_jax import config as config_lib
 from mecl_jax import disk
 from mecl_jax.commands import curriculum_report, overview, replacement, run_report
 from mecl_jax.commands.resolve import resolve
-from mecl_jax.data import Dataset, Parts
+from mecl_jax.data import Dataset, Parts, check_argument
 from mecl_jax.errors import DamagedFile, RunError, UserError
 from mecl_jax.teachers import scoring
 from mecl_jax.training import devices, initial_weights, own_networks, task_fields
@@ -61,7 +61,7 @@ def open_run(
     workdir: of the run.
     console: to print to.
     interruption: of `hold`.
-    dataset: already loaded, or from `from_source`; None: loaded as the configuration says.
+    dataset: from `load_data` or `from_source`; None: loaded as the configuration says.
 
   Raises:
     UserError: the data or the initial weights cannot be used, or a Python program gave the data of
@@ -122,7 +122,7 @@ def restored_run(
   config: ConfigDict | None,
   console: Console,
   *,
-  data: Parts | None = None,
+  data: Dataset | Parts | None = None,
   keep_target: bool = False,
   measures_latency: bool = False,
   mode: str = 'evaluate',
@@ -134,7 +134,7 @@ def restored_run(
     config: that of the run, except for fields that may change between two starts; None: that of
       the run.
     console: to print to.
-    data: from `from_source`; None: loaded as the configuration says.
+    data: from `from_source` or `load_data`; None: loaded as the configuration says.
     keep_target: whether the target is that of the last evaluation; always without `config`.
     measures_latency: whether the command measures what a target in milliseconds needs.
     mode: name of the command, which must support the task of the run.
@@ -147,10 +147,11 @@ def restored_run(
       no exit is as cheap as the target; the last is found before the data are loaded.
     RunError: no checkpoint can be read, or only one before that of the results in summary.json.
   """
+  check_argument(data)
   own, identity = workdirs.read_run(workdir)
   task_fields.check_command(own, mode)
   if config is not None:
-    config = resolve(config, given=data is not None)
+    config = resolve(config, given=isinstance(data, Parts))
     workdirs.check_config(workdir, config)
     own = config_lib.with_mutable_fields(own, config)
   summary = _kept_summary(workdir)

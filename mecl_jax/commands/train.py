@@ -11,7 +11,7 @@ from mecl_jax.commands import session
 from mecl_jax.commands.outcome import predictions_of, write_outcome
 from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train_phases import train_phases
-from mecl_jax.data import Dataset, Parts
+from mecl_jax.data import Dataset, Parts, check_argument
 from mecl_jax.errors import DamagedFile
 from mecl_jax.models import MultiExit
 from mecl_jax.models.own.build import entries
@@ -20,6 +20,7 @@ from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
 from mecl_jax.training import workdir as workdirs
 from mecl_jax.training.log import make_console
+from mecl_jax.training.run import load_dataset
 
 
 def train(
@@ -38,7 +39,8 @@ def train(
     config: from `default_config()` or a file in `configs/`.
     workdir: the run's work directory; if its run has ended, its report is printed again.
     console: to print to; None: standard output.
-    data: from `from_source` or `load_data`; None: loaded as the configuration says.
+    data: from `from_source` or `load_data`; None: loaded as the configuration says. They are also
+      compared with those of a run that has ended.
     brief: print progress, but no tables.
     profile: trace a few steps of each phase, print where their time goes, and write the traces to
       the folder `profile` of the work directory.
@@ -54,6 +56,7 @@ def train(
     RunError: training failed, for example because the loss became NaN.
     Interrupted: SIGTERM or Ctrl-C; the same call resumes.
   """
+  check_argument(data)
   console = console or make_console()
   if network is not None:
     config = _with_network(config, network)
@@ -83,6 +86,8 @@ def train_resolved(
   with session.hold(workdir, config) as interruption:
     summary = _summary(workdir, console)
     if summary and summary['complete']:
+      if data is not None:
+        workdirs.check_data(workdir, load_dataset(config, console, data))
       if not brief:
         _print_ended(config, workdir, summary, console)
       if profile:

@@ -9,11 +9,11 @@ from mecl_jax.data import dataset
 from mecl_jax.data import folder as folder_source
 from mecl_jax.data import train_labels as train_labels_lib
 from mecl_jax.data.dataset import Dataset, Parts, Split, channel_statistics
-from mecl_jax.data.given import from_source
+from mecl_jax.data.given import check_argument, from_source
 from mecl_jax.data.label_noise import flip_labels
-from mecl_jax.data.labels import CLASSES
+from mecl_jax.data.labels import CLASSES, KINDS
 from mecl_jax.data.progress import Show, on_stderr
-from mecl_jax.errors import UserError
+from mecl_jax.errors import UserError, choose
 from mecl_jax.files import expanded
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
   'Parts',
   'Split',
   'channel_statistics',
+  'check_argument',
   'check_places',
   'flip_labels',
   'from_source',
@@ -84,11 +85,17 @@ def load(
   Raises:
     UserError: the data cannot be found, downloaded or used.
   """
+  choose('kind', kind, KINDS)
   train_labels_lib.check(train_labels, validation_labels, label_noise)
   check_places(arrays, folder, given=parts is not None)
   if kind != CLASSES:
     if parts is not None or not arrays:
       raise UserError(f'labels that are {kind} are read from a .npz file; set data.arrays')
+    if train_labels or label_noise:
+      field = 'data.train_labels' if train_labels else 'data.label_noise'
+      raise UserError(
+        f'{field} changes labels that are classes, and these are {kind}; leave it out'
+      )
     return _load_outputs(name, arrays, label, validation_size, split_seed, kind)
   given = parts is not None
   if parts is None and folder:

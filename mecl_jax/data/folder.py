@@ -16,7 +16,12 @@ from mecl_jax.errors import UserError
 from mecl_jax.files import expanded
 
 _TRAIN, _TEST, _VALIDATION = 'train', 'test', 'validation'
-_FOLDERS = {'train': _TRAIN, 'test': _TEST} | dict.fromkeys(('val', 'validation'), _VALIDATION)
+# Splits by the name of their folder in lower case.
+_FOLDERS = {
+  **dict.fromkeys(('train', 'training'), _TRAIN),
+  **dict.fromkeys(('test', 'testing'), _TEST),
+  **dict.fromkeys(('val', 'valid', 'validation'), _VALIDATION),
+}
 _SHOWN = 3  # names in a message
 _EXPECTED = 'it must hold CLASS/*.jpg, or train/CLASS/*.jpg and, if there are any, val and test'
 
@@ -93,19 +98,38 @@ def _list(root: pathlib.Path) -> _Listing:
   listing = _Listing(root)
   try:
     folders = _folders(listing, root)
-    if 'train' in folders and _folders(_Listing(root), root / 'train'):
-      listing.unused = [name for name in folders if name not in _FOLDERS]
-      listing.places = {name: _FOLDERS[name] for name in folders if name in _FOLDERS}
-      if {'val', 'validation'} <= listing.places.keys():
-        raise UserError(f'{root} has both val and validation; keep one of them')
-    else:
-      listing.places = {'': _TRAIN}
-    _list_classes(listing, root / 'train' if 'train' in listing.places else root)
+    listing.places = _places(root, folders)
+    if '' not in listing.places:
+      listing.unused = [name for name in folders if name not in listing.places]
+    train = next(place for place, role in listing.places.items() if role == _TRAIN)
+    _list_classes(listing, root / train)
     for place, role in listing.places.items():
       _list_split(listing, place, role)
   except OSError as error:
     raise UserError(f'{error.filename or root} cannot be read: {error.strerror}') from None
   return listing
+
+
+def _places(root: pathlib.Path, folders: list[str]) -> dict[str, str]:
+  """Returns the split by the name of its folder; for one tree of classes, that of training by ''.
+
+  Raises:
+    UserError: two folders are of one split, or there are folders of splits without training.
+  """
+  places = {name: _FOLDERS[name.lower()] for name in folders if name.lower() in _FOLDERS}
+  # A folder without folders inside may be a class that has such a name.
+  splits = [name for name in places if _folders(_Listing(root), root / name)]
+  if not splits:
+    return {'': _TRAIN}
+  if _TRAIN not in [places[name] for name in splits]:
+    raise UserError(
+      f'{root} has the folder {splits[0]} with folders inside, but no folder train with classes;'
+      f' {_EXPECTED}'
+    )
+  for name, other in itertools.combinations(places, 2):
+    if places[name] == places[other]:
+      raise UserError(f'{root} has both {name} and {other}; keep one of them')
+  return places
 
 
 def _list_classes(listing: _Listing, train: pathlib.Path) -> None:

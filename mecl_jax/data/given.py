@@ -1,6 +1,7 @@
 """Images that a Python program gives: any object with `len` and `[i] -> (image, label)`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import operator
 import tempfile
 from typing import Any, BinaryIO
@@ -16,6 +17,19 @@ from mecl_jax.errors import UserError, reading
 
 _SIDES = range(1, 4097)  # that `size` may be
 _GIVE = 'give a PIL image or uint8 [height, width, channels]'
+
+
+def check_argument(data: Any) -> None:
+  """Checks the type of the argument `data` of a command.
+
+  Raises:
+    UserError: it is neither None nor from `from_source` or `load_data`.
+  """
+  if data is not None and not isinstance(data, Parts | dataset.Dataset):
+    raise UserError(
+      f'data is a {type(data).__name__}; give mecl_jax.from_source(train, test), or what'
+      ' mecl_jax.load_data(..) returns'
+    )
 
 
 def from_source(
@@ -56,16 +70,19 @@ def from_source(
   channels = max(reader.read(on_stderr) for reader in readers.values())
   splits = {role: reader.split(channels) for role, reader in readers.items()}
   names = class_names if class_names is not None else _own_names(train)
-  named = arrays.class_names(
-    'the source', None if names is None else np.array(names, np.str_), splits['train'].labels
-  )
+  with reading('class_names'):
+    texts = None if names is None else np.array(names, np.str_)
+  named = arrays.class_names('the source', texts, splits['train'].labels)
   return Parts(splits['train'], splits['test'], tuple(named), splits.get('validation'))
 
 
 def _own_names(source: Any) -> Sequence[str] | None:
   """Returns the class names of a data set of torchvision or Hugging Face; None for others."""
-  label = (getattr(source, 'features', None) or {}).get('label')
-  return getattr(source, 'classes', None) or getattr(label, 'names', None)
+  classes, features = (getattr(source, name, None) for name in ('classes', 'features'))
+  if classes is not None:
+    return classes
+  # Other sources have an array of pixels or a list of columns by this name.
+  return getattr(features.get('label'), 'names', None) if isinstance(features, Mapping) else None
 
 
 class _Reader:
@@ -96,7 +113,8 @@ class _Reader:
     if (self._shape[2], channels) == (1, 3):
       self._widen(channels)
     count = len(self._labels)
-    self._file.flush()
+    with _writing():
+      self._file.flush()
     images = open_rows(self._file, (count, *self._shape))  # type: ignore[arg-type]
     ids = dataset.position_ids(self._role, count)
     return Split(images, np.array(self._labels, np.int32), ids)
@@ -123,27 +141,36 @@ class _Reader:
       if self._shape[2] == 1:
         self._widen(3)
       pixels = np.broadcast_to(pixels, self._shape)
-    self._file.write(pixels.tobytes())
+    with _writing():
+      self._file.write(pixels.tobytes())
     self._labels.append(_label(label, where))
 
   def _widen(self, channels: int) -> None:
     """Repeats the gray images that were read."""
     before, image = self._file, self._shape[0] * self._shape[1]
     self._file, self._shape = _unnamed_file(), (*self._shape[:2], channels)
-    before.seek(0)
-    with before:
+    with _writing(), before:
+      before.seek(0)
       while gray := before.read(image):
         self._file.write(np.repeat(np.frombuffer(gray, np.uint8), channels).tobytes())
 
 
 def _unnamed_file() -> BinaryIO:
   folder = cache.directory()
-  try:
+  with _writing():
     folder.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryFile(dir=folder)  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+  """Turns errors of the disk that holds the cache folder into one line."""
+  try:
+    yield
   except OSError as error:
     raise UserError(
-      f'{folder} cannot be written: {error.strerror}; set XDG_CACHE_HOME to another folder'
+      f'{cache.directory()} cannot be written: {error.strerror}; set XDG_CACHE_HOME to another'
+      ' folder'
     ) from None
 
 
@@ -168,13 +195,20 @@ def _pixels(image: Any, where: str) -> np.ndarray:
     UserError: it is of another kind.
   """
   if isinstance(image, Image.Image):
+    # Only in a PNG file, where some versions of Pillow read 16 bits as I, is the range known.
+    if image.mode == 'F' or (image.mode == 'I' and image.format != 'PNG'):
+      raise UserError(
+        f'{where} has the mode {image.mode} of PIL, whose values have no fixed range; give a PIL'
+        ' image of mode L or RGB, or uint8 [height, width, channels]'
+      )
     with reading(where):
       upright = ImageOps.exif_transpose(image)
       return pictures.flatten(upright, pictures.channels_of(upright))
   kind = type(image).__module__.partition('.')[0]
   if kind == 'torch':  # also of uint8, since its axes are channels, height, width
     raise UserError(f'{where} is a tensor of PyTorch; leave out ToTensor(), or {_GIVE}')
-  array = np.asarray(image)
+  with reading(where, _GIVE):
+    array = np.asarray(image)
   if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
     raise UserError(f'{where} is {array.dtype} {list(array.shape)}; {_GIVE}')
   return array.reshape(*array.shape[:2], -1)

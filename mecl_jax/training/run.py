@@ -98,15 +98,8 @@ def set_up_run(
   Raises:
     UserError: the data cannot be loaded, or do not fit the configuration.
   """
-  opened, task = time.monotonic(), TASKS[config.task]
-  mesh = devices.make_mesh(config.batch_size)
-  if not isinstance(dataset, Dataset):
-    dataset = _load(config, console, dataset, task.labels)
-  elif dataset.kind != task.labels or (dataset.train.labels.ndim > 1) != (task.labels != CLASSES):
-    raise UserError(
-      f'task={task.name} needs a data set with labels of kind {task.labels}; those of'
-      f' {dataset.name} are {dataset.kind}, {list(dataset.train.labels.shape)}'
-    )
+  opened, mesh = time.monotonic(), devices.make_mesh(config.batch_size)
+  dataset = load_dataset(config, console, dataset)
   _check_augmentation(config, dataset)
   with doing(console, f'building {config.model.backbone}'):
     mean, std = data.channel_statistics(dataset.train.images)
@@ -119,6 +112,26 @@ def set_up_run(
   )
   own_networks.check_final(config, model, {p for plan in plans for p in plan.phase.trainable})
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
+
+
+def load_dataset(config: ConfigDict, console: Console, dataset: Dataset | Parts | None) -> Dataset:
+  """Returns the data set of a run.
+
+  Args:
+    config, console, dataset: as of `set_up_run`.
+
+  Raises:
+    UserError: the data cannot be loaded, or their labels do not fit the task.
+  """
+  task = TASKS[config.task]
+  if not isinstance(dataset, Dataset):
+    return _load(config, console, dataset, task.labels)
+  if dataset.kind != task.labels or (dataset.train.labels.ndim > 1) != (task.labels != CLASSES):
+    raise UserError(
+      f'task={task.name} needs a data set with labels of kind {task.labels}; those of'
+      f' {dataset.name} are {dataset.kind}, {list(dataset.train.labels.shape)}'
+    )
+  return dataset
 
 
 def _load(config: ConfigDict, console: Console, parts: Parts | None, kind: str) -> Dataset:

@@ -1,5 +1,7 @@
 """Whole runs on image files and on images that a program gives."""
 
+import dataclasses
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -7,7 +9,13 @@ import pytest
 import mecl_jax
 from mecl_jax import data
 from mecl_jax.commands.describe import describe
+from mecl_jax.commands.difficulty import score_difficulty
+from mecl_jax.commands.energy import energy
 from mecl_jax.commands.evaluate import evaluate
+from mecl_jax.commands.export import export
+from mecl_jax.commands.latency import latency
+from mecl_jax.commands.offload import offload
+from mecl_jax.commands.resolve import resolve
 from mecl_jax.commands.train import train
 from mecl_jax.data import rows
 from mecl_jax.errors import UserError
@@ -118,8 +126,46 @@ def test_run_on_given_images_is_opened_with_them_only(given, toy_config, capsys)
   other = parts._replace(train=parts.train.take(np.arange(100)))
   with pytest.raises(UserError, match='was made with other data'):
     evaluate(workdir, console=make_console(), data=other)
+  with pytest.raises(UserError, match='was made with other data'):  # though the run has ended
+    train(toy_config, workdir, console=make_console(), data=other)
+  assert train(toy_config, workdir, console=make_console(), data=parts)['complete']
   describe(workdir, console=make_console())  # needs no images
   assert 'the data are not used' in capsys.readouterr().out
+
+
+def test_run_is_opened_with_a_loaded_data_set(toy_config, own):
+  """Also if the configuration says where the data are."""
+  fields = {key: toy_config.data[key] for key in ('name', 'arrays', 'validation_size')}
+  loaded = data.load(**fields)
+  assert evaluate(own, toy_config, console=make_console(), data=loaded)['complete']
+  other = dataclasses.replace(loaded, test=loaded.test.take(np.arange(9)))
+  with pytest.raises(UserError, match='was made with other data: the fingerprint of validation'):
+    evaluate(own, data=other)
+  with pytest.raises(UserError, match='was made with other data: the fingerprint of validation'):
+    train(toy_config, own, data=other)
+
+
+def test_folder_may_move_and_keeps_its_name_with_the_configuration_of_the_run(toy_config):
+  toy_config.data.update(name='cifar10', arrays='', folder='photos')
+  before = resolve(toy_config)
+  before.data.folder = 'moved/pictures'
+  assert resolve(before).data.name == 'photos'
+  toy_config.data.folder = 'moved/pictures'
+  assert resolve(toy_config).data.name == 'pictures'
+
+
+@pytest.mark.parametrize('command', [energy, evaluate, export, latency, offload])
+def test_pair_of_sources_is_one_line(tmp_path, command):
+  with pytest.raises(UserError, match=r'data is a tuple; give mecl_jax\.from_source\(train, test'):
+    command(tmp_path, data=([], []))
+
+
+@pytest.mark.parametrize('command', [train, score_difficulty])
+def test_source_without_from_source_is_one_line(toy_config, tmp_path, command):
+  arguments = (toy_config, tmp_path / 'run') if command is train else (tmp_path / 'run', toy_config)
+  with pytest.raises(UserError, match=r'data is a list; give mecl_jax\.from_source\(train, test'):
+    command(*arguments, data=[])
+  assert not (tmp_path / 'run').exists()
 
 
 def test_folder_that_changed_is_other_data(toy_config, tmp_path):

@@ -28,9 +28,12 @@ def test_one_tree_is_cut_into_three_splits_by_class(tmp_path):
   assert set(other.test.ids) != set(found.test.ids)
 
 
-@pytest.mark.parametrize('validation', ['val', 'validation'])
-def test_folders_of_splits_are_used(tmp_path, validation):
-  for name, count in (('train', 12), ('test', 6), (validation, 4)):
+@pytest.mark.parametrize(
+  ('train', 'validation', 'test'),
+  [('train', 'val', 'test'), ('Training', 'validation', 'TESTING'), ('TRAIN', 'Valid', 'Test')],
+)
+def test_folders_of_splits_are_used(tmp_path, train, validation, test):
+  for name, count in ((train, 12), (test, 6), (validation, 4)):
     image_files.write(tmp_path / 'own' / name, count)
   found = _load(tmp_path / 'own')
   assert [len(split) for split in (found.train, found.validation, found.test)] == [12, 4, 6]
@@ -165,8 +168,9 @@ def _make(root, change):
       image_files.write(root / 'own/train')
       (root / 'own/test/cat').mkdir(parents=True)
       return root / 'own'
-    case 'two names':
-      for name in ('train', 'val', 'validation'):
+    case 'two names' | 'two cases' | 'no train':
+      two = {'two names': ('train', 'val', 'validation'), 'two cases': ('train', 'Training')}
+      for name in two.get(change, ('Test', 'val')):
         image_files.write(root / 'own' / name)
       return root / 'own'
     case 'name':
@@ -187,6 +191,8 @@ def _make(root, change):
     ('no files', r'own has no PNG, JPEG or WebP file; it must hold CLASS/\*\.jpg, or train'),
     ('empty split', r'own/test has no PNG, JPEG or WebP file that can be read; add images'),
     ('two names', r'has both val and validation; keep one of them'),
+    ('two cases', r'has both Training and train; keep one of them'),
+    ('no train', r'own has the folder Test with folders inside, but no folder train with classes'),
     ('name', r"the name of the file 'cat/\\udcff\.png' is not UTF-8; rename the file"),
   ],
 )

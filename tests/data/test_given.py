@@ -1,9 +1,13 @@
+import errno
+import io
+import os
+
 import numpy as np
 from PIL import Image
 import pytest
 
 from mecl_jax import data
-from mecl_jax.data import rows
+from mecl_jax.data import given, rows
 from mecl_jax.errors import UserError
 
 GRAY = np.arange(16, dtype=np.uint8).reshape(4, 4)
@@ -43,11 +47,22 @@ def test_hugging_face_images_of_several_sizes():
   assert len(found.validation) == 6 and found.given
 
 
-def test_class_names_of_torchvision():
-  class Set(list):
-    classes = ('a', 'b')
+@pytest.mark.parametrize('classes', [('a', 'b'), np.array(['a', 'b'])])
+def test_class_names_of_torchvision(classes):
+  source = type('Set', (list,), {'classes': classes})(PAIRS)
+  assert data.from_source(source, PAIRS).class_names == ('a', 'b')
 
-  assert data.from_source(Set(PAIRS), PAIRS).class_names == ('a', 'b')
+
+@pytest.mark.parametrize('features', [['label'], np.zeros((4, 3))])
+def test_features_that_are_no_columns_have_no_names(features):
+  source = type('Set', (list,), {'features': features})(PAIRS)
+  assert data.from_source(source, PAIRS).class_names == ('0', '1')
+
+
+def test_class_names_of_several_lengths_are_one_line():
+  with pytest.raises(UserError, match='class_names cannot be read: ') as error:
+    data.from_source(PAIRS, PAIRS, class_names=[['a'], ['b', 'c']])
+  assert '\n' not in str(error.value)
 
 
 def test_gray_images_among_colours_become_colours():
@@ -85,6 +100,7 @@ def test_large_sources_stay_in_a_file(monkeypatch, tmp_path):
     ([(GRAY, -1)], r'train\[0\] has the label -1; it must be from 0 to 99999'),
     ([(GRAY, 0), (GRAY, 2)], 'largest training label is 2, but there are only 2'),
     ([(GRAY / 255, 0)], r'train\[0\] is float64 \[4, 4\]; give a PIL image or uint8'),
+    ([([[1, 2], [3]], 0)], r'train\[0\] cannot be read: .*; give a PIL image or uint8'),
     ([PAIRS[0], (GRAY[:3], 1)], r'train\[1\] has 3x4 pixels, .* 4x4; give size=SIDE'),
     ([PAIRS[0], (np.zeros((4, 4, 4), np.uint8), 1)], r'train\[1\] has 4 channels, .* have 1'),
   ],
@@ -93,6 +109,31 @@ def test_source_that_cannot_be_used_is_one_line(train, message):
   with pytest.raises(UserError, match=message) as error:
     data.from_source(train, PAIRS)
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('mode', ['I', 'F'])
+def test_pil_images_without_a_fixed_range_are_refused(mode):
+  image = Image.fromarray(GRAY).convert(mode)
+  with pytest.raises(UserError, match=rf'train\[0\] has the mode {mode} of PIL, .* L or RGB'):
+    data.from_source([(image, 0)], PAIRS)
+
+
+def test_png_of_16_bits_is_rounded_down(tmp_path):
+  Image.fromarray(GRAY.astype(np.uint16) << 8).save(tmp_path / 'a.png')
+  with Image.open(tmp_path / 'a.png') as image:
+    found = data.from_source([(image, 0), (GRAY, 1)], PAIRS)
+  np.testing.assert_array_equal(found.train.images[0], found.train.images[1])
+
+
+class _FullDisk(io.BytesIO):
+  def write(self, content):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_is_one_line(monkeypatch):
+  monkeypatch.setattr(given.tempfile, 'TemporaryFile', lambda **_: _FullDisk())
+  with pytest.raises(UserError, match=r'cannot be written: No space left .*; set XDG_CACHE_HOME'):
+    data.from_source(PAIRS, PAIRS)
 
 
 def test_tensor_of_pytorch_is_refused():

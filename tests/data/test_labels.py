@@ -16,9 +16,23 @@ BINARY = {
 }
 
 
-def load(tmp_path, kind, **arrays):
-  np.savez(tmp_path / 'own.npz', **IMAGES, **arrays)
-  return data.load(name='own', arrays=tmp_path / 'own.npz', validation_size=3, kind=kind)
+def load(tmp_path, kind, options=None, **arrays):
+  path = tmp_path / 'own.npz'
+  np.savez(path, **IMAGES, **arrays)
+  return data.load(name='own', arrays=path, validation_size=3, kind=kind, **(options or {}))
+
+
+@pytest.mark.parametrize('kind', ['numbers', 'binary'])
+@pytest.mark.parametrize('options', [{'label_noise': 0.5}, {'train_labels': 'labels.csv'}])
+def test_changes_of_class_labels_are_refused_for_other_kinds(tmp_path, kind, options):
+  arrays = NUMBERS if kind == 'numbers' else BINARY
+  with pytest.raises(UserError, match=rf'data\.{next(iter(options))} changes .* these are {kind}'):
+    load(tmp_path, kind, options, **arrays)
+
+
+def test_unknown_kind_is_rejected(tmp_path):
+  with pytest.raises(UserError, match="kind is 'number'; choose one of: classes, binary, numbers"):
+    load(tmp_path, 'number', **NUMBERS)
 
 
 def test_numbers_become_float32_columns(tmp_path):
