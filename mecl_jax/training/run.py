@@ -68,7 +68,7 @@ class Run:
   @functools.cached_property
   def own_network(self) -> dict[str, str]:
     """Returns `own_networks.facts` with the initial parameters; read before training."""
-    return own_networks.facts(self.config, self.model)
+    return own_networks.facts(self.config, self.model, self.dataset.image_shape)
 
   @functools.cached_property
   def digest(self) -> str:
