@@ -45,6 +45,12 @@ def configured(toy_file, backbone, exits=('bn1', 'bn2'), steps=4):
   return c
 
 
+@pytest.fixture(autouse=True)
+def _nothing_registered(monkeypatch):
+  """Keeps the names of networks that a test registers from other tests."""
+  monkeypatch.setattr(factories, '_registered', {})
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
   """Returns a function that writes the module `mine` into the current folder, as a user does."""
