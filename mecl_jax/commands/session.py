@@ -101,9 +101,9 @@ def start(run: Run, *, brief: bool = False) -> None:
   curriculum_report.scores_to_compare(run)
   if not brief:
     overview.print_run(run)
+  own = run.own_network  # before other weights are loaded, which a resumed run does not do
   if run.config.model.pretrained and not workdirs.has_checkpoints(run.workdir):
     load_initial_weights(run)
-  own = run.own_network
   own_networks.check_start(run.workdir, own, workdirs.read_identity(run.workdir))
   more = {own_networks.KEY: own} if own else {}
   workdirs.describe_run(run.workdir, run.config, run.dataset, run.digest, more)

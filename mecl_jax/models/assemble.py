@@ -55,6 +55,11 @@ def assemble(
   """
   costs = stage_costs(body, shape)
   placed, kinds = _place(exits, head, {cost.name: cost.macs for cost in costs})
+  if FINAL in placed:
+    raise UserError(
+      f'there can be no early exit after {FINAL}, since this is the name of the last exit; choose'
+      ' another place, or give that part of the network another name'
+    )
   placed[FINAL] = body.stage_names[-1]
   kinds[FINAL] = final_head if isinstance(final_head, str) else OWN
   shapes = {cost.name: cost.shape for cost in costs}
@@ -86,6 +91,7 @@ def assemble(
     remat=remat,
     standardised=num_classes if standardised else 0,
   )
+  model.final_must_train = isinstance(final_head, str) or standardised
   model.eval()
   return model
 

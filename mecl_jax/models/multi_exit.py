@@ -62,6 +62,8 @@ class MultiExit(nnx.Module):
     exit_names: earliest first; the last is 'final'.
     exit_stages, head_kinds: as given.
     segments: for every exit, names of the stages after the exit before it and up to this exit.
+    final_must_train: whether the final exit is of no use before it is trained, since its head is
+      new, or predicts numbers in their unit and not standardised ones.
 
   References:
     Teerapittayanon et al., "BranchyNet: Fast Inference via Early Exiting from Deep Neural
@@ -100,6 +102,7 @@ class MultiExit(nnx.Module):
       self.target_mean = TargetStatistic(jnp.zeros(standardised, parameter_dtype(dtype)))
       self.target_std = TargetStatistic(jnp.ones(standardised, parameter_dtype(dtype)))
     self.standardised = bool(standardised)
+    self.final_must_train = False
 
   def __call__(
     self, images: jax.Array, exits: Sequence[str] | None = None, link: Link | None = None

@@ -110,4 +110,5 @@ def _restored(
     found = checkpoints.restore(model, devices.replicated(mesh))
   if found is None:
     raise UserError(f'{workdir} has no checkpoint that can be read')
+  model.final_must_train = False
   return model, found[0]

@@ -6,6 +6,7 @@ import pathlib
 import re
 from typing import Any
 
+import flax
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -21,16 +22,20 @@ from mecl_jax.models.own import factories
 KEY = 'own_network'  # of identity.json
 
 
-def facts(config: ConfigDict, model: MultiExit) -> dict[str, str]:
+def facts(
+  config: ConfigDict, model: MultiExit, image_shape: tuple[int, int, int]
+) -> dict[str, str]:
   """Returns what identity.json records of a network of the user; nothing of another network.
 
   `structure` is a digest of names, shapes and dtypes of its arrays; `source` is one of the file
-  that has its function; `parameters`, of a network that was given in Python, is one of its initial
-  values.
+  that has its function. A network that was given in Python has, instead of a file, `parameters`, a
+  digest of its initial values, and `program`, one of what it computes, which can be compared with
+  others of the same `traced_by` only.
 
   Args:
     config: resolved.
     model: with its initial parameters.
+    image_shape: (height, width, channels) of the images of the run.
   """
   name = config.model.backbone
   if not factories.is_own(name):
@@ -42,7 +47,14 @@ def facts(config: ConfigDict, model: MultiExit) -> dict[str, str]:
     found['parameters'] = arrays_checksum(
       {jax.tree_util.keystr(path): np.asarray(array) for path, array in paths}
     )
+    found['program'] = program_digest(model, image_shape)
+    found['traced_by'] = _traced_by()
   return found
+
+
+def _traced_by() -> str:
+  """Returns what the text of a traced program depends on besides the network."""
+  return f'jax {jax.__version__}, flax {flax.__version__}, {jax.default_backend()}'
 
 
 def check(
@@ -60,7 +72,8 @@ def check(
     a line to print if the file of its function has changed; else ''.
 
   Raises:
-    UserError: its arrays have other names, shapes or dtypes, so that no checkpoint fits.
+    UserError: its arrays have other names, shapes or dtypes, so that no checkpoint fits; or it was
+      given in Python, and another one was given in its place.
   """
   before, name = identity.get(KEY), config.model.backbone
   if not isinstance(before, dict) or not factories.is_own(name):
@@ -69,6 +82,14 @@ def check(
     raise UserError(
       f'{name} makes another network than when the run in {workdir} began: its arrays have other'
       ' names, shapes or dtypes; restore the file of the function, or choose another --workdir'
+    )
+  if before.get('traced_by') == _traced_by() and before['program'] != program_digest(
+    model, tuple(identity['image_shape'])
+  ):
+    raise UserError(
+      'the network that was given in Python computes something else than when the run in'
+      f' {workdir} began, although its arrays are alike; make the network of that run again, and'
+      ' call mecl_jax.register_network(network) before'
     )
   if before.get('source') != factories.source(name):
     return (
@@ -99,20 +120,35 @@ def check_start(workdir: pathlib.Path, own: Mapping[str, str], identity: Mapping
 
 
 def check_final(config: ConfigDict, model: MultiExit, trainable: set[tuple[str, ...]]) -> None:
-  """Raises UserError if a network of the user got a new final head that no phase trains."""
-  if not factories.is_own(config.model.backbone) or model.head_kinds[-1] == OWN:
+  """Raises UserError if the final exit of a user's network must train, and no phase trains it."""
+  if not factories.is_own(config.model.backbone) or not model.final_must_train:
     return
-  if not {('heads',), ('heads', FINAL)} & trainable:
-    raise UserError(
-      'the network has no classifier for these classes, so that its final exit is new, and no phase'
-      ' trains it; set phases.backbone.duration above 0, or model.frozen=True'
+  if {('heads',), ('heads', FINAL)} & trainable:
+    return
+  if model.head_kinds[-1] == OWN:
+    why = (
+      'the last layer of the network itself does not predict standardised numbers, as exits do with'
+      f' task={config.task}'
     )
+  else:
+    why = 'the network has no classifier for these classes, so that its final exit is new'
+  raise UserError(
+    f'{why}, and no phase trains it; set phases.backbone.duration above 0, or model.frozen=True'
+  )
 
 
 def program_digest(model: MultiExit, image_shape: tuple[int, int, int]) -> str:
-  """Returns a digest of what a network computes in evaluation mode."""
+  """Returns a digest of what a network computes in evaluation mode, wherever its arrays lie."""
   graphdef, state = nnx.split(model)
   images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
-  program = jax.make_jaxpr(lambda state, x: nnx.merge(graphdef, state)(x))(state, images)
+  shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+
+  def run(state, x):
+    network = nnx.merge(graphdef, state)
+    network.eval()
+    network.remat = False  # changes how gradients are computed only
+    return network(x)
+
+  program = jax.make_jaxpr(run)(shapes, images)
   text = re.sub(r'0x[0-9a-f]+', '', str(program))  # addresses of objects
   return hashlib.sha256(text.encode()).hexdigest()

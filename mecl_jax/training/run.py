@@ -24,7 +24,7 @@ from mecl_jax.training import devices, own_networks
 from mecl_jax.training.interruption import Interruption
 from mecl_jax.training.log import counted, doing
 from mecl_jax.training.plan import PhasePlan, make_plan
-from mecl_jax.training.workdir import read_identity
+from mecl_jax.training.workdir import has_checkpoints, read_identity
 
 _OF_WEIGHTS = (
   'pretrained',
@@ -68,7 +68,7 @@ class Run:
   @functools.cached_property
   def own_network(self) -> dict[str, str]:
     """Returns `own_networks.facts` with the initial parameters; read before training."""
-    return own_networks.facts(self.config, self.model)
+    return own_networks.facts(self.config, self.model, self.dataset.image_shape)
 
   @functools.cached_property
   def digest(self) -> str:
@@ -110,7 +110,8 @@ def set_up_run(
   plans = make_plan(
     config, model.exit_names, model.segments, len(dataset.train), dataset.num_classes
   )
-  own_networks.check_final(config, model, {p for plan in plans for p in plan.phase.trainable})
+  if not has_checkpoints(workdir):
+    own_networks.check_final(config, model, {p for plan in plans for p in plan.phase.trainable})
   return Run(config, workdir, dataset, mean, std, model, mesh, plans, console, interruption, opened)
 
 

@@ -21,7 +21,7 @@ from mecl_jax.commands.train import train
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation.policies import Policy, fixed
 from mecl_jax.evaluation.rules import Rule
-from mecl_jax.models import count_macs
+from mecl_jax.models import build, count_macs
 from mecl_jax.models.own import factories
 from tests.commands.test_resume import assert_same, result, wait_for_step
 from tests.models.own.networks import CLASSES, CNN, NETWORKS, SHAPE, make
@@ -43,6 +43,12 @@ def configured(toy_file, backbone, exits=('bn1', 'bn2'), steps=4):
   for phase in c.phases.values():
     phase.duration = f'{steps} steps'
   return c
+
+
+@pytest.fixture(autouse=True)
+def _nothing_registered(monkeypatch):
+  """Keeps the names of networks that a test registers from other tests."""
+  monkeypatch.setattr(factories, '_registered', {})
 
 
 @pytest.fixture
@@ -118,13 +124,15 @@ def _macs(network):
   [
     ('mine:wrong', 'has no function wrong; it has: make'),
     ('mine.other:make', 'mine.other cannot be imported: there is no such module'),
+    ('leaves:make', 'leaves cannot be imported: SystemExit: 3'),
     ('mi ne:make', 'must be as my_package.my_module:make_network'),
     ('resnet9', 'model.backbone is .resnet9.; choose .*my_package.my_module:make'),
     ('network-0123', 'given in Python; make it again'),
   ],
 )
-def test_unknown_function_is_one_clear_line(toy_file, module, backbone, message):
+def test_unknown_function_is_one_clear_line(toy_file, module, tmp_path, backbone, message):
   module()
+  (tmp_path / 'leaves.py').write_text('raise SystemExit(3)')
   with pytest.raises(UserError, match=message):
     resolve(configured(toy_file, backbone))
 
@@ -133,6 +141,7 @@ def test_unknown_function_is_one_clear_line(toy_file, module, backbone, message)
   'body, message',
   [
     ('1 / 0', 'failed: ZeroDivisionError'),
+    ('raise SystemExit', 'failed: SystemExit'),
     ('return 5', 'returned int; it must return an nnx.Module'),
     ('return CNN(num_classes, rngs).conv1', 'model.exits is .bn1.'),
   ],
@@ -142,6 +151,45 @@ def test_function_that_fails_leaves_no_run(toy_file, module, tmp_path, body, mes
   with pytest.raises(UserError, match=message):
     train(configured(toy_file, 'mine:make'), 'run', console=QUIET)
   assert not (tmp_path / 'run' / 'config.json').exists()
+
+
+@pytest.mark.parametrize(
+  'files, backbone, folder',
+  [
+    (('got/identity.json', 'got/evil.py'), 'got.evil:make', 'got'),
+    (('runs/got/identity.json', 'runs/got/code/evil.py'), 'runs.got.code.evil:make', 'got'),
+    (('got/config.json', 'got/checkpoints/0', 'got/__init__.py'), 'got:make', 'got'),
+    (('got/identity.json', 'got/__init__.py'), 'got.missing:make', 'got'),
+    (('identity.json', 'evil.py'), 'evil:make', ''),
+  ],
+)
+def test_code_in_the_folder_of_a_run_is_not_executed(module, tmp_path, files, backbone, folder):
+  module()
+  for file in files:
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('open("executed", "w")')
+  with pytest.raises(UserError, match=rf'{folder} is the folder of a run, and no code'):
+    factories.find(backbone)
+  assert not (tmp_path / 'executed').exists()
+
+
+def test_package_beside_runs_is_imported(module, tmp_path):
+  module()
+  package = tmp_path / 'package' / 'inner'
+  package.mkdir(parents=True)
+  (tmp_path / 'mine.py').rename(package / 'nets.py')
+  (tmp_path / 'package' / 'runs').mkdir()
+  (tmp_path / 'package' / 'runs' / 'identity.json').touch()
+  assert factories.find('package.inner.nets:make')(CLASSES, nnx.Rngs(0)).fc is not None
+
+
+def test_functions_without_source_or_arguments(toy_file):
+  mecl_jax.register_backbone('notebook', type('Net', (CNN,), {'__module__': 'no_file'}))
+  assert factories.source('notebook') == ''
+  mecl_jax.register_backbone('builtin', type)
+  with pytest.raises(UserError, match=r'arguments of builtin cannot be read: .*signature'):
+    factories.make('builtin', width=16)
 
 
 def test_width_that_has_no_effect_is_rejected(toy_file, tmp_path):
@@ -172,6 +220,93 @@ def test_trained_network_is_given_in_python_and_frozen(toy_file, tmp_path):
   with pytest.raises(UserError, match='began with other parameters'):
     train(c, tmp_path, network=other, console=QUIET)
   train(c, tmp_path, network=exits, console=QUIET)
+  alike = mecl_jax.add_exits(
+    Shifted(CLASSES, nnx.Rngs(3)),
+    after=['bn1'],
+    head='linear',
+    image_shape=SHAPE,
+    num_classes=CLASSES,
+  )
+  assert mecl_jax.register_network(alike) == mecl_jax.register_network(exits)
+  mecl_jax.load_network(tmp_path)
+  mecl_jax.register_network(alike)
+  for command in (mecl_jax.load_network, mecl_jax.evaluate):
+    with pytest.raises(UserError, match=r'computes something else .*register_network'):
+      command(tmp_path)
+
+
+class Shifted(CNN):
+  """Has the arrays of a CNN, and computes something else."""
+
+  def __call__(self, x):
+    return super().__call__(1 - x)
+
+
+@pytest.fixture
+def numbers_file(toy_file, tmp_path):
+  with np.load(toy_file) as arrays:
+    changed = {
+      **arrays,
+      **{f'{s}_labels': 100.0 + arrays[f'{s}_labels'] for s in ('train', 'test')},
+    }
+  np.savez(tmp_path / 'numbers.npz', **changed)
+  return tmp_path / 'numbers.npz'
+
+
+def test_given_network_predicts_standardised_numbers(numbers_file, tmp_path):
+  c = configured(numbers_file, 'resnet8')
+  c.task = 'regression'
+  exits = mecl_jax.add_exits(
+    make('cnn'), after=['bn1'], head='linear', image_shape=SHAPE, num_classes=1
+  )
+  assert exits.head_kinds[-1] == 'linear' and exits.final_must_train
+  train(c, tmp_path / 'first', network=exits, console=QUIET)
+  model = mecl_jax.load_network(tmp_path / 'first')
+  images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE), np.uint8)
+  assert not exits.standardised and model.standardised and not model.final_must_train
+  assert 90 < np.asarray(model(images)).mean() < 110
+  form = tuple(build_given(model, exits=()).target_mean[...])
+  assert form == tuple(model.target_mean[...])
+
+  # A final head that is trained already need not train; and such a run is resumed.
+  c.phases.backbone.duration, c.model.pretrained = '0 steps', str(tmp_path / 'first')
+  train(c, tmp_path / 'second', network=model, console=QUIET)
+  (tmp_path / 'second' / 'summary.json').unlink()
+  train(c, tmp_path / 'second', network=model, console=QUIET)
+
+
+def build_given(network, **settings):
+  return build(
+    backbone=mecl_jax.register_network(network),
+    head='linear',
+    num_classes=1,
+    image_shape=SHAPE,
+    mean=[0.0],
+    std=[1.0],
+    seed=0,
+    **settings,
+  )
+
+
+def test_own_classifier_cannot_predict_standardised_numbers_untrained(numbers_file, tmp_path):
+  c = configured(numbers_file, 'resnet8')
+  c.task, c.phases.backbone.duration = 'regression', '0 steps'
+  exits = mecl_jax.add_exits(
+    CNN(1, nnx.Rngs(0)), after=['bn1'], head='linear', image_shape=SHAPE, num_classes=1
+  )
+  assert exits.head_kinds[-1] == 'own' and not exits.final_must_train
+  with pytest.raises(UserError, match=r'does not predict standardised numbers, .* no phase trains'):
+    train(c, tmp_path / 'run', network=exits, console=QUIET)
+  assert not (tmp_path / 'run' / 'config.json').exists()
+
+
+def test_dtype_and_remat_of_a_given_network():
+  exits = mecl_jax.add_exits(
+    CNN(1, nnx.Rngs(0)), after=['bn1'], head='linear', image_shape=SHAPE, num_classes=1
+  )
+  assert build_given(exits, exits=['bn1'], remat=True).remat and not exits.remat
+  with pytest.raises(UserError, match=r'model.dtype is bfloat16, but .* computes in float32'):
+    build_given(exits, exits=['bn1'], dtype='bfloat16')
 
 
 def test_new_final_head_that_no_phase_trains_is_rejected(toy_file, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import itertools
 from typing import Any
 
 from flax import linen, nnx
@@ -22,7 +23,7 @@ from mecl_jax.models.own.stages import parts, stage_name
 from mecl_jax.models.placement import split_head
 from mecl_jax.models.registry import DTYPES, HEADS
 
-LAST = 'rest'  # name of the last stage
+LAST = 'rest'  # name of the last stage, if no part has it
 Stages = Mapping[str, nnx.Module | Callable[..., Any]]
 
 
@@ -164,13 +165,20 @@ def body_of(
   if names:
     wanted, last = list(names[:-1]), names[-1]
   elif everywhere or not all(isinstance(place, str) for place in places):
-    wanted, last = list(cutting.candidates()), LAST
+    wanted, last = list(cutting.candidates()), _last_name(cutting)
     wanted += [place for place in places if '.' in str(place) and isinstance(place, str)]
   else:
-    wanted, last = [str(place) for place in places], LAST
+    wanted, last = [str(place) for place in places], _last_name(cutting)
   cutting.cut([cutting.resolve(name) for name in wanted])
   stages, classifier = parts(cutting, call.values, last)
   return Body(Backbone(stages), classifier or 'linear', tuple(map(_in_names_of_stages, exits)))
+
+
+def _last_name(cutting: Cutting) -> str:
+  """Returns a name for the last stage that no part of the network has."""
+  taken = {stage_name(part) for part in cutting.called}
+  names = itertools.chain([LAST], (f'{LAST}{number}' for number in itertools.count(2)))
+  return next(name for name in names if name not in taken)
 
 
 def _in_names_of_stages(entry: str | float) -> str | float:

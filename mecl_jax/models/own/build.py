@@ -11,10 +11,12 @@ from jax.typing import ArrayLike, DTypeLike
 from mecl_jax.errors import UserError
 from mecl_jax.models.assemble import assemble
 from mecl_jax.models.backbones.backbone import Backbone
-from mecl_jax.models.multi_exit import FINAL, MultiExit
+from mecl_jax.models.layers import parameter_dtype
+from mecl_jax.models.multi_exit import FINAL, MultiExit, TargetStatistic
 from mecl_jax.models.named import Named
 from mecl_jax.models.own.add_exits import body_of
 from mecl_jax.models.own.factories import make
+from mecl_jax.models.registry import DTYPES
 
 
 def build_own(
@@ -37,8 +39,9 @@ def build_own(
 ) -> MultiExit:
   """Builds the network that a function of the user makes; see `factory.build`.
 
-  A network that has exits already keeps its exits, its normalisation of pixels, and the unit of
-  what it predicts.
+  A network that has exits already keeps its exits, its normalisation of pixels, and its dtype. If
+  its heads predict numbers that are not standardised, they are taken as standardised ones from now
+  on, if `standardised`.
 
   Args:
     name: of the function, see `factories.find`.
@@ -58,7 +61,12 @@ def build_own(
     rngs=rngs,
   )
   if isinstance(made, MultiExit):
-    return _fitted(made, exits, num_classes, image_shape, image_size)
+    _check_dtype(made, dtype)
+    network = _fitted(made, exits, num_classes, image_shape, image_size)
+    network.remat = remat
+    if standardised and not network.standardised:
+      _standardise(network, num_classes)
+    return network
   everywhere = not isinstance(made, Backbone)
   body = body_of(made, exits, shape, num_classes, dtype=dtype, rngs=rngs, everywhere=everywhere)
   return assemble(
@@ -83,6 +91,23 @@ def entries(network: MultiExit) -> tuple[str, ...]:
   """Returns the early exits of a network as entries of `model.exits`, as 'bn1=conv'."""
   pairs = zip(network.exit_names[:-1], network.head_kinds[:-1], strict=True)
   return tuple(f'{name}={kind}' for name, kind in pairs)
+
+
+def _check_dtype(network: MultiExit, dtype: DTypeLike) -> None:
+  given, own = jnp.dtype(dtype), jnp.dtype(network.dtype)
+  if given not in (DTYPES['float32'], own):  # the default, and its own
+    raise UserError(
+      f'model.dtype is {given.name}, but the network has exits already and computes in {own.name};'
+      f' give dtype={given.name!r} to add_exits instead'
+    )
+
+
+def _standardise(network: MultiExit, outputs: int) -> None:
+  """Makes heads predict standardised numbers; mean and deviation of the targets are set later."""
+  kept = parameter_dtype(network.dtype)
+  network.target_mean = TargetStatistic(jnp.zeros(outputs, kept))
+  network.target_std = TargetStatistic(jnp.ones(outputs, kept))
+  network.standardised = network.final_must_train = True
 
 
 def _fitted(
@@ -120,7 +145,7 @@ def _fitted(
 
 def _without_early_exits(network: MultiExit) -> MultiExit:
   heads = Named({FINAL: network.heads[FINAL]})
-  return MultiExit(
+  alone = MultiExit(
     network.backbone,
     heads,
     network.exit_stages[-1:],
@@ -131,4 +156,10 @@ def _without_early_exits(network: MultiExit) -> MultiExit:
     std=network.std[...],
     dtype=network.dtype,
     remat=network.remat,
+    standardised=network.target_mean.shape[0] if network.standardised else 0,
   )
+  if network.standardised:
+    alone.target_mean[...] = network.target_mean[...]
+    alone.target_std[...] = network.target_std[...]
+  alone.final_must_train = network.final_must_train
+  return alone

@@ -1,16 +1,13 @@
 """Functions of the user that make networks, found by the name in a configuration.
 
 A name is 'my_package.my_module:make_network', which is imported, or was given to
-`register_backbone`. Nothing else is imported, and nothing is read from the folder of a run.
+`register_backbone`. Nothing else is imported, and nothing from the folder of a run.
 """
 
 from collections.abc import Callable, Mapping
 import hashlib
-import importlib
 import inspect
-import os
 import pathlib
-import sys
 from typing import Any
 
 from flax import linen, nnx
@@ -18,9 +15,9 @@ import jax
 
 from mecl_jax.errors import UserError, first_line
 from mecl_jax.models.multi_exit import MultiExit
+from mecl_jax.models.own.modules import FIELD, import_module
 from mecl_jax.models.registry import BACKBONES
 
-FIELD = 'model.backbone'
 KEYWORDS = ('image_shape', 'num_classes', 'in_channels', 'width', 'dtype', 'rngs')
 GIVEN = 'network-'  # beginning of the names of networks that were given to `train`
 
@@ -89,7 +86,7 @@ def find(name: str) -> Callable[..., Any]:
       ' mecl_jax.register_network(network) before'
     )
   module_name, _, attribute = name.partition(':')
-  module = _module(name, module_name)
+  module = import_module(name, module_name)
   make: Any = module
   for part in attribute.split('.'):
     make = getattr(make, part, None)
@@ -102,25 +99,6 @@ def find(name: str) -> Callable[..., Any]:
   return make
 
 
-def _module(name: str, module_name: str) -> Any:
-  """Imports a module, which is searched in the current folder too, as `python -m` does."""
-  if not all(part.isidentifier() for part in module_name.split('.')):
-    raise UserError(f'{FIELD} is {name!r}; it must be as my_package.my_module:make_network')
-  if os.getcwd() not in sys.path and '' not in sys.path:
-    sys.path.insert(0, os.getcwd())
-  try:
-    return importlib.import_module(module_name)
-  except Exception as error:  # of the user's code
-    missing = isinstance(error, ModuleNotFoundError) and f'{module_name}.'.startswith(
-      f'{error.name}.'
-    )
-    reason = 'there is no such module' if missing else f'{type(error).__name__}: {error}'
-    raise UserError(
-      f'{FIELD} is {name}, but {module_name} cannot be imported: {first_line(Exception(reason))};'
-      ' start the program in the folder that has it, or add that to PYTHONPATH'
-    ) from error
-
-
 def make(name: str, **given: Any) -> nnx.Module | linen.Module | Mapping[str, Any]:
   """Calls the function of a name with those of `KEYWORDS` that it has.
 
@@ -131,8 +109,7 @@ def make(name: str, **given: Any) -> nnx.Module | linen.Module | Mapping[str, An
     UserError: the function cannot be found, fails, or returns something else.
   """
   function = find(name)
-  of_class = inspect.isclass(function) and issubclass(function, nnx.Module)
-  parameters = inspect.signature(function.__init__ if of_class else function).parameters
+  parameters = _parameters(name, function)
   takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
   keywords = {key: given[key] for key in KEYWORDS if takes_all or key in parameters}
   if given['width'] != 16 and 'width' not in keywords and not name.startswith(GIVEN):
@@ -141,7 +118,7 @@ def make(name: str, **given: Any) -> nnx.Module | linen.Module | Mapping[str, An
     made = function(**keywords)
   except UserError:
     raise
-  except Exception as error:  # of the user's code
+  except (Exception, SystemExit) as error:  # of the user's code
     raise UserError(
       f'{name}({", ".join(keywords)}) failed: {type(error).__name__}: {first_line(error)}'
     ) from error
@@ -151,6 +128,17 @@ def make(name: str, **given: Any) -> nnx.Module | linen.Module | Mapping[str, An
       ' dict of stages'
     )
   return made
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+  of_class = inspect.isclass(function) and issubclass(function, nnx.Module)
+  try:
+    return inspect.signature(function.__init__ if of_class else function).parameters
+  except (TypeError, ValueError) as error:
+    raise UserError(
+      f'the arguments of {name} cannot be read: {first_line(error)}; write a Python function that'
+      ' calls it'
+    ) from error
 
 
 def structure(network: MultiExit) -> str:
@@ -169,7 +157,10 @@ def source(name: str) -> str:
   function = inspect.unwrap(find(name))
   if name.startswith(GIVEN) or not (inspect.isroutine(function) or inspect.isclass(function)):
     return ''
-  path = inspect.getsourcefile(function)
+  try:
+    path = inspect.getsourcefile(function)
+  except (OSError, TypeError):  # of a notebook, or not written in Python
+    return ''
   if path is None or not pathlib.Path(path).is_file():
     return ''
   return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

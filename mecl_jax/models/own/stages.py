@@ -124,13 +124,28 @@ def parts(
 
   Returns:
     the stages, first to last; and the classifier, None if it has none for these classes.
+
+  Raises:
+    UserError: two stages would have the same name.
   """
+  _check_names(cutting.names)
   variables = {path: _variable(cutting.kind(path), value) for path, value in values.items()}
   names = [*(stage_name(name) for name in cutting.names), last]
   stages = {name: Stage(cutting, k, _with_own_keys(variables)) for k, name in enumerate(names)}
   if cutting.ending != 'own':
     return dict(stages), None
   return dict(stages), Classifier(cutting, len(names), _with_own_keys(variables))
+
+
+def _check_names(parts: Sequence[str]) -> None:
+  of_stages = dict[str, str]()
+  for part in parts:
+    other = of_stages.setdefault(stage_name(part), part)
+    if other != part:
+      raise UserError(
+        f'the parts {other} and {part} of the network would both be the stage {stage_name(part)};'
+        ' give one of them another name'
+      )
 
 
 def stage_name(part: str) -> str:

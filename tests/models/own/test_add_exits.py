@@ -205,10 +205,77 @@ def test_new_final_head(kind, classes):
 def test_stages_are_modules_and_functions():
   rngs = nnx.Rngs(0)
   conv, fc = nnx.Conv(1, 4, (3, 3), rngs=rngs), nnx.Linear(4, CLASSES, rngs=rngs)
-  parts = {'stem': conv, 'act': nnx.relu, 'end': lambda x: fc(x.mean((1, 2)))}
+  parts = {'stem': conv, 'act': nnx.relu, 'end': nnx.Sequential(lambda x: x.mean((1, 2)), fc)}
   model = with_exits(None, ['act'], stages=parts)
   assert model.segments == (('stem', 'act'), ('end',)) and model.head_kinds[-1] == 'own'
   np.testing.assert_allclose(model(IMAGES)[:, -1], parts['end'](nnx.relu(conv(PIXELS))), atol=1e-6)
+  params = nnx.to_flat_state(nnx.state(model.heads.final, nnx.Param))
+  assert {path[-1] for path, _ in params} == {'kernel', 'bias'}
+
+
+GLOBAL = [nnx.Linear(4, CLASSES, rngs=nnx.Rngs(0))]
+
+
+class Owner(nnx.Module):
+  def __init__(self):
+    self.fc = GLOBAL[0]
+
+  def end(self, x):
+    return self.fc(x.mean((1, 2)))
+
+
+def uses_local():
+  layer = GLOBAL[0]
+  return lambda x: layer(x.mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+  'end, variable',
+  [
+    (uses_local(), 'layer'),
+    (lambda x: GLOBAL[0](x.mean((1, 2))), 'GLOBAL'),
+    (lambda x, fc=GLOBAL[0]: fc(x.mean((1, 2))), 'fc'),
+    (Owner().end, 'self'),
+  ],
+)
+def test_stage_that_is_a_function_of_a_layer_is_rejected(end, variable):
+  parts = {'stem': nnx.Conv(1, 4, (3, 3), rngs=nnx.Rngs(0)), 'end': end}
+  with pytest.raises(UserError, match=f'stage end .* uses the module {variable}, .*Sequential'):
+    with_exits(None, ['stem'], stages=parts)
+
+
+class Renamed(nnx.Module):
+  """Calls convolutions of given names."""
+
+  def __init__(self, *names):
+    self.names = names
+    for name in names:
+      setattr(self, name, nnx.Conv(1, 1, (3, 3), rngs=nnx.Rngs(0)))
+    self.b = nnx.data([nnx.Conv(1, 1, (3, 3), rngs=nnx.Rngs(0))])
+    self.fc = nnx.Linear(1, CLASSES, rngs=nnx.Rngs(0))
+
+  def __call__(self, x):
+    x = self.b[0](x)
+    for name in self.names:
+      x = nnx.relu(getattr(self, name)(x))
+    return self.fc(x.mean((1, 2)))
+
+
+def test_part_with_the_name_of_the_last_stage():
+  model = with_exits(Renamed('rest', 'rest2'), ['rest'])
+  assert model.segments == (('rest',), ('rest3',)) and model.exit_names == ('rest', 'final')
+
+
+@pytest.mark.parametrize(
+  'after, message',
+  [
+    (['final'], 'no early exit after final, .* the name of the last exit'),
+    (['b.0', 'b_0'], 'parts b.0 and b_0 .* both be the stage b_0'),
+  ],
+)
+def test_names_of_parts_that_are_rejected(after, message):
+  with pytest.raises(UserError, match=message):
+    with_exits(Renamed('b_0', 'final'), after)
 
 
 class Flow(CNN):
