@@ -76,7 +76,7 @@ def load(
     label_noise: share of the training labels that are flipped, see `flip_labels`.
     noise_seed: seed of the choice of these labels.
     parts: from `from_source`.
-    kind: of the labels, one of `labels.KINDS`; kinds other than classes are read from `arrays`.
+    kind: of the labels, one of `labels.KINDS`; kinds other than classes are in `arrays` or `parts`.
     show: shows the progress of decoding a `folder`.
 
   Returns:
@@ -88,16 +88,22 @@ def load(
   choose('kind', kind, KINDS)
   train_labels_lib.check(train_labels, validation_labels, label_noise)
   check_places(arrays, folder, given=parts is not None)
-  if kind != CLASSES:
-    if parts is not None or not arrays:
-      raise UserError(f'labels that are {kind} are read from a .npz file; set data.arrays')
-    if train_labels or label_noise:
-      field = 'data.train_labels' if train_labels else 'data.label_noise'
-      raise UserError(
-        f'{field} changes labels that are classes, and these are {kind}; leave it out'
-      )
-    return _load_outputs(name, arrays, label, validation_size, split_seed, kind)
   given = parts is not None
+  if kind != CLASSES and (train_labels or label_noise):
+    field = 'data.train_labels' if train_labels else 'data.label_noise'
+    raise UserError(f'{field} changes labels that are classes, and these are {kind}; leave it out')
+  if parts is not None and parts.kind != kind:
+    raise UserError(
+      f'the labels of the given data are {parts.kind}, and the task needs {kind}: give'
+      f' mecl_jax.from_source(.., kind={kind!r})'
+    )
+  if parts is None and kind != CLASSES:
+    if not arrays:
+      raise UserError(
+        f'labels that are {kind} are read from a .npz file or given; set data.arrays, or give'
+        ' mecl_jax.from_source(..)'
+      )
+    parts = arrays_source.read_outputs(arrays, label, kind)
   if parts is None and folder:
     parts = folder_source.read(
       folder, side=folder_size, test_size=test_size, seed=split_seed, show=show
@@ -145,23 +151,3 @@ def _read_tfds(name: str, data_dir: str | os.PathLike | None, options: dict[str,
     folder = folder or prepare.prepare(name, root)
     train, test, class_names = tfds_source.read(folder, **options)
   return Parts(train, test, tuple(class_names))
-
-
-def _load_outputs(
-  name: str,
-  arrays: str | os.PathLike,
-  label: str,
-  validation_size: float,
-  split_seed: int,
-  kind: str,
-) -> Dataset:
-  """Returns a data set with labels that are not classes."""
-  train, test, names, units = arrays_source.read_outputs(arrays, label, kind)
-  return dataset.assemble(
-    name,
-    Parts(train, test, tuple(names)),
-    validation_size=validation_size,
-    split_seed=split_seed,
-    kind=kind,
-    units=units,
-  )

@@ -36,18 +36,12 @@ def read(path: str | os.PathLike, label: str) -> tuple[dataset.Split, dataset.Sp
   return train, test, class_names(path, arrays.get('class_names'), train.labels)
 
 
-def read_outputs(
-  path: str | os.PathLike, label: str, kind: str
-) -> tuple[dataset.Split, dataset.Split, list[str], str]:
+def read_outputs(path: str | os.PathLike, label: str, kind: str) -> dataset.Parts:
   """Reads labels that are not classes.
 
   Args:
     path, label: as of `read`.
     kind: of the labels, `labels.BINARY` or `labels.NUMBERS`.
-
-  Returns:
-    the training split, the test split, the names of the columns of the labels, and their unit or
-    ''.
 
   Raises:
     UserError: as `read`; or the labels are not of this kind, or have other columns in the splits.
@@ -62,7 +56,7 @@ def read_outputs(
     )
   names = labels_lib.names(path, arrays.get('class_names'), outputs, kind)
   unit = labels_lib.units(path, arrays.get('units')) if kind == labels_lib.NUMBERS else ''
-  return train, test, names, dataset.clean_name(unit)
+  return dataset.Parts(train, test, tuple(names), kind=kind, units=dataset.clean_name(unit))
 
 
 def _read_npz(path: str | os.PathLike, label: str) -> dict[str, np.ndarray]:

@@ -62,6 +62,7 @@ class Parts(NamedTuple):
     class_names: one name per label.
     validation: the validation split; None: it is cut from the training split.
     notes: what a user should see of how the images were read, by its heading.
+    kind, units: see `Dataset`.
   """
 
   train: Split
@@ -69,6 +70,8 @@ class Parts(NamedTuple):
   class_names: tuple[str, ...]
   validation: Split | None = None
   notes: tuple[tuple[str, str], ...] = ()
+  kind: str = CLASSES
+  units: str = ''
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,8 +193,6 @@ def assemble(
   given: bool = False,
   validation_size: float,
   split_seed: int,
-  kind: str = CLASSES,
-  units: str = '',
 ) -> Dataset:
   """Returns a data set after checks of its splits; cuts the validation split if there is none.
 
@@ -201,13 +202,12 @@ def assemble(
     given: whether a program gave them.
     validation_size: see `split_validation`.
     split_seed: see `split_validation`.
-    kind, units: see `Dataset`.
 
   Raises:
     UserError: a split is empty, image shapes differ or are impossible, there is one class or too
       many, a label is outside the classes, or `validation_size` is too small or too large.
   """
-  train, test, class_names, validation, notes = parts
+  train, test, class_names, validation, notes, kind, units = parts
   if kind == CLASSES and not 2 <= len(class_names) <= MOST_CLASSES:
     raise classes_error(name, len(class_names))
   for role, split in (('training', train), ('test', test), ('validation', validation)):

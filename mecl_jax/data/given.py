@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from mecl_jax.data import arrays, cache, dataset, pictures
+from mecl_jax.data import arrays, cache, dataset, labels, pictures
 from mecl_jax.data.dataset import Parts, Split
+from mecl_jax.data.labels import CLASSES, KINDS, NUMBERS
 from mecl_jax.data.progress import Show, on_stderr
 from mecl_jax.data.rows import open_rows
-from mecl_jax.errors import UserError, reading
+from mecl_jax.errors import UserError, choose, reading
 
 _SIDES = range(1, 4097)  # that `size` may be
 _GIVE = 'give a PIL image or uint8 [height, width, channels]'
@@ -38,6 +39,8 @@ def from_source(
   validation: Any = None,
   class_names: Sequence[str] | None = None,
   size: int | None = None,
+  kind: str = CLASSES,
+  units: str = '',
 ) -> Parts:
   """Reads a data set from objects of a program, for the argument `data` of the commands.
 
@@ -53,6 +56,10 @@ def from_source(
       `train.features['label'].names` (Hugging Face), else numbers.
     size: side in pixels: an image of another size is resized until it covers the square, whose
       centre is taken; None: all images must have one size.
+    kind: of the labels: 'classes'; 'binary' for `task=multi_label`, where a label is a list of 0
+      and 1; or 'numbers' for `task=regression`, where it is a number or a list of numbers.
+      `class_names` are then the names of their columns.
+    units: unit of labels that are numbers, as 'cm'.
 
   Returns:
     The splits. Images are PIL images or uint8 [H, W, C] or [H, W]. PIL images become gray or RGB,
@@ -63,17 +70,36 @@ def from_source(
   """
   if size is not None and size not in _SIDES:
     raise UserError(f'size is {size!r}; it must be None, or a whole number from 1 to 4096')
+  choose('kind', kind, KINDS)
   sources = {'train': train, 'test': test, 'validation': validation}
   readers = {
-    role: _Reader(role, source, size) for role, source in sources.items() if source is not None
+    role: _Reader(role, source, size, kind)
+    for role, source in sources.items()
+    if source is not None
   }
   channels = max(reader.read(on_stderr) for reader in readers.values())
   splits = {role: reader.split(channels) for role, reader in readers.items()}
-  names = class_names if class_names is not None else _own_names(train)
+  names = class_names
+  if names is None and kind == CLASSES:
+    names = _own_names(train)
   with reading('class_names'):
     texts = None if names is None else np.array(names, np.str_)
-  named = arrays.class_names('the source', texts, splits['train'].labels)
-  return Parts(splits['train'], splits['test'], tuple(named), splits.get('validation'))
+  if kind == CLASSES:
+    named = arrays.class_names('the source', texts, splits['train'].labels)
+  else:
+    outputs = {role: split.labels.shape[1] for role, split in splits.items()}
+    if len(set(outputs.values())) > 1:
+      found = ', '.join(f'{role} {count}' for role, count in outputs.items())
+      raise UserError(f'the labels of all splits must have as many values; they have: {found}')
+    named = labels.names('the source', texts, outputs['train'], kind)
+  return Parts(
+    splits['train'],
+    splits['test'],
+    tuple(named),
+    splits.get('validation'),
+    kind=kind,
+    units=dataset.clean_name(units) if kind == NUMBERS else '',
+  )
 
 
 def _own_names(source: Any) -> Sequence[str] | None:
@@ -88,11 +114,11 @@ def _own_names(source: Any) -> Sequence[str] | None:
 class _Reader:
   """Reads a source into an unnamed file of the cache folder, which ends with the process."""
 
-  def __init__(self, role: str, source: Any, size: int | None):
-    self._role, self._source, self._size = role, source, size
+  def __init__(self, role: str, source: Any, size: int | None, kind: str):
+    self._role, self._source, self._size, self._kind = role, source, size, kind
     self._file: BinaryIO = _unnamed_file()
     self._shape: tuple[int, ...] = ()
-    self._labels: list[int] = []
+    self._labels: list[Any] = []
 
   def read(self, show: Show) -> int:
     """Reads all images; returns the number of their channels."""
@@ -117,7 +143,11 @@ class _Reader:
       self._file.flush()
     images = open_rows(self._file, (count, *self._shape))  # type: ignore[arg-type]
     ids = dataset.position_ids(self._role, count)
-    return Split(images, np.array(self._labels, np.int32), ids)
+    if self._kind == CLASSES:
+      return Split(images, np.array(self._labels, np.int32), ids)
+    return Split(
+      images, labels.checked(self._role, 'labels', np.array(self._labels), self._kind), ids
+    )
 
   def _add(self, index: int) -> None:
     where = f'{self._role}[{index}]'
@@ -143,7 +173,22 @@ class _Reader:
       pixels = np.broadcast_to(pixels, self._shape)
     with _writing():
       self._file.write(pixels.tobytes())
-    self._labels.append(_label(label, where))
+    self._labels.append(self._checked(label, where))
+
+  def _checked(self, label: Any, where: str) -> Any:
+    """Returns a label as an int, or as numbers [outputs]; one of another kind is an error."""
+    if self._kind == CLASSES:
+      return _label(label, where)
+    with reading(where):
+      found = np.asarray(label)
+    if found.dtype.kind not in 'biuf' or found.ndim > 1:
+      raise UserError(f'{where} has the label {label!r:.80}; labels must be {self._kind}')
+    found = found.reshape(-1)
+    if self._labels and found.shape != self._labels[0].shape:
+      raise UserError(
+        f'{where} has {len(found)} labels, and the images before it have {len(self._labels[0])}'
+      )
+    return found
 
   def _widen(self, channels: int) -> None:
     """Repeats the gray images that were read."""

@@ -13,6 +13,7 @@ from mecl_jax.commands.evaluate import evaluate
 from mecl_jax.commands.latency import latency
 from mecl_jax.commands.train import train
 from mecl_jax.curriculum import Difficulty
+from mecl_jax.data import from_source
 from mecl_jax.errors import UserError
 from mecl_jax.evaluation import load_predictions, predicted
 from mecl_jax.evaluation.policies import Policy, fixed, load_policy, save_policy
@@ -146,6 +147,22 @@ def test_evaluation_for_another_target(workdir, file, task):
   c = make_config(task, file, **{'report.page': True, 'evaluation.target_macs': 1.0})
   with pytest.raises(UserError, match='no operating point meets target_macs=1'):
     evaluate(workdir, c, console=QUIET)
+
+
+@pytest.mark.usefixtures('only_regression')
+def test_numbers_of_a_program_train_as_those_of_a_file(workdir, file, task, tmp_path):
+  arrays = np.load(file)
+  splits = (
+    list(zip(arrays[f'{role}_images'], arrays[f'{role}_labels'], strict=True))
+    for role in ('train', 'test')
+  )
+  data = from_source(*splits, kind='numbers', units='cm')
+  c = make_config(task, file)
+  c.data.arrays = ''
+  train(c, tmp_path, data=data, console=QUIET)
+  evaluate(tmp_path, data=data, console=QUIET)
+  ours, theirs = (load_predictions(folder / 'predictions.npz') for folder in (tmp_path, workdir))
+  np.testing.assert_array_equal(ours['test_logits'], theirs['test_logits'])
 
 
 @pytest.mark.usefixtures('only_regression')

@@ -65,6 +65,48 @@ def test_class_names_of_several_lengths_are_one_line():
   assert '\n' not in str(error.value)
 
 
+@pytest.mark.parametrize(
+  ('kind', 'labels', 'expected', 'names'),
+  [
+    ('numbers', [1, 2.5, 3, 4], [[1], [2.5], [3], [4]], ('target',)),
+    ('numbers', [(0, 1.5)] * 4, [[0, 1.5]] * 4, ('0', '1')),
+    ('binary', [[0, 1, 1], [True, False, True]] * 2, [[0, 1, 1], [1, 0, 1]] * 2, ('0', '1', '2')),
+  ],
+)
+def test_labels_that_are_no_classes(kind, labels, expected, names):
+  pairs = [(image, label) for (image, _), label in zip(PAIRS, labels, strict=True)]
+  parts = data.from_source(pairs, pairs[:2], kind=kind, units='cm')
+  assert parts.train.labels.tolist() == expected and parts.class_names == names
+  found = data.load(name='own', parts=parts, kind=kind, validation_size=1)
+  assert found.kind == kind and found.units == ('cm' if kind == 'numbers' else '')
+  other = 'classes' if kind == 'binary' else 'binary'
+  with pytest.raises(UserError, match=f'given data are {kind}, and the task needs {other}: give'):
+    data.load(name='own', parts=parts, kind=other, validation_size=1)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'labels', 'message'),
+  [
+    ('numbers', [1, 'two', 3, 4], r'train\[1\] has the label .two.; labels must be numbers'),
+    ('numbers', [1, [2, 3], 4, 5], r'train\[1\] has 2 labels, and the images before it have 1'),
+    ('numbers', [1, np.nan, 3, 4], 'train: 1 of 4 values of labels are not finite'),
+    ('binary', [[0, 2]] * 4, 'train: 4 of 8 values of labels are neither 0 nor 1'),
+    ('binary', [[[0, 1]]] * 4, r'train\[0\] has the label .*labels must be binary'),
+    ('number', [1] * 4, "kind is 'number'; choose one of: classes, binary, numbers"),
+  ],
+)
+def test_label_of_another_kind_is_one_line(kind, labels, message):
+  pairs = [(image, label) for (image, _), label in zip(PAIRS, labels, strict=True)]
+  with pytest.raises(UserError, match=message):
+    data.from_source(pairs, pairs, kind=kind)
+
+
+def test_splits_have_as_many_labels():
+  few, many = ([(GRAY, [0.0] * count)] * 2 for count in (1, 3))
+  with pytest.raises(UserError, match='must have as many values; they have: train 1, test 3'):
+    data.from_source(few, many, kind='numbers')
+
+
 def test_gray_images_among_colours_become_colours():
   colour = (np.stack([GRAY] * 3, axis=-1), 1)
   parts = data.from_source([PAIRS[0], colour, PAIRS[2]], [PAIRS[1], PAIRS[0]])
