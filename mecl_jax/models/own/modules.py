@@ -16,8 +16,8 @@ FIELD = 'model.backbone'
 def import_module(name: str, module_name: str) -> ModuleType:
   """Imports a module, which is searched in the current folder too, as `python -m` does.
 
-  The configuration of a run may come from somebody else, with files beside it. So no module is
-  imported from the folder of a run.
+  No module is imported from the folder of a run: if the run comes from somebody else, its
+  configuration could name a module that came with it.
 
   Args:
     name: value of `model.backbone`, for messages.
