@@ -14,8 +14,8 @@ from mecl_jax.commands.train_phases import train_phases
 from mecl_jax.data import Dataset, Parts, check_argument
 from mecl_jax.errors import DamagedFile
 from mecl_jax.models import MultiExit
-from mecl_jax.models.own.build import entries
 from mecl_jax.models.own.factories import register_network
+from mecl_jax.models.own.given import entries
 from mecl_jax.report.tables.summary import exit_table
 from mecl_jax.teachers.plain_run import TrainRun
 from mecl_jax.training import workdir as workdirs

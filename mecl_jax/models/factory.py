@@ -1,6 +1,7 @@
 """Building a network from the fields of a configuration."""
 
 from collections.abc import Sequence
+import functools
 
 from flax import nnx
 import jax
@@ -8,9 +9,11 @@ from jax.typing import ArrayLike, DTypeLike
 
 from mecl_jax.errors import OWN_BACKBONE, UserError, choose
 from mecl_jax.models.assemble import USUAL_WIDTH, assemble, check_memory
+from mecl_jax.models.backbones.backbone import Backbone
 from mecl_jax.models.multi_exit import MultiExit
-from mecl_jax.models.own.build import build_own
-from mecl_jax.models.own.factories import is_own
+from mecl_jax.models.own.add_exits import body_of
+from mecl_jax.models.own.factories import is_own, make
+from mecl_jax.models.own.given import fitted
 from mecl_jax.models.registry import BACKBONES, DTYPES, HEADS, STEMS, BackboneEntry
 
 
@@ -77,29 +80,37 @@ def build(
   choose('model.head', head, HEADS)
   compute = _compute_dtype(dtype)
   shape = _input_shape(image_shape, image_size, input_channels)
-  if entry is None:
-    return build_own(
-      backbone,
-      exits,
-      head,
-      num_classes=num_classes,
-      image_shape=image_shape,
-      shape=shape,
-      image_size=image_size,
-      mean=mean,
-      std=std,
-      width=width,
-      head_width=head_width,
-      dtype=compute,
-      remat=remat,
-      rngs=nnx.Rngs(seed),
-      standardised=standardised,
-    )
-  _check_size(backbone, entry.smallest, shape)
   rngs = nnx.Rngs(seed)
-  if max(width, head_width, shape[-1]) > USUAL_WIDTH:
-    check_memory(backbone, width, lambda r: entry(shape[-1], width=width, dtype=compute, rngs=r))
-  body = entry(shape[-1], width=width, dtype=compute, rngs=rngs)
+  if entry is None:
+    made = make(
+      backbone,
+      image_shape=shape,
+      num_classes=num_classes,
+      in_channels=shape[-1],
+      width=width,
+      dtype=compute,
+      rngs=rngs,
+    )
+    if isinstance(made, MultiExit):
+      return fitted(
+        made,
+        exits,
+        num_classes=num_classes,
+        image_shape=image_shape,
+        image_size=image_size,
+        dtype=compute,
+        remat=remat,
+        standardised=standardised,
+      )
+    everywhere = not isinstance(made, Backbone)
+    cut = body_of(made, exits, shape, num_classes, dtype=compute, rngs=rngs, everywhere=everywhere)
+    body, exits, final_head = cut.backbone, cut.exits, cut.final
+  else:
+    _check_size(backbone, entry.smallest, shape)
+    make_body = functools.partial(entry, shape[-1], width=width, dtype=compute)
+    if max(width, head_width, shape[-1]) > USUAL_WIDTH:
+      check_memory(backbone, width, lambda r: make_body(rngs=r))
+    body, final_head = make_body(rngs=rngs), entry.final_head
   return assemble(
     body,
     exits,
@@ -113,7 +124,7 @@ def build(
     dtype=compute,
     remat=remat,
     rngs=rngs,
-    final_head=entry.final_head,
+    final_head=final_head,
     standardised=standardised,
   )
 

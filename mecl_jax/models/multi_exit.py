@@ -98,11 +98,17 @@ class MultiExit(nnx.Module):
     self.remat = remat
     self.mean = PixelStatistic(jnp.asarray(mean, parameter_dtype(dtype)))
     self.std = PixelStatistic(jnp.asarray(std, parameter_dtype(dtype)))
+    self.standardised = False
     if standardised:
-      self.target_mean = TargetStatistic(jnp.zeros(standardised, parameter_dtype(dtype)))
-      self.target_std = TargetStatistic(jnp.ones(standardised, parameter_dtype(dtype)))
-    self.standardised = bool(standardised)
+      self.standardise(standardised)
     self.final_must_train = False
+
+  def standardise(self, outputs: int) -> None:
+    """Makes heads predict standardised numbers; the unit of the targets is set later."""
+    kept = parameter_dtype(self.dtype)
+    self.target_mean = TargetStatistic(jnp.zeros(outputs, kept))
+    self.target_std = TargetStatistic(jnp.ones(outputs, kept))
+    self.standardised = True
 
   def __call__(
     self, images: jax.Array, exits: Sequence[str] | None = None, link: Link | None = None
